@@ -1,0 +1,127 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Distil EEG foundation models into compact students.
+
+`import dlink_hf` loads nothing heavy: each name below brings its module (torch, transformers, mne ...) when it is first
+used (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+
+__version__ = "0.1.0"
+
+# module -> the public names it holds, in the order in which data flows
+_PUBLIC_NAMES = {
+    "electrodes": ["ELECTRODE_POSITIONS", "canonical_name", "channel_positions"],
+    "feature_extraction_eeg": ["EEGFeatureExtractor"],
+    "data": [
+        "EEG_SETS",
+        "EEGDataCollator",
+        "SignalInfo",
+        "build_dataset",
+        "check_no_shared_subjects",
+        "load_eeg_set",
+        "make_synthetic_recordings",
+        "signal_info",
+        "split_by_subject",
+        "subject_kfold",
+        "synthetic_dataset",
+    ],
+    "configuration_mic": ["MiCConfig"],
+    "configuration_teacher": ["DLinkTeacherConfig"],
+    "configuration_router": ["DLinkRouterConfig"],
+    "configuration_studio": ["DLinkStudioConfig"],
+    "modeling_mic": ["MiCForEEGClassification", "MiCModel"],
+    "modeling_teacher": ["DLinkTeacherForEEGClassification", "DLinkTeacherModel"],
+    "modeling_router": ["DLinkRouter"],
+    "modeling_studio": ["DLinkStudioModel"],
+    "metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
+    "training_args": ["DLinkTrainingArguments"],
+    "trainer": ["DLinkTrainer"],
+    "pipeline_eeg_classification": ["EEGClassificationPipeline"],
+    "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
+    "visualization": [
+        "plot_confusion_matrix",
+        "plot_loss_curves",
+        "plot_montage",
+        "plot_representation_spectra",
+        "plot_router_weights",
+    ],
+    "model_card": ["build_model_card"],
+}
+_MODULE_OF = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_MODULE_OF)]
+
+
+if TYPE_CHECKING:
+    from .configuration_mic import MiCConfig as MiCConfig
+    from .configuration_router import DLinkRouterConfig as DLinkRouterConfig
+    from .configuration_studio import DLinkStudioConfig as DLinkStudioConfig
+    from .configuration_teacher import DLinkTeacherConfig as DLinkTeacherConfig
+    from .data import (
+        EEG_SETS as EEG_SETS,
+        EEGDataCollator as EEGDataCollator,
+        SignalInfo as SignalInfo,
+        build_dataset as build_dataset,
+        check_no_shared_subjects as check_no_shared_subjects,
+        load_eeg_set as load_eeg_set,
+        make_synthetic_recordings as make_synthetic_recordings,
+        signal_info as signal_info,
+        split_by_subject as split_by_subject,
+        subject_kfold as subject_kfold,
+        synthetic_dataset as synthetic_dataset,
+    )
+    from .electrodes import (
+        ELECTRODE_POSITIONS as ELECTRODE_POSITIONS,
+        canonical_name as canonical_name,
+        channel_positions as channel_positions,
+    )
+    from .feature_extraction_eeg import EEGFeatureExtractor as EEGFeatureExtractor
+    from .metrics import (
+        EEGClassificationMetrics as EEGClassificationMetrics,
+        classification_scores as classification_scores,
+        compute_metrics as compute_metrics,
+    )
+    from .model_card import build_model_card as build_model_card
+    from .modeling_mic import MiCForEEGClassification as MiCForEEGClassification, MiCModel as MiCModel
+    from .modeling_router import DLinkRouter as DLinkRouter
+    from .modeling_studio import DLinkStudioModel as DLinkStudioModel
+    from .modeling_teacher import (
+        DLinkTeacherForEEGClassification as DLinkTeacherForEEGClassification,
+        DLinkTeacherModel as DLinkTeacherModel,
+    )
+    from .pipeline_eeg_classification import EEGClassificationPipeline as EEGClassificationPipeline
+    from .profiling import (
+        count_flops as count_flops,
+        count_parameters as count_parameters,
+        measure_latency as measure_latency,
+        peak_memory as peak_memory,
+    )
+    from .trainer import DLinkTrainer as DLinkTrainer
+    from .training_args import DLinkTrainingArguments as DLinkTrainingArguments
+    from .visualization import (
+        plot_confusion_matrix as plot_confusion_matrix,
+        plot_loss_curves as plot_loss_curves,
+        plot_montage as plot_montage,
+        plot_representation_spectra as plot_representation_spectra,
+        plot_router_weights as plot_router_weights,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    elif name in _PUBLIC_NAMES:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PUBLIC_NAMES})

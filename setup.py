@@ -1,0 +1,82 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Name, dependencies and extras of the package. Tools are set up in pyproject.toml, tested versions in constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+
+ROOT = Path(__file__).parent
+README = ROOT / "README.md"
+VERSION = re.search(r'^__version__ = "([^"]+)"$', (ROOT / "dlink_hf" / "__init__.py").read_text("utf-8"), re.M)[1]
+
+INSTALL_REQUIRES = [
+    "torch>=2.6",
+    "transformers>=5.20,<6",
+    "huggingface-hub>=1.31,<3",
+    "datasets>=4.0",
+    "accelerate>=1.1",
+    "evaluate>=0.4.6",
+    "safetensors>=0.8",
+    # braindecode 1.8 uses the name of a montage that MNE removes in 1.14
+    "mne>=1.11,<1.14",
+    "numpy>=2.1,<3",
+    "pandas>=2.2",
+    "scipy>=1.14",
+    "scikit-learn>=1.5",
+    "psutil>=5.9",
+    "pyyaml>=6.0",
+    "tqdm>=4.67",
+]
+
+EXTRAS_REQUIRE = {
+    # teachers only: a student needs none of this. braindecode brings torchaudio, which must match torch (see README)
+    "teachers": ["braindecode>=1.8,<2"],
+    "bids": ["mne-bids>=0.18"],
+    "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
+    "stream": ["pylsl>=1.16"],
+    "demo": ["matplotlib>=3.9", "tensorboard>=2.18"],
+    "dev": [
+        "build>=1.2",
+        "edfio>=0.4.4",
+        "matplotlib>=3.9",
+        "mne-bids>=0.18",
+        "pytest>=8",
+        "pytest-timeout>=2.3",
+        "ruff>=0.9",
+        "tensorboard>=2.18",
+        "trackio>=0.5",
+        "twine>=6.1",
+    ],
+}
+
+setup(
+    name="dlink-hf",
+    version=VERSION,
+    description="Distil EEG foundation models into compact students, in the Hugging Face ecosystem",
+    long_description=README.read_text("utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    author="The dlink_hf authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["EEG", "BCI", "distillation", "foundation models", "transformers", "pytorch"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    packages=find_packages(include=["dlink_hf", "dlink_hf.*"]),
+    package_data={"dlink_hf": ["py.typed", "*.md"]},
+    # what numpy, scipy, pandas, mne and transformers ask for themselves
+    python_requires=">=3.11",
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS_REQUIRE,
+    entry_points={"console_scripts": ["dlink = dlink_hf.commands:main"]},
+)
