@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Name, dependencies and extras of the package. Tools are set up in pyproject.toml, tested versions in constraints.txt."""
+"""Name, dependencies and extras of the package; tools are set up in pyproject.toml, constraints.txt pins versions."""
 
 import re
 from pathlib import Path

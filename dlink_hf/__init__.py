@@ -1,8 +1,8 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Distil EEG foundation models into compact students.
 
-`import dlink_hf` loads nothing heavy: each name below brings its module (torch, transformers, mne ...) when it is first
-used (PEP 562).
+`import dlink_hf` loads nothing heavy: each name below brings its module (torch, transformers, mne ...) when it is
+first used (PEP 562).
 """
 
 from __future__ import annotations
