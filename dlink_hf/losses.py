@@ -1,0 +1,241 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""The terms of the distillation objective: pure functions, tensors in, scalar out.
+
+The formulas are this project's own reading of the abstract of arXiv 2604.15016 (routed, spectral distillation) and, for
+`logit_distillation_loss`, of Hinton et al. 2015 (arXiv 1503.02531). All of them compute in float32 or better, also
+under autocast, since spectra and logarithms do not survive half precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+
+# axes of a representation (B, C, P, D) along which a spectrum can be taken
+SPECTRAL_AXES = {"space": 1, "time": 2, "features": 3}
+DISTANCES = ("mse", "smooth_l1", "cosine")
+MAGNITUDES = ("relative", "log")
+
+
+def _float(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    return [tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor for tensor in tensors]
+
+
+def _check_same_shape(student: torch.Tensor, teacher: torch.Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"student and teacher must have the same shape, got {tuple(student.shape)} and {tuple(teacher.shape)}."
+        )
+
+
+def classification_loss(
+    logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-entropy, each window weighted by its class.
+
+    Args:
+        logits: (B, num_labels).
+        labels: (B,), class indices.
+        class_weights: (num_labels,), or None for equal weights.
+
+    Returns:
+        scalar: sum of w[label] * CE over the batch, divided by the sum of w[label].
+    """
+    (logits,) = _float(logits)
+    weights = None if class_weights is None else class_weights.to(logits)
+    return F.cross_entropy(logits, labels, weight=weights)
+
+
+def logit_distillation_loss(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float = 2.0
+) -> torch.Tensor:
+    """T^2 * KL(teacher || student) of the softened classes, averaged over the batch (Hinton et al. 2015).
+
+    The divergence is taken from the teacher's side, as everywhere in knowledge distillation: the student pays for
+    the classes to which the teacher gives weight. The factor T^2 keeps the gradient's size independent of T.
+
+    Args:
+        student_logits, teacher_logits: (B, num_labels).
+        temperature: T > 0.
+
+    Returns:
+        scalar, zero for equal logits.
+    """
+    _check_same_shape(student_logits, teacher_logits)
+    student_logits, teacher_logits = _float(student_logits, teacher_logits)
+    student = F.log_softmax(student_logits / temperature, dim=-1)
+    teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def feature_distance(student: torch.Tensor, teacher: torch.Tensor, kind: str = "mse") -> torch.Tensor:
+    """Distance between the student's mimic state and the routed target.
+
+    Args:
+        student, teacher: (B, C, P, D).
+        kind: `"mse"`, `"smooth_l1"` (both averaged over all elements) or `"cosine"` (1 - cosine of each token's
+            features, averaged over tokens).
+
+    Returns:
+        scalar, zero for equal inputs.
+
+    Raises:
+        ValueError: shapes differ or the kind is unknown.
+    """
+    _check_same_shape(student, teacher)
+    student, teacher = _float(student, teacher)
+    if kind == "mse":
+        return F.mse_loss(student, teacher)
+    if kind == "smooth_l1":
+        return F.smooth_l1_loss(student, teacher)
+    if kind == "cosine":
+        # the product of the smoothed norms keeps the gradient finite for a token of zeros
+        norms = (student.square().sum(-1) + 1e-12).sqrt() * (teacher.square().sum(-1) + 1e-12).sqrt()
+        return (1 - (student * teacher).sum(-1) / norms).mean()
+    raise ValueError(f"`kind` must be one of {', '.join(map(repr, DISTANCES))}, got {kind!r}.")
+
+
+def spectrum(values: torch.Tensor, axes: Sequence[str] = ("time",)) -> torch.Tensor:
+    """Orthonormal Fourier transform of a representation along one or several of its axes.
+
+    Args:
+        values: (B, C, P, D), real.
+        axes: any of `"space"` (C), `"time"` (P), `"features"` (D); the last one named keeps its non-negative half.
+
+    Returns:
+        complex tensor of the same layout.
+
+    Raises:
+        ValueError: an axis is unknown.
+    """
+    unknown = [axis for axis in axes if axis not in SPECTRAL_AXES]
+    if unknown or not axes:
+        raise ValueError(f"`axes` must name some of {', '.join(map(repr, SPECTRAL_AXES))}, got {tuple(axes)!r}.")
+    (values,) = _float(values)
+    with torch.autocast(values.device.type, enabled=False):
+        return torch.fft.rfftn(values, dim=[SPECTRAL_AXES[axis] for axis in axes], norm="ortho")
+
+
+def smooth_magnitude(bins: torch.Tensor, floor: torch.Tensor | float) -> torch.Tensor:
+    """|F| rounded off near zero, sqrt(|F|^2 + floor^2): its gradient is finite in empty bins."""
+    return (bins.real.square() + bins.imag.square() + floor**2).sqrt()
+
+
+def _floor(teacher_bins: torch.Tensor, relative: float) -> torch.Tensor:
+    """Rounding-off level: a small part of the batch's mean teacher magnitude, never zero."""
+    return (relative * teacher_bins.abs().mean()).clamp_min(1e-8).detach()
+
+
+def spectral_magnitude_loss(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    axes: Sequence[str] = ("time",),
+    kind: str = "relative",
+    eps: float = 1e-3,
+) -> torch.Tensor:
+    """Difference of the magnitudes of two spectra; blind to phase.
+
+    `"relative"`: sum of (|S| - |T|)^2 divided by sum of |T|^2, over the whole batch. `"log"`: mean of
+    (log|S| - log|T|)^2, which weighs weak bins like strong ones. Magnitudes are rounded off at `eps` times the mean
+    teacher magnitude.
+
+    Args:
+        student, teacher: (B, C, P, D), real.
+        axes: see [`spectrum`].
+        kind: `"relative"` or `"log"`.
+        eps: rounding-off level, relative.
+
+    Returns:
+        scalar, zero for equal inputs; its gradient is finite for silent inputs.
+
+    Raises:
+        ValueError: shapes differ, or an axis or the kind is unknown.
+    """
+    _check_same_shape(student, teacher)
+    student_bins, teacher_bins = spectrum(student, axes), spectrum(teacher, axes)
+    floor = _floor(teacher_bins, eps)
+    student_magnitude = smooth_magnitude(student_bins, floor)
+    teacher_magnitude = smooth_magnitude(teacher_bins, floor)
+    if kind == "relative":
+        return (student_magnitude - teacher_magnitude).square().sum() / teacher_magnitude.square().sum()
+    if kind == "log":
+        return (student_magnitude.log() - teacher_magnitude.log()).square().mean()
+    raise ValueError(f"`kind` must be one of {', '.join(map(repr, MAGNITUDES))}, got {kind!r}.")
+
+
+def spectral_phase_loss(
+    student: torch.Tensor, teacher: torch.Tensor, axes: Sequence[str] = ("time",), eps: float = 1e-3
+) -> torch.Tensor:
+    """1 - cos(phase difference) of two spectra, weighted by the teacher's magnitude; blind to magnitude.
+
+    The cosine is the real part of the normalised cross-spectrum, S conj(T) / (|S| |T|), with both magnitudes rounded
+    off at `eps` times the mean teacher magnitude: the angle itself, whose gradient is infinite at zero, is never
+    taken, and the phase of an empty bin, which is noise, has no weight.
+
+    Args:
+        student, teacher: (B, C, P, D), real.
+        axes: see [`spectrum`].
+        eps: rounding-off level, relative.
+
+    Returns:
+        scalar between 0 (in phase) and 2 (in opposition).
+
+    Raises:
+        ValueError: shapes differ or an axis is unknown.
+    """
+    _check_same_shape(student, teacher)
+    student_bins, teacher_bins = spectrum(student, axes), spectrum(teacher, axes)
+    floor = _floor(teacher_bins, eps)
+    product = smooth_magnitude(student_bins, floor) * smooth_magnitude(teacher_bins, floor)
+    # |S||T| - Re(S conj T), both rounded off alike, is exactly zero for equal spectra
+    cross = student_bins.real * teacher_bins.real + student_bins.imag * teacher_bins.imag + floor**2
+    weight = teacher_bins.abs().detach()
+    return (weight * (1 - cross / product)).sum() / weight.sum().clamp_min(1e-8)
+
+
+def router_balance_loss(weights: torch.Tensor) -> torch.Tensor:
+    """How far the batch's mean router weights are from even: L * sum of squared means - 1.
+
+    Each input may still be routed sharply; only a collapse of all inputs onto the same layers is punished (compare
+    the load-balance terms of mixtures of experts, Shazeer et al. 2017, arXiv 1701.06538).
+
+    Args:
+        weights: (B, L), rows sum to one.
+
+    Returns:
+        scalar between 0 (every layer used alike) and L - 1 (one layer for every input).
+    """
+    (weights,) = _float(weights)
+    return weights.mean(0).square().sum() * weights.shape[1] - 1
+
+
+def router_entropy(weights: torch.Tensor) -> torch.Tensor:
+    """Mean entropy in nats of the router's weights.
+
+    Args:
+        weights: (B, L), rows sum to one.
+
+    Returns:
+        scalar between 0 (one layer an input) and log(L).
+    """
+    (weights,) = _float(weights)
+    return -torch.special.xlogy(weights, weights).sum(-1).mean()
+
+
+__all__ = [
+    "DISTANCES",
+    "MAGNITUDES",
+    "SPECTRAL_AXES",
+    "classification_loss",
+    "feature_distance",
+    "logit_distillation_loss",
+    "router_balance_loss",
+    "router_entropy",
+    "smooth_magnitude",
+    "spectral_magnitude_loss",
+    "spectral_phase_loss",
+    "spectrum",
+]

@@ -1,0 +1,135 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""What every model of the package adds to `PreTrainedModel`: saves that can't destroy, loads that can't be partial."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.modeling_utils import PreTrainedModel
+
+
+def check_input_values(input_values: torch.Tensor, patch_size: int, what: str) -> None:
+    """Check the shape and type of a batch of windows.
+
+    Args:
+        input_values: (B, C, T), microvolts.
+        patch_size: samples in a patch; T must be a multiple of it.
+        what: name of the model, for the message.
+
+    Raises:
+        TypeError: not a floating-point tensor.
+        ValueError: not three axes, an empty axis, or T is not a multiple of `patch_size`.
+    """
+    if not isinstance(input_values, torch.Tensor) or not input_values.is_floating_point():
+        given = getattr(input_values, "dtype", type(input_values).__name__)
+        raise TypeError(f"{what} takes `input_values` as a floating-point tensor in microvolts, got {given}.")
+    if input_values.ndim != 3 or 0 in input_values.shape[1:]:
+        raise ValueError(
+            f"{what} takes `input_values` of shape (batch, channels, samples), got {tuple(input_values.shape)}."
+        )
+    if input_values.shape[-1] % patch_size != 0:
+        raise ValueError(
+            f"{what} takes windows of a whole number of {patch_size}-sample patches, got {input_values.shape[-1]} "
+            f"samples. Cut the windows to a multiple of {patch_size}; nothing is padded."
+        )
+
+
+class DLinkPreTrainedModel(PreTrainedModel):
+    """Base class of student, teacher, router and studio.
+
+    `save_pretrained` writes every file under a temporary name and renames it when all are complete, so that a full
+    disk or a kill leaves the old checkpoint as it was. `from_pretrained` refuses a checkpoint in which a tensor is
+    missing or has another shape, unless it belongs to a head (`_head_keys`) that fine-tuning starts anew.
+    """
+
+    main_input_name = "input_values"
+    input_modalities = ("time",)
+    # forward takes no `num_items_in_batch`; the Trainer then averages over accumulation steps itself
+    accepts_loss_kwargs = False
+    # prefixes of the tensors that may be absent from a checkpoint and are then initialised
+    _head_keys: tuple[str, ...] = ()
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        is_main_process: bool = True,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Save config and safetensors weights; see `transformers.PreTrainedModel.save_pretrained`.
+
+        Args:
+            save_directory: folder, made where absent.
+            is_main_process: only this process writes.
+            push_to_hub: upload the folder afterwards; `repo_id`, `token`, `private` ... are passed on.
+            **kwargs: as `transformers.PreTrainedModel.save_pretrained` takes them.
+
+        Raises:
+            NotADirectoryError: `save_directory` is a file.
+            OSError: the disk is full or not writable; what the folder held before is untouched.
+        """
+        folder = Path(save_directory)
+        if folder.is_file():
+            raise NotADirectoryError(f"{folder} is a file; `save_directory` must be a folder.")
+        hub_kwargs = {key: kwargs.pop(key) for key in _HUB_KWARGS if key in kwargs}
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as partial:
+            super().save_pretrained(partial, is_main_process=is_main_process, **kwargs)
+            for path in sorted(Path(partial).iterdir()):
+                os.replace(path, folder / path.name)
+        if push_to_hub:
+            self.push_to_hub(hub_kwargs.pop("repo_id", None) or folder.name, **hub_kwargs)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *model_args: Any,
+        output_loading_info: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Load a checkpoint whole; see `transformers.PreTrainedModel.from_pretrained`.
+
+        Raises:
+            ValueError: a tensor is missing or has another shape; the message names it. A head of another number of
+                classes needs `ignore_mismatched_sizes=True`, as everywhere in transformers.
+        """
+        wants_mismatched = kwargs.pop("ignore_mismatched_sizes", False)
+        # mismatches are collected here rather than raised by transformers, whose message leaves the names to a log
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path,
+            *model_args,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **kwargs,
+        )
+        mismatched = [entry for entry in info["mismatched_keys"] if not (wants_mismatched and cls._is_head(entry[0]))]
+        if mismatched:
+            rows = "; ".join(f"{name}: checkpoint {tuple(a)}, model {tuple(b)}" for name, a, b in sorted(mismatched))
+            advice = (
+                " The head can be started anew with `ignore_mismatched_sizes=True`."
+                if all(cls._is_head(entry[0]) for entry in mismatched)
+                else " The checkpoint and its config.json do not belong together."
+            )
+            raise ValueError(f"{pretrained_model_name_or_path}: tensors of another shape: {rows}.{advice}")
+        missing = sorted(key for key in info["missing_keys"] if not cls._is_head(key))
+        if missing:
+            raise ValueError(
+                f"{pretrained_model_name_or_path} lacks {len(missing)} tensor(s) that {cls.__name__} needs: "
+                f"{', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}. A partly loaded model would give wrong "
+                "answers; is this a checkpoint of another model, or was its file cut short?"
+            )
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def _is_head(cls, key: str) -> bool:
+        return key.startswith(cls._head_keys) if cls._head_keys else False
+
+
+_HUB_KWARGS = ("repo_id", "token", "private", "commit_message", "commit_description", "create_pr", "revision", "tags")
+
+__all__ = ["DLinkPreTrainedModel", "check_input_values"]

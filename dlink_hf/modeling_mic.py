@@ -1,0 +1,462 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""The MiC (Mimic-then-Compress) student: any montage, any number of patches.
+
+B windows, C channels, P patches, d encoder width, D mimic (teacher) width, K spatial and Q temporal slots,
+c compressed width. The architecture is this project's own reading of the abstract of arXiv 2604.15016.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput
+
+from .configuration_mic import MiCConfig
+from .modeling_base import DLinkPreTrainedModel, check_input_values
+
+
+@dataclass
+class MiCModelOutput(ModelOutput):
+    """Output of [`MiCModel`].
+
+    Args:
+        last_hidden_state (`torch.Tensor`, (B, C, P, d)): tokens of the encoder.
+        mimic_state (`torch.Tensor`, (B, C, P, D)): the tokens at the teacher's width, which mimic the routed target.
+        compressed_state (`torch.Tensor`, (B, K, Q, c)): after the compression over space, time and features.
+        spatial_weights (`torch.Tensor`, (B, K, C)): how much each slot takes of each channel; rows sum to one.
+        temporal_weights (`torch.Tensor`, (Q, P)): how much each slot takes of each patch; rows sum to one.
+        hidden_states (`tuple[torch.Tensor]`, each (B, C, P, d)): the embedding, then the output of every block.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    mimic_state: torch.Tensor | None = None
+    compressed_state: torch.Tensor | None = None
+    spatial_weights: torch.Tensor | None = None
+    temporal_weights: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class MiCClassifierOutput(ModelOutput):
+    """Output of [`MiCForEEGClassification`].
+
+    Args:
+        loss (`torch.Tensor`, scalar): cross-entropy, where `labels` were given.
+        logits (`torch.Tensor`, (B, num_labels)): before the softmax.
+        hidden_states (`tuple[torch.Tensor]`, each (B, C, P, d)): the embedding, then the output of every block.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+class GaborConv1d(nn.Conv1d):
+    """A strided convolution whose kernels start as Hann-windowed Gabor atoms, log-spaced in frequency."""
+
+    def __init__(self, config: MiCConfig):
+        super().__init__(1, 2 * config.num_filters, config.filter_size, stride=config.filter_stride, bias=False)
+        self.sfreq, self.min_freq, self.max_freq = config.sfreq, config.min_freq, config.max_freq
+
+    def initial_weight(self) -> torch.Tensor:
+        """Kernels (2 * num_filters, 1, filter_size): the cosines, then the sines."""
+        n_filters, size = self.out_channels // 2, self.kernel_size[0]
+        freqs = torch.logspace(math.log10(self.min_freq), math.log10(self.max_freq), n_filters)
+        time = (torch.arange(size) - (size - 1) / 2) / self.sfreq
+        window = torch.hann_window(size, periodic=False)
+        phase = 2 * math.pi * freqs[:, None] * time
+        return (torch.cat([phase.cos(), phase.sin()]) * window / window.sum())[:, None]
+
+
+class MiCFilterBank(nn.Module):
+    """Log band power of learned quadrature filters, and box-averaged samples, of every patch.
+
+    A filter is a pair of kernels, at first the cosine and the sine of a Gabor atom; the power of its band is the sum of
+    the squares of the two outputs, averaged over the positions inside the patch.
+    """
+
+    def __init__(self, config: MiCConfig):
+        super().__init__()
+        self.filters = GaborConv1d(config)
+        self.slow_size = config.patch_size // config.num_slow_features
+        # log powers keep their differences between windows, which a normalisation inside a window would throw away
+        self.norm = nn.BatchNorm1d(config.num_filters + config.num_slow_features)
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Describe every patch.
+
+        Args:
+            patches: (N, patch_size), scaled.
+
+        Returns:
+            (N, num_filters + num_slow_features).
+        """
+        quadrature = self.filters(patches[:, None]).float()
+        power = quadrature.square().unflatten(1, (2, -1)).sum(1).mean(-1)
+        slow = patches.unflatten(1, (-1, self.slow_size)).mean(-1)
+        features = torch.cat([torch.log(power + 1e-4), slow.float()], dim=-1)
+        return self.norm(features.to(self.norm.weight.dtype))
+
+
+class MiCPositionEmbedding(nn.Module):
+    """Embedding of a 3-D electrode position: Fourier features, then a linear map."""
+
+    def __init__(self, config: MiCConfig, num_frequencies: int = 3):
+        super().__init__()
+        self.num_frequencies = num_frequencies
+        self.linear = nn.Linear(3 + 6 * num_frequencies, config.hidden_size)
+
+    def forward(self, positions: torch.Tensor) -> torch.Tensor:
+        """Embed positions (..., 3), metres, as (..., d)."""
+        unit = positions / 0.1  # the head's radius is about 0.1 m
+        waves = torch.cat([unit * (2**k * math.pi / 2) for k in range(self.num_frequencies)], dim=-1)
+        return self.linear(torch.cat([unit, waves.sin(), waves.cos()], dim=-1))
+
+
+class MiCBlock(GradientCheckpointingLayer):
+    """Attention over the channels of a patch, depthwise convolution over patches, MLP; pre-norm residuals."""
+
+    def __init__(self, config: MiCConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.num_heads = config.num_attention_heads
+        self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.attention_out = nn.Linear(width, width)
+        self.time_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.time_conv = nn.Conv1d(width, width, 3, padding=1, groups=width)
+        self.mlp_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.mlp_in = nn.Linear(width, config.intermediate_size)
+        self.mlp_out = nn.Linear(config.intermediate_size, width)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Map tokens (B, P, C, d) to (B, P, C, d)."""
+        batch, n_patches, n_chans, width = hidden_states.shape
+        qkv = self.qkv(self.attention_norm(hidden_states)).reshape(
+            batch * n_patches, n_chans, 3, self.num_heads, width // self.num_heads
+        )
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = mixed.transpose(1, 2).reshape(batch, n_patches, n_chans, width)
+        hidden_states = hidden_states + self.dropout(self.attention_out(mixed))
+
+        series = self.time_norm(hidden_states).permute(0, 2, 3, 1).reshape(batch * n_chans, width, n_patches)
+        series = F.gelu(self.time_conv(series)).reshape(batch, n_chans, width, n_patches).permute(0, 3, 1, 2)
+        hidden_states = hidden_states + self.dropout(series)
+
+        return hidden_states + self.dropout(self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(hidden_states)))))
+
+
+class MiCCompressor(nn.Module):
+    """Structured compression of the mimic state: D to c features, C electrodes to K slots, P patches to Q slots.
+
+    A spatial slot is a learned query with a learned anchor on the scalp: it prefers the channels that match its query
+    and lie near its anchor. A temporal slot is a Gaussian around its place in the window. Both are weighted means, so
+    that any number of channels and patches, in any order of the channels, gives K x Q slots.
+    """
+
+    def __init__(self, config: MiCConfig):
+        super().__init__()
+        self.norm = nn.LayerNorm(config.mimic_size, eps=config.layer_norm_eps)
+        self.features = nn.Linear(config.mimic_size, config.compressed_size)
+        self.key = nn.Linear(config.hidden_size, config.compressed_size)
+        self.spatial_query = nn.Parameter(torch.zeros(config.num_spatial_slots, config.compressed_size))
+        self.spatial_anchor = nn.Parameter(torch.zeros(config.num_spatial_slots, 3))
+        self.spatial_log_width = nn.Parameter(torch.zeros(config.num_spatial_slots))
+        self.temporal_log_width = nn.Parameter(torch.zeros(config.num_temporal_slots))
+
+    def initial_anchors(self) -> torch.Tensor:
+        """(K, 3) metres: a Fibonacci lattice on the upper three quarters of a head of 0.1 m radius."""
+        n_slots = self.spatial_anchor.shape[0]
+        index = torch.arange(n_slots) + 0.5
+        height = 1 - 1.5 * index / n_slots
+        angle = math.pi * (1 + 5**0.5) * index
+        radius = (1 - height.square()).clamp_min(0).sqrt()
+        # 0.02 m forward and 0.035 m up: the frame's origin lies behind and below the middle of the electrodes
+        centre = torch.tensor([0.0, -0.02, 0.035])
+        return 0.1 * torch.stack([radius * angle.cos(), radius * angle.sin(), height], dim=-1) + centre
+
+    def spatial_weights(self, hidden_states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Weights (B, K, C) of encoder tokens (B, P, C, d) at positions (B or 1, C, 3) in metres."""
+        keys = self.key(hidden_states.mean(1))
+        match = torch.matmul(self.spatial_query, keys.transpose(1, 2)) / math.sqrt(keys.shape[-1])
+        squared_distance = (self.spatial_anchor[:, None] - positions[:, None]).square().sum(-1)
+        width = 0.04 * self.spatial_log_width.exp()
+        return (match - squared_distance / (2 * width.square()[:, None])).softmax(-1)
+
+    def temporal_weights(self, n_patches: int) -> torch.Tensor:
+        """Weights (Q, P) of `n_patches` patches."""
+        log_width = self.temporal_log_width
+        n_slots = log_width.shape[0]
+        slots = (torch.arange(n_slots, device=log_width.device, dtype=log_width.dtype) + 0.5) / n_slots
+        patches = (torch.arange(n_patches, device=log_width.device, dtype=log_width.dtype) + 0.5) / n_patches
+        width = (0.5 / n_slots) * log_width.exp()
+        return (-(slots[:, None] - patches).square() / (2 * width.square()[:, None])).softmax(-1)
+
+    def forward(
+        self, mimic_state: torch.Tensor, hidden_states: torch.Tensor, positions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Compress.
+
+        Args:
+            mimic_state: (B, P, C, D).
+            hidden_states: (B, P, C, d), the encoder's tokens.
+            positions: (B or 1, C, 3), metres.
+
+        Returns:
+            compressed state (B, K, Q, c), spatial weights (B, K, C), temporal weights (Q, P).
+        """
+        values = self.features(self.norm(mimic_state))
+        spatial = self.spatial_weights(hidden_states, positions)
+        temporal = self.temporal_weights(values.shape[1])
+        slots = torch.matmul(spatial[:, None], values)  # (B, P, K, c)
+        compressed = torch.matmul(temporal, slots.permute(0, 2, 1, 3))  # (B, K, Q, c)
+        return compressed, spatial, temporal
+
+
+class MiCPreTrainedModel(DLinkPreTrainedModel):
+    """Weight initialisation and loading shared by the MiC models."""
+
+    config_class = MiCConfig
+    config: MiCConfig
+    base_model_prefix = "mic"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["MiCBlock"]
+    _supports_sdpa = True
+    _head_keys = ("classifier.",)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, GaborConv1d):
+            module.weight.copy_(module.initial_weight())
+        elif isinstance(module, (nn.Linear, nn.Conv1d)):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, (nn.LayerNorm, nn.BatchNorm1d)):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+            if isinstance(module, nn.BatchNorm1d):
+                nn.init.zeros_(module.running_mean)
+                nn.init.ones_(module.running_var)
+                nn.init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, MiCCompressor):
+            nn.init.normal_(module.spatial_query, std=0.02)
+            nn.init.zeros_(module.spatial_log_width)
+            nn.init.zeros_(module.temporal_log_width)
+            module.spatial_anchor.copy_(module.initial_anchors())
+
+
+class MiCModel(MiCPreTrainedModel):
+    """The student without a head: encode, project to the teacher's width (mimic), compress.
+
+    Args:
+        config ([`MiCConfig`]): sizes and the default montage.
+    """
+
+    def __init__(self, config: MiCConfig):
+        super().__init__(config)
+        features = config.num_filters + config.num_slow_features
+        self.filter_bank = MiCFilterBank(config)
+        self.token_embedding = nn.Linear(features, config.hidden_size)
+        self.position_embedding = MiCPositionEmbedding(config)
+        self.blocks = nn.ModuleList(MiCBlock(config) for _ in range(config.num_hidden_layers))
+        self.mimic_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mimic_projection = nn.Linear(config.hidden_size, config.mimic_size)
+        self.compressor = MiCCompressor(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> None:
+        """None: the input is a signal, there is no table of embeddings."""
+        return None
+
+    def resolve_positions(
+        self, input_values: torch.Tensor, channel_positions: torch.Tensor | list | None
+    ) -> torch.Tensor:
+        """Positions of the channels of a batch.
+
+        Args:
+            input_values: (B, C, T).
+            channel_positions: (C, 3) or (B, C, 3), metres; None for the montage of the config.
+
+        Returns:
+            (1, C, 3) or (B, C, 3), metres, of the weights' type and device.
+
+        Raises:
+            ValueError: the number of channels differs from the positions', or positions are not in metres.
+        """
+        n_chans = input_values.shape[1]
+        dtype = self.token_embedding.weight.dtype
+        if channel_positions is None:
+            if n_chans != len(self.config.ch_names):
+                raise ValueError(
+                    f"`input_values` has {n_chans} channels, the model's montage has {len(self.config.ch_names)} "
+                    f"({', '.join(self.config.ch_names)}). Pass `channel_positions`, (C, 3) in metres, to use another "
+                    "montage or a subset; `EEGFeatureExtractor` returns them beside `input_values`."
+                )
+            channel_positions = self.config.channel_positions
+        positions = torch.as_tensor(channel_positions, dtype=dtype, device=input_values.device)
+        if positions.ndim == 2:
+            positions = positions[None]
+        if (
+            positions.ndim != 3
+            or positions.shape[1:] != (n_chans, 3)
+            or positions.shape[0]
+            not in (
+                1,
+                input_values.shape[0],
+            )
+        ):
+            raise ValueError(
+                f"`channel_positions` must be ({n_chans}, 3) or ({input_values.shape[0]}, {n_chans}, 3) for "
+                f"`input_values` of shape {tuple(input_values.shape)}, got {tuple(positions.shape)}."
+            )
+        return positions
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        channel_positions: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> MiCModelOutput | tuple[torch.Tensor, ...]:
+        r"""
+        Args:
+            input_values (`torch.Tensor`, (B, C, T)): windows in microvolts; T is a multiple of `config.patch_size`.
+            channel_positions (`torch.Tensor`, (C, 3) or (B, C, 3), *optional*): electrode positions in metres, in the
+                frame of MNE's `standard_1005`; the montage of the config where left out.
+            output_hidden_states (`bool`, *optional*): also return the state after every block.
+            return_dict (`bool`, *optional*): return a [`MiCModelOutput`] rather than a tuple.
+
+        Returns:
+            [`MiCModelOutput`].
+
+        Raises:
+            TypeError, ValueError: the input or the positions have the wrong shape or type.
+        """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        check_input_values(input_values, self.config.patch_size, type(self).__name__)
+        positions = self.resolve_positions(input_values, channel_positions)
+
+        batch, n_chans, n_times = input_values.shape
+        n_patches = n_times // self.config.patch_size
+        scaled = input_values.to(self.dtype) * self.config.input_scale
+        features = self.filter_bank(scaled.reshape(-1, self.config.patch_size))
+        tokens = self.token_embedding(features).reshape(batch, n_chans, n_patches, -1).transpose(1, 2)
+        tokens = tokens + self.position_embedding(positions)[:, None]
+
+        states = [tokens] if output_hidden_states else []
+        for block in self.blocks:
+            tokens = block(tokens)
+            if output_hidden_states:
+                states.append(tokens)
+
+        mimic_state = self.mimic_projection(self.mimic_norm(tokens))
+        compressed, spatial, temporal = self.compressor(mimic_state, tokens, positions)
+        output = MiCModelOutput(
+            last_hidden_state=tokens.transpose(1, 2),
+            mimic_state=mimic_state.transpose(1, 2),
+            compressed_state=compressed,
+            spatial_weights=spatial,
+            temporal_weights=temporal,
+            hidden_states=tuple(state.transpose(1, 2) for state in states) if output_hidden_states else None,
+        )
+        return output if return_dict else output.to_tuple()
+
+
+class MiCForEEGClassification(MiCPreTrainedModel):
+    """The student with one small linear layer on its K x Q x c compressed values.
+
+    Args:
+        config ([`MiCConfig`]): `num_labels` or `id2label` say how many classes there are.
+    """
+
+    def __init__(self, config: MiCConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.mic = MiCModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        size = config.num_spatial_slots * config.num_temporal_slots * config.compressed_size
+        self.classifier = nn.Linear(size, config.num_labels)
+        self.post_init()
+
+    def get_input_embeddings(self) -> None:
+        """None: the input is a signal, there is no table of embeddings."""
+        return None
+
+    def classify(self, compressed_state: torch.Tensor) -> torch.Tensor:
+        """Logits (B, num_labels) of a compressed state (B, K, Q, c)."""
+        return self.classifier(self.dropout(compressed_state.flatten(1)))
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        channel_positions: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> MiCClassifierOutput | tuple[torch.Tensor, ...]:
+        r"""
+        Args:
+            input_values (`torch.Tensor`, (B, C, T)): windows in microvolts; T is a multiple of `config.patch_size`.
+            channel_positions (`torch.Tensor`, (C, 3) or (B, C, 3), *optional*): electrode positions in metres; the
+                montage of the config where left out.
+            labels (`torch.Tensor`, (B,), *optional*): class indices.
+            output_hidden_states (`bool`, *optional*): also return the state after every block.
+            return_dict (`bool`, *optional*): return a [`MiCClassifierOutput`] rather than a tuple.
+
+        Returns:
+            [`MiCClassifierOutput`].
+
+        Raises:
+            TypeError, ValueError: the input, the positions or the labels do not fit the model.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from dlink_hf import MiCConfig, MiCForEEGClassification
+
+        >>> model = MiCForEEGClassification(MiCConfig.from_size("tiny", num_labels=2)).eval()
+        >>> model(torch.randn(4, 19, 1000)).logits.shape
+        torch.Size([4, 2])
+        ```
+        """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        outputs = self.mic(input_values, channel_positions, output_hidden_states, return_dict=True)
+        logits = self.classify(outputs.compressed_state)
+        loss = None
+        if labels is not None:
+            check_labels(labels, logits)
+            loss = F.cross_entropy(logits.float(), labels)
+        output = MiCClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+        return output if return_dict else output.to_tuple()
+
+
+def check_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
+    """Check class indices (B,) against logits (B, num_labels).
+
+    Raises:
+        ValueError: the shape differs, or an index lies outside 0 ... num_labels - 1.
+    """
+    if labels.shape != logits.shape[:1] or labels.is_floating_point():
+        raise ValueError(
+            f"`labels` must be {logits.shape[0]} class indices of shape ({logits.shape[0]},), got {labels.dtype} of "
+            f"shape {tuple(labels.shape)}."
+        )
+    if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < logits.shape[1]):
+        raise ValueError(
+            f"`labels` must lie in 0 ... {logits.shape[1] - 1} for a model of {logits.shape[1]} labels, got "
+            f"{int(labels.min())} ... {int(labels.max())}."
+        )
+
+
+__all__ = ["MiCClassifierOutput", "MiCForEEGClassification", "MiCModel", "MiCModelOutput", "MiCPreTrainedModel"]

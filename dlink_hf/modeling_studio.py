@@ -1,0 +1,244 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""The studio: frozen teacher, router, student and the decoder that exists in training alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.utils import ModelOutput
+
+from .configuration_mic import MiCConfig
+from .configuration_studio import DLinkStudioConfig
+from .losses import (
+    classification_loss,
+    feature_distance,
+    logit_distillation_loss,
+    router_balance_loss,
+    router_entropy,
+    spectral_magnitude_loss,
+    spectral_phase_loss,
+)
+from .modeling_base import DLinkPreTrainedModel
+from .modeling_mic import MiCForEEGClassification, MiCModelOutput, check_labels
+from .modeling_router import DLinkRouter
+from .modeling_teacher import DLinkTeacherForEEGClassification
+
+
+STAGES = ("mimic", "compress")
+
+
+@dataclass
+class DLinkStudioOutput(ModelOutput):
+    """Output of [`DLinkStudioModel`].
+
+    Args:
+        loss (`torch.Tensor`, scalar): the weighted sum of the stage's terms, where `labels` were given.
+        logits (`torch.Tensor`, (B, num_labels)): the student's.
+        losses (`dict[str, torch.Tensor]`): every term before its weight, by name, detached.
+        teacher_logits (`torch.Tensor`, (B, num_labels)): the teacher's.
+        router_logits (`torch.Tensor`, (B, num_labels)): those of the router's own head.
+        router_weights (`torch.Tensor`, (B, L)): how much each layer counts for each input.
+        routed_state (`torch.Tensor`, (B, C, P, D)): the student's target, detached.
+        mimic_state (`torch.Tensor`, (B, C, P, D)): the student's reply to it.
+        compressed_state (`torch.Tensor`, (B, K, Q, c)): after the compression.
+        decoded_state (`torch.Tensor`, (B, C, P, D)): the compressed state, brought back to the teacher's layout.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    losses: dict[str, torch.Tensor] | None = None
+    teacher_logits: torch.Tensor | None = None
+    router_logits: torch.Tensor | None = None
+    router_weights: torch.Tensor | None = None
+    routed_state: torch.Tensor | None = None
+    mimic_state: torch.Tensor | None = None
+    compressed_state: torch.Tensor | None = None
+    decoded_state: torch.Tensor | None = None
+
+
+class MiCDecoder(nn.Module):
+    """Bring a compressed state back to (B, C, P, D), so that its spectrum can be held against the teacher's.
+
+    Space and time are unfolded by the weights that folded them, transposed and normalised anew; only the features have
+    weights of their own. Used in training alone.
+    """
+
+    def __init__(self, config: MiCConfig):
+        super().__init__()
+        self.features = nn.Linear(config.compressed_size, config.mimic_size)
+
+    def forward(self, student: MiCModelOutput) -> torch.Tensor:
+        """Decode the student's compressed state (B, K, Q, c) to (B, C, P, D)."""
+        spatial = student.spatial_weights.transpose(1, 2)
+        spatial = spatial / spatial.sum(-1, keepdim=True).clamp_min(1e-6)
+        temporal = student.temporal_weights.transpose(0, 1)
+        temporal = temporal / temporal.sum(-1, keepdim=True).clamp_min(1e-6)
+        slots = torch.matmul(temporal, student.compressed_state)  # (B, K, P, c)
+        return self.features(torch.einsum("bck,bkpf->bcpf", spatial, slots))
+
+
+class DLinkStudioModel(DLinkPreTrainedModel):
+    """Everything that takes part in a distillation. The teacher is frozen; router, student and decoder learn.
+
+    Args:
+        config ([`DLinkStudioConfig`]): the three sub-configs and the weights of the losses.
+    """
+
+    config_class = DLinkStudioConfig
+    config: DLinkStudioConfig
+    base_model_prefix = "studio"
+
+    def __init__(self, config: DLinkStudioConfig):
+        super().__init__(config)
+        self.teacher = DLinkTeacherForEEGClassification(config.teacher_config)
+        self.router = DLinkRouter(config.router_config)
+        self.student = MiCForEEGClassification(config.student_config)
+        self.decoder = MiCDecoder(config.student_config)
+        self.post_init()
+        self.freeze_teacher()
+
+    @classmethod
+    def from_parts(
+        cls,
+        teacher: DLinkTeacherForEEGClassification,
+        student: MiCForEEGClassification,
+        router: DLinkRouter | None = None,
+        **fields: Any,
+    ) -> DLinkStudioModel:
+        """Put a studio together from trained or fresh parts.
+
+        Args:
+            teacher: fine-tuned for the task.
+            student: the one to distil into.
+            router: a fresh one that fits the teacher where left out.
+            **fields: fields of [`DLinkStudioConfig`], such as `kd_weight=0.5`.
+
+        Raises:
+            ValueError: the parts do not fit each other; the message names the field.
+        """
+        config = DLinkStudioConfig(
+            teacher_config=teacher.config,
+            student_config=student.config,
+            router_config=fields.pop("router_config", None) if router is None else router.config,
+            **fields,
+        )
+        studio = cls(config)
+        studio.teacher, studio.student = teacher, student
+        if router is not None:
+            studio.router = router
+        studio.freeze_teacher()
+        return studio
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load a saved studio, the teacher frozen; see [`DLinkPreTrainedModel.from_pretrained`]."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_teacher()
+        return loaded
+
+    def freeze_teacher(self) -> None:
+        """Take the teacher out of training: no gradient, no dropout."""
+        self.teacher.requires_grad_(False)
+        self.teacher.eval()
+
+    def train(self, mode: bool = True) -> DLinkStudioModel:
+        """Switch router, student and decoder; the teacher stays in evaluation mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # the sub-models initialise themselves; only the decoder is left
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    def training_only_state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights that a distillation needs beside the student's to be resumed: router and decoder."""
+        return {k: v for k, v in self.state_dict().items() if k.startswith(("router.", "decoder."))}
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        class_weights: torch.Tensor | None = None,
+        stage: str = "compress",
+        return_dict: bool | None = None,
+    ) -> DLinkStudioOutput | tuple[Any, ...]:
+        r"""
+        Args:
+            input_values (`torch.Tensor`, (B, C, T)): windows in microvolts.
+            labels (`torch.Tensor`, (B,), *optional*): class indices; without them there is no loss.
+            class_weights (`torch.Tensor`, (num_labels,), *optional*): weights of the classes in both cross-entropies.
+            stage (`str`, *optional*, defaults to `"compress"`): `"mimic"`: the feature and spectral terms, and the
+                router's own; `"compress"`: all terms.
+            return_dict (`bool`, *optional*): return a [`DLinkStudioOutput`] rather than a tuple.
+
+        Returns:
+            [`DLinkStudioOutput`].
+
+        Raises:
+            ValueError: the stage is unknown, or the input does not fit the teacher.
+        """
+        if stage not in STAGES:
+            raise ValueError(f"`stage` must be one of {', '.join(map(repr, STAGES))}, got {stage!r}.")
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        with torch.no_grad():
+            teacher = self.teacher(input_values, output_hidden_states=True, return_dict=True)
+        router = self.router(teacher.hidden_states)
+        # left attached, the router would pick whichever layer is easiest to copy
+        target = router.routed_state.detach()
+        student = self.student.mic(input_values, return_dict=True)
+        logits = self.student.classify(student.compressed_state)
+        decoded = self.decoder(student)
+        output = DLinkStudioOutput(
+            logits=logits,
+            teacher_logits=teacher.logits,
+            router_logits=router.logits,
+            router_weights=router.weights,
+            routed_state=target,
+            mimic_state=student.mimic_state,
+            compressed_state=student.compressed_state,
+            decoded_state=decoded,
+        )
+        if labels is not None:
+            check_labels(labels, logits)
+            output.loss, output.losses = self._objective(output, labels, class_weights, stage)
+        return output if return_dict else output.to_tuple()
+
+    def _objective(
+        self, output: DLinkStudioOutput, labels: torch.Tensor, class_weights: torch.Tensor | None, stage: str
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The weighted sum of the stage's terms, and every term by its name."""
+        config = self.config
+        target = output.routed_state
+        places = {"mimic": output.mimic_state, "compressed": output.decoded_state}
+        terms = {
+            "route_loss": (config.route_weight, feature_distance(output.mimic_state, target, config.route_distance))
+        }
+        for place in config.spectral_placement:
+            magnitude = spectral_magnitude_loss(places[place], target, config.spectral_axes, config.magnitude_kind)
+            phase = spectral_phase_loss(places[place], target, config.spectral_axes)
+            terms[f"magnitude_{place}_loss"] = (config.spectral_weight * config.magnitude_weight, magnitude)
+            terms[f"phase_{place}_loss"] = (config.spectral_weight * config.phase_weight, phase)
+        terms["router_task_loss"] = (
+            config.router_task_weight,
+            classification_loss(output.router_logits, labels, class_weights),
+        )
+        terms["router_balance_loss"] = (config.router_balance_weight, router_balance_loss(output.router_weights))
+        terms["router_entropy"] = (config.router_entropy_weight, router_entropy(output.router_weights))
+        if stage == "compress":
+            terms["task_loss"] = (config.task_weight, classification_loss(output.logits, labels, class_weights))
+            terms["kd_loss"] = (
+                config.kd_weight,
+                logit_distillation_loss(output.logits, output.teacher_logits, config.kd_temperature),
+            )
+        loss = sum(weight * term for weight, term in terms.values() if weight > 0)
+        return loss, {name: term.detach() for name, (_, term) in terms.items()}
+
+
+__all__ = ["STAGES", "DLinkStudioModel", "DLinkStudioOutput", "MiCDecoder"]

@@ -1,0 +1,272 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""EEG foundation models of braindecode as teachers: one input contract, all hidden states in one layout."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import nn
+from torch.nn import functional as F
+from transformers.utils import ModelOutput
+
+from .configuration_teacher import BACKBONES, DLinkTeacherConfig
+from .modeling_base import DLinkPreTrainedModel, check_input_values
+from .modeling_mic import check_labels
+
+
+@dataclass
+class DLinkTeacherOutput(ModelOutput):
+    """Output of [`DLinkTeacherModel`].
+
+    Args:
+        last_hidden_state (`torch.Tensor`, (B, C, P, D)): what the backbone gives to its head.
+        hidden_states (`tuple[torch.Tensor]`, L of (B, C, P, D)): the output of every layer, the first layer first; the
+            embedding is not among them.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class DLinkTeacherClassifierOutput(ModelOutput):
+    """Output of [`DLinkTeacherForEEGClassification`].
+
+    Args:
+        loss (`torch.Tensor`, scalar): cross-entropy, where `labels` were given.
+        logits (`torch.Tensor`, (B, num_labels)): before the softmax.
+        hidden_states (`tuple[torch.Tensor]`, L of (B, C, P, D)): the output of every layer.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+def build_backbone(config: DLinkTeacherConfig) -> nn.Module:
+    """Make the braindecode model that a config names, without its classification head.
+
+    Raises:
+        ImportError: braindecode, or the torchaudio that it needs, is missing or does not load.
+        ValueError: braindecode refuses the arguments, or a channel is not among those that the model knows.
+    """
+    spec = BACKBONES[config.backbone]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            import braindecode.models
+    except OSError as error:
+        raise ImportError(
+            "braindecode needs torchaudio, which is installed but does not load: it was built for another PyTorch "
+            "(a CUDA build beside a CPU build, most often). Install torch and torchaudio from the same index."
+        ) from error
+    except ImportError as error:
+        raise ImportError(
+            "Teachers wrap models of braindecode, which could not be imported. Install it with `pip install "
+            f'"dlink-hf[teachers]"`. The reason: {error}'
+        ) from error
+    if spec.passes_ch_names:
+        _check_known_channels(config)
+    arguments = {**dict(spec.without_head), **config.backbone_kwargs}
+    try:
+        backbone = getattr(braindecode.models, config.backbone)(
+            n_outputs=1, n_chans=len(config.ch_names), n_times=config.n_times, sfreq=config.sfreq, **arguments
+        )
+    except TypeError as error:
+        raise ValueError(
+            f"`backbone_kwargs` {config.backbone_kwargs} do not fit {config.backbone}: {error}"
+        ) from error
+    backbone.final_layer = nn.Identity()
+    return backbone
+
+
+def _check_known_channels(config: DLinkTeacherConfig) -> None:
+    from braindecode.models.labram import LABRAM_CHANNEL_ORDER
+
+    known = {name.upper() for name in LABRAM_CHANNEL_ORDER}
+    unknown = [name for name in config.ch_names if name.upper() not in known]
+    if unknown:
+        raise ValueError(
+            f"`ch_names`: {config.backbone} has no embedding for {', '.join(unknown)}. It knows "
+            f"{len(LABRAM_CHANNEL_ORDER)} names of the 10-05 system; leave the others out of `ch_names`."
+        )
+
+
+class TeacherHead(nn.Module):
+    """Classify tokens (B, C, P, D) with the channels kept apart: a mean over all tokens would throw topography away."""
+
+    def __init__(self, config: DLinkTeacherConfig):
+        super().__init__()
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.features = nn.Linear(config.hidden_size, config.head_size)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.classifier = nn.Linear(config.head_size * len(config.ch_names), config.num_labels)
+        for module in (self.norm, self.features, self.classifier):
+            module.is_teacher_head = True
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits (B, num_labels) of tokens (B, C, P, D)."""
+        features = F.gelu(self.features(self.norm(tokens))).mean(2)
+        return self.classifier(self.dropout(features.flatten(1)))
+
+
+class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
+    """Weight initialisation and loading shared by the teacher models."""
+
+    config_class = DLinkTeacherConfig
+    config: DLinkTeacherConfig
+    base_model_prefix = "teacher"
+    _head_keys = ("head.",)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # braindecode has initialised its own layers; only the head is ours
+        if not getattr(module, "is_teacher_head", False):
+            return
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+        else:
+            nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
+
+    def get_input_embeddings(self) -> None:
+        """None: the input is a signal, there is no table of embeddings."""
+        return None
+
+
+class DLinkTeacherModel(DLinkTeacherPreTrainedModel):
+    """A foundation model of braindecode without its head, its hidden states as (B, C, P, D).
+
+    Args:
+        config ([`DLinkTeacherConfig`]): which backbone, and the montage, rate and window that it reads.
+
+    Raises:
+        ImportError: braindecode is missing or does not load.
+        ValueError: the backbone does not know a channel, or refuses an argument.
+    """
+
+    def __init__(self, config: DLinkTeacherConfig):
+        super().__init__(config)
+        self.backbone = build_backbone(config)
+        self.post_init()
+
+    def to_tokens(self, state: torch.Tensor, n_chans: int) -> torch.Tensor:
+        """Bring a layer's output into the layout (B, C, P, D), class tokens cut off."""
+        spec = BACKBONES[self.config.backbone]
+        if spec.prefix_tokens:
+            state = state[:, spec.prefix_tokens :]
+        return rearrange(state, f"{spec.layout} -> b c p d", **({"c": n_chans} if "(" in spec.layout else {}))
+
+    @contextlib.contextmanager
+    def _record_layers(self, record: bool) -> Iterator[list[torch.Tensor]]:
+        """Collect the outputs of the layers while the block runs."""
+        states: list[torch.Tensor] = []
+        pattern = BACKBONES[self.config.backbone].layers
+        with contextlib.ExitStack() as stack:
+            for layer in range(self.config.num_hidden_layers if record else 0):
+                module = self.backbone.get_submodule(pattern.format(layer))
+                handle = module.register_forward_hook(lambda module, inputs, output: states.append(output))
+                stack.callback(handle.remove)
+            yield states
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> DLinkTeacherOutput | tuple[torch.Tensor, ...]:
+        r"""
+        Args:
+            input_values (`torch.Tensor`, (B, C, T)): windows in microvolts, channels in the order of
+                `config.ch_names`, T = `config.n_times`.
+            output_hidden_states (`bool`, *optional*): also return the output of every layer.
+            return_dict (`bool`, *optional*): return a [`DLinkTeacherOutput`] rather than a tuple.
+
+        Returns:
+            [`DLinkTeacherOutput`].
+
+        Raises:
+            TypeError, ValueError: the input does not fit the config.
+        """
+        config = self.config
+        return_dict = config.return_dict if return_dict is None else return_dict
+        if output_hidden_states is None:
+            output_hidden_states = config.output_hidden_states
+        check_input_values(input_values, config.patch_size, f"The {config.backbone} teacher")
+        if input_values.shape[1:] != (len(config.ch_names), config.n_times):
+            raise ValueError(
+                f"This {config.backbone} teacher reads {len(config.ch_names)} channels ({', '.join(config.ch_names)}) "
+                f"x {config.n_times} samples, got {input_values.shape[1]} x {input_values.shape[2]}."
+            )
+        n_chans = input_values.shape[1]
+        scaled = input_values.to(self.dtype) * config.input_scale
+        names = {"ch_names": config.ch_names} if BACKBONES[config.backbone].passes_ch_names else {}
+        with self._record_layers(output_hidden_states) as states:
+            features = self.backbone(scaled, return_features=True, **names)["features"]
+        output = DLinkTeacherOutput(
+            last_hidden_state=features
+            if features.ndim == 4
+            else rearrange(features, "b (c p) d -> b c p d", c=n_chans),
+            hidden_states=tuple(self.to_tokens(state, n_chans) for state in states) if output_hidden_states else None,
+        )
+        return output if return_dict else output.to_tuple()
+
+
+class DLinkTeacherForEEGClassification(DLinkTeacherPreTrainedModel):
+    """A foundation model of braindecode with a small classification head, to be fine-tuned with `Trainer`.
+
+    Args:
+        config ([`DLinkTeacherConfig`]): `num_labels` or `id2label` say how many classes there are.
+    """
+
+    def __init__(self, config: DLinkTeacherConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.teacher = DLinkTeacherModel(config)
+        self.head = TeacherHead(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> DLinkTeacherClassifierOutput | tuple[torch.Tensor, ...]:
+        r"""
+        Args:
+            input_values (`torch.Tensor`, (B, C, T)): windows in microvolts, channels in the order of
+                `config.ch_names`, T = `config.n_times`.
+            labels (`torch.Tensor`, (B,), *optional*): class indices.
+            output_hidden_states (`bool`, *optional*): also return the output of every layer.
+            return_dict (`bool`, *optional*): return a [`DLinkTeacherClassifierOutput`] rather than a tuple.
+
+        Returns:
+            [`DLinkTeacherClassifierOutput`].
+
+        Raises:
+            TypeError, ValueError: the input or the labels do not fit the config.
+        """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        outputs = self.teacher(input_values, output_hidden_states, return_dict=True)
+        logits = self.head(outputs.last_hidden_state)
+        loss = None
+        if labels is not None:
+            check_labels(labels, logits)
+            loss = F.cross_entropy(logits.float(), labels)
+        output = DLinkTeacherClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+        return output if return_dict else output.to_tuple()
+
+
+__all__ = [
+    "DLinkTeacherClassifierOutput",
+    "DLinkTeacherForEEGClassification",
+    "DLinkTeacherModel",
+    "DLinkTeacherOutput",
+    "build_backbone",
+]
