@@ -75,7 +75,7 @@ def reject_unknown_fields(config: PreTrainedConfig, kwargs: dict[str, Any]) -> N
     if unknown:
         known = sorted({field.name for field in fields(config)} - {field.name for field in fields(PreTrainedConfig)})
         raise ValueError(
-            f"{type(config).__name__} has no field {', '.join(map(repr, unknown))}. Its fields are: {', '.join(known)}."
+            f"{type(config).__name__} has no field {', '.join(map(repr, unknown))}. Its own are: {', '.join(known)}."
         )
 
 

@@ -38,7 +38,7 @@ class DLinkStudioConfig(PreTrainedConfig):
 
     Args:
         teacher_config (`DLinkTeacherConfig` or `dict`, *optional*): the teacher.
-        router_config (`DLinkRouterConfig` or `dict`, *optional*): the router; one that fits the teacher where left out.
+        router_config (`DLinkRouterConfig` or `dict`, *optional*): the router; one to fit the teacher where left out.
         student_config (`MiCConfig` or `dict`, *optional*): the student; a `small` one that fits the teacher where left
             out.
         task_weight (`float`, defaults to 1.0): the student's cross-entropy.

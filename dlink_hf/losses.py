@@ -1,8 +1,8 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """The terms of the distillation objective: pure functions, tensors in, scalar out.
 
-The formulas are this project's own reading of the abstract of arXiv 2604.15016 (routed, spectral distillation) and, for
-`logit_distillation_loss`, of Hinton et al. 2015 (arXiv 1503.02531). All of them compute in float32 or better, also
+The formulas are this project's own reading of the abstract of arXiv 2604.15016 (routed, spectral distillation) and,
+for `logit_distillation_loss`, of Hinton et al. 2015 (arXiv 1503.02531). All of them compute in float32 or better, also
 under autocast, since spectra and logarithms do not survive half precision.
 """
 

@@ -120,8 +120,8 @@ class DLinkPreTrainedModel(PreTrainedModel):
         if missing:
             raise ValueError(
                 f"{pretrained_model_name_or_path} lacks {len(missing)} tensor(s) that {cls.__name__} needs: "
-                f"{', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}. A partly loaded model would give wrong "
-                "answers; is this a checkpoint of another model, or was its file cut short?"
+                f"{', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}. A partly loaded model would give "
+                "wrong answers; is this a checkpoint of another model, or was its file cut short?"
             )
         return (model, info) if output_loading_info else model
 

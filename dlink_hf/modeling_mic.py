@@ -76,8 +76,8 @@ class GaborConv1d(nn.Conv1d):
 class MiCFilterBank(nn.Module):
     """Log band power of learned quadrature filters, and box-averaged samples, of every patch.
 
-    A filter is a pair of kernels, at first the cosine and the sine of a Gabor atom; the power of its band is the sum of
-    the squares of the two outputs, averaged over the positions inside the patch.
+    A filter is a pair of kernels, at first the cosine and the sine of a Gabor atom; the power of its band is the sum
+    of the squares of the two outputs, averaged over the positions inside the patch.
     """
 
     def __init__(self, config: MiCConfig):

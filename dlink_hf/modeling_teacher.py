@@ -98,7 +98,7 @@ def _check_known_channels(config: DLinkTeacherConfig) -> None:
 
 
 class TeacherHead(nn.Module):
-    """Classify tokens (B, C, P, D) with the channels kept apart: a mean over all tokens would throw topography away."""
+    """Classify tokens (B, C, P, D) with the channels kept apart: a mean over all tokens throws topography away."""
 
     def __init__(self, config: DLinkTeacherConfig):
         super().__init__()

@@ -1,0 +1,217 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""transformers' `Trainer` for a studio: two stages, every term of the objective logged, the student alone saved."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from .data.collator import EEGDataCollator
+from .data.splits import check_no_shared_subjects
+from .metrics import compute_metrics as default_compute_metrics
+from .modeling_studio import DLinkStudioModel
+from .training_args import DLinkTrainingArguments
+
+
+TRAINING_ONLY_NAME = "training_only.safetensors"
+TRAINING_ARGS_NAME = "training_args.json"
+
+
+def balanced_class_weights(labels: Any, num_labels: int) -> torch.Tensor:
+    """Weights N / (num_labels * count), as scikit-learn's `class_weight="balanced"`.
+
+    Args:
+        labels: (N,) class indices.
+        num_labels: number of classes.
+
+    Returns:
+        (num_labels,) float32.
+
+    Raises:
+        ValueError: a class does not occur.
+    """
+    counts = torch.bincount(torch.as_tensor(labels), minlength=num_labels).float()
+    absent = (counts == 0).nonzero().flatten().tolist()
+    if absent:
+        raise ValueError(f"The training set holds no window of class {absent}; balanced weights need every class.")
+    return counts.sum() / (num_labels * counts)
+
+
+class SecondStageCallback(TrainerCallback):
+    """No evaluation while the classifier is not being trained: its score would mislead the choice of the best."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if args.mimic_epochs > 0 and state.epoch <= args.mimic_epochs:
+            control.should_evaluate = False
+        return control
+
+    on_epoch_end = on_step_end
+
+
+class DLinkTrainer(Trainer):
+    """Train a studio: [`transformers.Trainer`] with two stages, class weights and every term logged.
+
+    Evaluation and prediction run the student alone. What is saved is the student, the feature extractor and the
+    arguments; a `checkpoint-*` folder also holds router and decoder (`training_only.safetensors`), from which
+    `resume_from_checkpoint` goes on. The teacher is never written, unless `save_studio` asks for it.
+
+    Args:
+        model ([`DLinkStudioModel`]): teacher, router and student.
+        args ([`DLinkTrainingArguments`]): as for `Trainer`.
+        data_collator (`Callable`, *optional*): [`EEGDataCollator`] where left out.
+        compute_metrics (`Callable`, *optional*): the scores of `dlink_hf.metrics` where left out.
+        callbacks (`list[TrainerCallback]`, *optional*): as for `Trainer`.
+        **kwargs: `train_dataset`, `eval_dataset`, `processing_class` (the feature extractor) ... as for `Trainer`.
+
+    Raises:
+        TypeError: the model is not a studio.
+        ValueError: training and evaluation sets share a subject, or a class is missing from the training set.
+    """
+
+    def __init__(
+        self,
+        model: DLinkStudioModel,
+        args: DLinkTrainingArguments,
+        data_collator: Callable | None = None,
+        compute_metrics: Callable | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        **kwargs: Any,
+    ):
+        if not isinstance(model, DLinkStudioModel):
+            raise TypeError(
+                f"DLinkTrainer trains a DLinkStudioModel, got {type(model).__name__}. Put one together with "
+                "`DLinkStudioModel.from_parts(teacher, student)`; a student or a teacher alone trains with `Trainer`."
+            )
+        self._check_groups(args, kwargs.get("train_dataset"), kwargs.get("eval_dataset"))
+        self._term_sums: dict[str, torch.Tensor] = {}
+        self._class_weights: torch.Tensor | None = None
+        self._saving_checkpoint = False
+        if args.class_weighting == "balanced" and kwargs.get("train_dataset") is not None:
+            labels = kwargs["train_dataset"]["labels"][:]
+            self._class_weights = balanced_class_weights(labels, model.config.num_labels)
+        callbacks = [SecondStageCallback(), *(callbacks or [])]
+        if args.early_stopping_patience is not None:
+            callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=data_collator or EEGDataCollator(),
+            compute_metrics=compute_metrics or default_compute_metrics,
+            callbacks=callbacks,
+            **kwargs,
+        )
+
+    @staticmethod
+    def _check_groups(args: DLinkTrainingArguments, train_dataset: Any, eval_dataset: Any) -> None:
+        """Refuse sets that share a subject, wherever they say which subjects they hold."""
+        evaluations = eval_dataset if isinstance(eval_dataset, dict) else {"validation": eval_dataset}
+        for name, dataset in evaluations.items():
+            known = [
+                args.group_column in (getattr(split, "column_names", None) or ()) for split in (train_dataset, dataset)
+            ]
+            if all(known):
+                check_no_shared_subjects({"train": train_dataset, name: dataset}, group_column=args.group_column)
+
+    @property
+    def stage(self) -> str:
+        """`"mimic"` in the first `mimic_epochs` epochs, `"compress"` afterwards."""
+        return "mimic" if (self.state.epoch or 0.0) < self.args.mimic_epochs else "compress"
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The stage's objective while training; the student's own cross-entropy while evaluating."""
+        if not model.training:
+            outputs = self.accelerator.unwrap_model(model).student(**inputs)
+            return (outputs.loss, outputs) if return_outputs else outputs.loss
+        weights = None if self._class_weights is None else self._class_weights.to(self.args.device)
+        outputs = model(**inputs, class_weights=weights, stage=self.stage)
+        self._collect_terms(outputs)
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _collect_terms(self, outputs: Any) -> None:
+        """Add up the terms of a step on the device: reading them out each time would stall it."""
+        terms = dict(outputs.losses)
+        for layer, weight in enumerate(outputs.router_weights.detach().float().mean(0)):
+            terms[f"router_weight_{layer + 1}"] = weight
+        for name, term in terms.items():
+            # a term that only one stage has is averaged over the steps that had it
+            step = torch.stack([term.float(), torch.ones_like(term, dtype=torch.float32)])
+            self._term_sums[name] = self._term_sums.get(name, 0) + step
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log as `Trainer` does; to the training loss add the mean of every term since the last log."""
+        if "loss" in logs and self._term_sums:
+            names = sorted(self._term_sums)
+            sums = self.accelerator.reduce(torch.stack([self._term_sums[name] for name in names]), reduction="sum")
+            means = (sums[:, 0] / sums[:, 1]).tolist()
+            logs = {**logs, **dict(zip(names, means, strict=True)), "mimic_stage": float(self.stage == "mimic")}
+            self._term_sums = {}
+        super().log(logs, *args, **kwargs)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        studio = self.accelerator.unwrap_model(self.model)
+        studio.student.save_pretrained(folder)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+        if self.args.save_studio:
+            studio.save_pretrained(folder / "studio")
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as partial:
+            partial = Path(partial)
+            (partial / TRAINING_ARGS_NAME).write_text(self.args.to_json_string() + "\n", encoding="utf-8")
+            if self._saving_checkpoint:
+                weights = {k: v.contiguous() for k, v in studio.training_only_state_dict().items()}
+                save_file(weights, partial / TRAINING_ONLY_NAME, metadata={"format": "pt"})
+            for path in sorted(partial.iterdir()):
+                os.replace(path, folder / path.name)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self._saving_checkpoint = True
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        finally:
+            self._saving_checkpoint = False
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Load student, router and decoder.
+
+        Raises:
+            FileNotFoundError: the folder is not a checkpoint of a distillation.
+        """
+        folder = Path(resume_from_checkpoint)
+        missing = [name for name in (SAFE_WEIGHTS_NAME, TRAINING_ONLY_NAME) if not (folder / name).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{folder} lacks {' and '.join(missing)}. A distillation resumes from a `checkpoint-*` folder that "
+                "DLinkTrainer wrote; a published student holds no router to go on with."
+            )
+        studio = self.accelerator.unwrap_model(self.model if model is None else model)
+        studio.student.load_state_dict(load_file(folder / SAFE_WEIGHTS_NAME))
+        rest = load_file(folder / TRAINING_ONLY_NAME)
+        unexpected = set(rest) ^ set(studio.training_only_state_dict())
+        if unexpected:
+            raise ValueError(
+                f"{folder / TRAINING_ONLY_NAME} does not fit this studio: {', '.join(sorted(unexpected))}."
+            )
+        studio.load_state_dict(rest, strict=False)
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+__all__ = ["TRAINING_ARGS_NAME", "TRAINING_ONLY_NAME", "DLinkTrainer", "balanced_class_weights"]
