@@ -40,8 +40,8 @@ def _check(labels: Any, probabilities: Any) -> tuple[np.ndarray, np.ndarray]:
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if probabilities.ndim != 2 or probabilities.shape[1] < 2:
         raise ValueError(
-            f"`probabilities` must have the shape (windows, labels) with two or more labels, got {probabilities.shape}."
-            " For a binary task give a column for each of the two labels."
+            "`probabilities` must have the shape (windows, labels), with two labels or more, got "
+            f"{probabilities.shape}. For a binary task give a column for each of the two labels."
         )
     if labels.ndim != 1 or len(labels) != len(probabilities):
         raise ValueError(

@@ -1,0 +1,236 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""What a model costs: parameters, floating-point operations, latency, memory."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
+
+
+def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:
+    """Number of parameters; a tensor that two modules share counts once, buffers do not count.
+
+    Args:
+        model: the model.
+        trainable_only: leave out those with `requires_grad=False`.
+
+    Returns:
+        number of values.
+    """
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad or not trainable_only)
+
+
+def _mv_flop(matrix: tuple[int, ...], vector: tuple[int, ...], *args: Any, **kwargs: Any) -> int:
+    return 2 * math.prod(matrix)
+
+
+def _addmv_flop(bias: tuple[int, ...], matrix: tuple[int, ...], *args: Any, **kwargs: Any) -> int:
+    return 2 * math.prod(matrix)
+
+
+def _rnn_flop(
+    values: tuple[int, ...], input_weight: tuple[int, ...], hidden_weight: tuple[int, ...], *args: Any, **kwargs: Any
+) -> int:
+    steps_and_rows = values[0] * values[1]
+    return 2 * steps_and_rows * (math.prod(input_weight) + math.prod(hidden_weight))
+
+
+# products that torch's counter does not know
+_MORE_FLOPS = {
+    torch.ops.aten.mv: _mv_flop,
+    torch.ops.aten.dot: _mv_flop,
+    torch.ops.aten.addmv: _addmv_flop,
+    torch.ops.aten.mkldnn_rnn_layer: _rnn_flop,
+}
+
+
+@contextlib.contextmanager
+def _evaluating(*models: Any) -> Iterator[None]:
+    """Evaluation mode without gradients; every module's own mode is put back."""
+    modules = [module for model in models if isinstance(model, nn.Module) for module in model.modules()]
+    modes = [module.training for module in modules]
+    try:
+        for model in models:
+            if isinstance(model, nn.Module):
+                model.eval()
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+def count_flops(model: nn.Module, **inputs: Any) -> int:
+    """Floating-point operations of one forward pass, counted as 2 x multiply-accumulate (MAC).
+
+    Counted by torch's `FlopCounterMode` while the model runs: matrix products, convolutions, attention, LSTMs. Fused
+    attention is invisible to that counter on CPU, so it runs unfused here, and `nn.TransformerEncoder`'s fast path is
+    off. Element-wise work (activations, norms, softmax) and Fourier transforms do not count, as is usual.
+
+    Args:
+        model: the model; it runs in evaluation mode, without gradients.
+        inputs: its keyword arguments, e.g. `input_values` (B, C, T). The count is for the whole batch: give one
+            window for the cost of a window.
+
+    Returns:
+        number of operations. Divide by 1e6 for MFLOP.
+    """
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        counter = FlopCounterMode(display=False, custom_mapping=_MORE_FLOPS)
+        with _evaluating(model), sdpa_kernel(SDPBackend.MATH), counter:
+            model(**inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+    return counter.get_total_flops()
+
+
+def _percentile(sorted_values: list[float], percent: float) -> float:
+    """Percentile by linear interpolation, as NumPy's default."""
+    position = (len(sorted_values) - 1) * percent / 100
+    low, high = math.floor(position), math.ceil(position)
+    return sorted_values[low] + (sorted_values[high] - sorted_values[low]) * (position - low)
+
+
+def measure_latency(
+    models: Mapping[str, Callable[..., Any]],
+    inputs: Mapping[str, Any],
+    n_threads: int = 1,
+    n_runs: int = 100,
+    n_warmup: int = 10,
+) -> dict[str, dict[str, float]]:
+    """Time the forward pass of several models on the same machine, in the same minutes.
+
+    Models take turns, and the order turns too from one round to the next: what slows the machine down for a while
+    slows all of them alike, and none always runs behind the one that empties the cache.
+
+    Args:
+        models: name -> model (or any callable, e.g. an exported one).
+        inputs: keyword arguments for all of them, e.g. `input_values` (B, C, T); or, for models that take different
+            ones, name of the model -> keyword arguments.
+        n_threads: torch's threads while measuring; the number before is put back.
+        n_runs: timed runs of each model.
+        n_warmup: runs of each model before.
+
+    Returns:
+        name -> `p50_ms`, `p95_ms`, `mean_ms`, `min_ms`: milliseconds a call, for the whole batch.
+
+    Raises:
+        ValueError: there are no models, or no runs.
+    """
+    if not models:
+        raise ValueError("`models` is empty: give at least one, as name -> model.")
+    if n_runs < 1 or n_threads < 1 or n_warmup < 0:
+        raise ValueError(f"`n_runs` and `n_threads` must be positive, got {n_runs} and {n_threads}.")
+    own = set(inputs) == set(models) and all(isinstance(value, Mapping) for value in inputs.values())
+    arguments = {name: inputs[name] if own else inputs for name in models}
+    names = list(models)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    synchronise = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        with _evaluating(*models.values()):
+            # `delay`: the bar shows only where this takes a while
+            for run in tqdm(range(-n_warmup, n_runs), desc="latency", unit="round", delay=2, leave=False):
+                turn = run % len(names)
+                for name in names[turn:] + names[:turn]:
+                    synchronise()
+                    start = time.perf_counter()
+                    models[name](**arguments[name])
+                    synchronise()
+                    if run >= 0:
+                        seconds[name].append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    result = {}
+    for name, values in seconds.items():
+        milliseconds = sorted(1e3 * value for value in values)
+        result[name] = {
+            "p50_ms": _percentile(milliseconds, 50),
+            "p95_ms": _percentile(milliseconds, 95),
+            "mean_ms": statistics.fmean(milliseconds),
+            "min_ms": milliseconds[0],
+        }
+    return result
+
+
+def _kernel_peak() -> int | None:
+    """The kernel's own high-water mark of this process's resident memory, bytes; None where it keeps none."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+
+
+def _reset_kernel_peak() -> bool:
+    """Bring the high-water mark down to what is resident now (Linux, `man proc_pid_clear_refs`)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return _kernel_peak() is not None
+
+
+def peak_memory(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, int]:
+    """Memory that a call needs at its most.
+
+    What is measured is the resident set of this process: all its memory in RAM, Python, libraries and tensors alike,
+    and what other threads do meanwhile. On Linux the kernel's own high-water mark is reset before the call and read
+    after it, so no short peak is missed; elsewhere the resident set is sampled every millisecond. Memory that torch
+    or the allocator kept from an earlier call is used again without growing: to compare two calls, run each in a fresh
+    process. On a CUDA device the peak of torch's allocator is given too.
+
+    Args:
+        function: what to call.
+        args, kwargs: its arguments.
+
+    Returns:
+        `dict` of bytes: `start` (resident before), `peak` (most resident during the call), `increase` (peak - start),
+        and `cuda_peak` where CUDA is in use.
+    """
+    process = psutil.Process()
+    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    kernel = _reset_kernel_peak()
+    start = process.memory_info().rss
+    samples = [start]
+    done = threading.Event()
+
+    def sample() -> None:
+        while not done.wait(1e-3):
+            samples.append(process.memory_info().rss)
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    if not kernel:
+        sampler.start()
+    try:
+        function(*args, **kwargs)
+        samples.append(process.memory_info().rss)
+    finally:
+        done.set()
+        if not kernel:
+            sampler.join()
+    peak = max(samples)
+    if kernel:
+        peak = max(peak, _kernel_peak() or 0)
+    result = {"start": start, "peak": peak, "increase": peak - start}
+    if cuda:
+        result["cuda_peak"] = torch.cuda.max_memory_allocated()
+    return result
