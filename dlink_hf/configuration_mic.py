@@ -1,15 +1,15 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Configuration of the MiC (Mimic-then-Compress) student."""
 
-from __future__ import annotations
-
+# no `from __future__ import annotations` here: `strict` checks types, not the text of an annotation
+import math
 from dataclasses import fields
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
-from .electrodes import channel_positions as lookup_positions
+from .electrodes import canonical_name, channel_positions as lookup_positions
 
 
 # the 19 electrodes of the 10-20 system, the montage that most EEG corpora share
@@ -85,6 +85,31 @@ def require(condition: bool, field: str, value: Any, expected: str) -> None:
         raise ValueError(f"`{field}` must be {expected}, got {value!r}.")
 
 
+def settle_labels(config: PreTrainedConfig, kwargs: dict[str, Any]) -> None:
+    """Check `num_labels`, `id2label` and `label2id` against each other and derive the one from the other.
+
+    Args:
+        config: the config that is being built.
+        kwargs: the keyword arguments that no declared field has taken; `num_labels` is one of them.
+
+    Raises:
+        ValueError: naming the field that contradicts another, or fewer than two classes.
+    """
+    num_labels = kwargs.get("num_labels")
+    if config.id2label is None and config.label2id is not None:
+        config.id2label = {index: name for name, index in config.label2id.items()}
+    if config.id2label is None:
+        require(num_labels is None or num_labels >= 2, "num_labels", num_labels, "at least two classes")
+        return
+    names = {int(index): name for index, name in config.id2label.items()}
+    good = sorted(names) == list(range(len(names))) and len(set(names.values())) == len(names) >= 2
+    require(good, "id2label", config.id2label, "two or more different names, numbered 0, 1, 2 ... without a gap")
+    require(num_labels in (None, len(names)), "num_labels", num_labels, f"{len(names)}, as many as `id2label` names")
+    ids = {names[index]: index for index in sorted(names)}
+    require(config.label2id in (None, ids), "label2id", config.label2id, f"the inverse of `id2label`, {ids}")
+    config.id2label, config.label2id = {index: name for name, index in ids.items()}, ids
+
+
 def check_signal_fields(config: PreTrainedConfig) -> None:
     """Check the fields that describe the signal: `ch_names`, `sfreq` (Hz) and `n_times` (samples).
 
@@ -92,14 +117,36 @@ def check_signal_fields(config: PreTrainedConfig) -> None:
         ValueError: naming the field that is empty, repeated or not positive.
     """
     require(len(config.ch_names) > 0, "ch_names", config.ch_names, "a list of at least one channel name")
-    repeated = sorted({name for name in config.ch_names if config.ch_names.count(name) > 1})
-    require(not repeated, "ch_names", repeated, "free of duplicates; these names occur more than once")
-    require(config.sfreq > 0, "sfreq", config.sfreq, "a positive sampling rate in Hz")
+    electrodes = [canonical_name(name) or name for name in config.ch_names]
+    repeated = [name for name, place in zip(config.ch_names, electrodes, strict=True) if electrodes.count(place) > 1]
+    require(not repeated, "ch_names", repeated, "free of duplicates; these names stand for the same electrode")
+    require(0 < config.sfreq < math.inf, "sfreq", config.sfreq, "a positive sampling rate in Hz")
     require(config.n_times > 0, "n_times", config.n_times, "a positive number of samples")
 
 
+class DLinkPreTrainedConfig(PreTrainedConfig):
+    """Base class of the package's configs: another number of classes can be asked for when a checkpoint is loaded."""
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Build a config from a dict, such as that of a config.json; see `transformers.PreTrainedConfig.from_dict`.
+
+        `num_labels` or `id2label` among the keyword arguments replace the classes of the dict, which transformers
+        would keep.
+        """
+        config_dict = dict(config_dict)
+        if {"num_labels", "id2label", "label2id"} & set(kwargs):
+            for field in ("num_labels", "id2label", "label2id"):
+                config_dict.pop(field, None)
+                if field in kwargs:
+                    config_dict[field] = kwargs.pop(field)
+        elif config_dict.get("id2label"):
+            config_dict.pop("label2id", None)  # code that renames the classes often forgets the inverse
+        return super().from_dict(config_dict, **kwargs)
+
+
 @strict
-class MiCConfig(PreTrainedConfig):
+class MiCConfig(DLinkPreTrainedConfig):
     r"""
     Configuration of [`MiCModel`] and [`MiCForEEGClassification`].
 
@@ -190,6 +237,7 @@ class MiCConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         reject_unknown_fields(self, kwargs)
+        settle_labels(self, kwargs)
         if self.ch_names is None:
             self.ch_names = list(DEFAULT_CH_NAMES)
         if self.intermediate_size is None:
@@ -204,7 +252,10 @@ class MiCConfig(PreTrainedConfig):
     def _check_positions(self) -> None:
         rows = self.channel_positions
         good = len(rows) == len(self.ch_names) and all(
-            isinstance(row, (list, tuple)) and len(row) == 3 and all(abs(float(x)) < 0.5 for x in row) for row in rows
+            isinstance(row, (list, tuple))
+            and len(row) == 3
+            and all(isinstance(x, (int, float)) and abs(x) < 0.5 for x in row)
+            for row in rows
         )
         require(
             good,
@@ -263,7 +314,7 @@ class MiCConfig(PreTrainedConfig):
         )
         for field in ("hidden_dropout", "classifier_dropout"):
             require(0 <= getattr(self, field) < 1, field, getattr(self, field), "in [0, 1)")
-        require(self.input_scale > 0, "input_scale", self.input_scale, "positive")
+        require(0 < self.input_scale < math.inf, "input_scale", self.input_scale, "positive")
 
     @property
     def n_patches(self) -> int:
@@ -271,7 +322,7 @@ class MiCConfig(PreTrainedConfig):
         return self.n_times // self.patch_size
 
     @classmethod
-    def from_size(cls, size: str, **fields: Any) -> MiCConfig:
+    def from_size(cls, size: str, **fields: Any) -> "MiCConfig":
         """Build the config of one of the three published sizes.
 
         Args:
@@ -286,4 +337,4 @@ class MiCConfig(PreTrainedConfig):
         return cls(**{**_SIZES[size], **fields})
 
 
-__all__ = ["DEFAULT_CH_NAMES", "MiCConfig"]
+__all__ = ["DEFAULT_CH_NAMES", "DLinkPreTrainedConfig", "MiCConfig"]

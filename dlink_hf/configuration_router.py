@@ -1,19 +1,16 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Configuration of the router that weighs the teacher's layers."""
 
-from __future__ import annotations
-
 from huggingface_hub.dataclasses import strict
-from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_mic import reject_unknown_fields, require
+from .configuration_mic import DLinkPreTrainedConfig, reject_unknown_fields, require, settle_labels
 
 
 ROUTINGS = ("input", "static", "uniform", "last")
 
 
 @strict
-class DLinkRouterConfig(PreTrainedConfig):
+class DLinkRouterConfig(DLinkPreTrainedConfig):
     r"""
     Configuration of [`DLinkRouter`].
 
@@ -47,6 +44,7 @@ class DLinkRouterConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         reject_unknown_fields(self, kwargs)
+        settle_labels(self, kwargs)
         for field in ("hidden_size", "num_layers", "router_size"):
             require(getattr(self, field) > 0, field, getattr(self, field), "a positive integer")
         require(self.routing in ROUTINGS, "routing", self.routing, f"one of {', '.join(map(repr, ROUTINGS))}")

@@ -1,12 +1,11 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Configuration of the studio: teacher, router and student together, and the weights of the losses."""
 
-from __future__ import annotations
+import math
 
 from huggingface_hub.dataclasses import strict
-from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_mic import MiCConfig, reject_unknown_fields, require
+from .configuration_mic import DLinkPreTrainedConfig, MiCConfig, reject_unknown_fields, require
 from .configuration_router import DLinkRouterConfig
 from .configuration_teacher import DLinkTeacherConfig
 from .losses import DISTANCES, MAGNITUDES, SPECTRAL_AXES
@@ -28,7 +27,7 @@ _WEIGHTS = (
 
 
 @strict
-class DLinkStudioConfig(PreTrainedConfig):
+class DLinkStudioConfig(DLinkPreTrainedConfig):
     r"""
     Configuration of [`DLinkStudioModel`]: three sub-configs and the objective
 
@@ -102,7 +101,7 @@ class DLinkStudioConfig(PreTrainedConfig):
         reject_unknown_fields(self, kwargs)
         for name, config_class in type(self).sub_configs.items():
             if isinstance(getattr(self, name), dict):
-                setattr(self, name, config_class(**getattr(self, name)))
+                setattr(self, name, config_class.from_dict(getattr(self, name)))
         if self.teacher_config is None:
             self.teacher_config = DLinkTeacherConfig()
         teacher = self.teacher_config
@@ -125,20 +124,29 @@ class DLinkStudioConfig(PreTrainedConfig):
         self.spectral_placement = list(PLACEMENTS) if self.spectral_placement is None else self.spectral_placement
         self._check_objective()
         self._check_agreement()
+        num_labels = kwargs.get("num_labels")
+        require(
+            num_labels in (None, self.student_config.num_labels),
+            "num_labels",
+            num_labels,
+            f"left to the sub-configs, which have {self.student_config.num_labels}",
+        )
         self.id2label, self.label2id = self.student_config.id2label, self.student_config.label2id
         super().__post_init__(**kwargs)
 
     def _check_objective(self) -> None:
         for field in _WEIGHTS:
-            require(getattr(self, field) >= 0, field, getattr(self, field), "zero or more")
+            require(0 <= getattr(self, field) < math.inf, field, getattr(self, field), "zero or more")
         require(self.kd_temperature > 0, "kd_temperature", self.kd_temperature, "positive")
         require(self.route_distance in DISTANCES, "route_distance", self.route_distance, f"one of {DISTANCES}")
         require(self.magnitude_kind in MAGNITUDES, "magnitude_kind", self.magnitude_kind, f"one of {MAGNITUDES}")
         require(
-            len(self.spectral_axes) > 0 and all(axis in SPECTRAL_AXES for axis in self.spectral_axes),
+            len(self.spectral_axes) > 0
+            and len(set(self.spectral_axes)) == len(self.spectral_axes)
+            and all(axis in SPECTRAL_AXES for axis in self.spectral_axes),
             "spectral_axes",
             self.spectral_axes,
-            f"a list of some of {tuple(SPECTRAL_AXES)}",
+            f"a list of some of {tuple(SPECTRAL_AXES)}, each once",
         )
         require(
             all(place in PLACEMENTS for place in self.spectral_placement),
@@ -163,6 +171,14 @@ class DLinkStudioConfig(PreTrainedConfig):
         for field, value, other in pairs:
             expected = getattr(teacher, other.removeprefix("teacher_config."))
             require(value == expected, field, value, f"equal to `{other}`, which is {expected!r}")
+        # names of one's own are fine; the same names in another order would distil every class into the wrong one
+        names, expected = list(student.id2label.values()), list(teacher.id2label.values())
+        require(
+            names == expected or set(names) != set(expected),
+            "student_config.id2label",
+            names,
+            f"in the order of `teacher_config.id2label`, which is {expected}",
+        )
 
 
 __all__ = ["PLACEMENTS", "DLinkStudioConfig"]

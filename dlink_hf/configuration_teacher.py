@@ -1,14 +1,19 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Configuration of the teacher: which EEG foundation model is wrapped, and where its layers can be read."""
 
-from __future__ import annotations
-
+import math
 from dataclasses import dataclass
 
 from huggingface_hub.dataclasses import strict
-from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_mic import DEFAULT_CH_NAMES, check_signal_fields, reject_unknown_fields, require
+from .configuration_mic import (
+    DEFAULT_CH_NAMES,
+    DLinkPreTrainedConfig,
+    check_signal_fields,
+    reject_unknown_fields,
+    require,
+    settle_labels,
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ _RESERVED = {"n_outputs", "n_chans", "chs_info", "n_times", "input_window_second
 
 
 @strict
-class DLinkTeacherConfig(PreTrainedConfig):
+class DLinkTeacherConfig(DLinkPreTrainedConfig):
     r"""
     Configuration of [`DLinkTeacherModel`] and [`DLinkTeacherForEEGClassification`].
 
@@ -125,6 +130,7 @@ class DLinkTeacherConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         reject_unknown_fields(self, kwargs)
+        settle_labels(self, kwargs)
         require(self.backbone in BACKBONES, "backbone", self.backbone, f"one of {', '.join(BACKBONES)}")
         spec = BACKBONES[self.backbone]
         self.backbone_kwargs = dict(self.backbone_kwargs or {})
@@ -135,6 +141,13 @@ class DLinkTeacherConfig(PreTrainedConfig):
         check_signal_fields(self)
         reserved = sorted(_RESERVED & set(self.backbone_kwargs))
         require(not reserved, "backbone_kwargs", reserved, "free of what the config's own fields decide")
+        for argument, value in ((spec.depth_argument, spec.depth), (spec.width_argument, spec.width)):
+            given = self.backbone_kwargs.get(argument, value)
+            require(
+                type(given) is int and given > 0, f"backbone_kwargs[{argument!r}]", given, "a positive whole number"
+            )
+        given = self.backbone_kwargs.get("patch_size", spec.patch_size)
+        require(given == spec.patch_size, "backbone_kwargs['patch_size']", given, f"{spec.patch_size}")
         require(
             self.sfreq == spec.sfreq,
             "sfreq",
@@ -147,7 +160,7 @@ class DLinkTeacherConfig(PreTrainedConfig):
             self.n_times,
             f"a multiple of {self.backbone}'s patch of {spec.patch_size} samples",
         )
-        require(self.input_scale > 0, "input_scale", self.input_scale, "positive")
+        require(0 < self.input_scale < math.inf, "input_scale", self.input_scale, "positive")
         require(self.head_size > 0, "head_size", self.head_size, "a positive integer")
         require(0 <= self.head_dropout < 1, "head_dropout", self.head_dropout, "in [0, 1)")
         super().__post_init__(**kwargs)

@@ -92,9 +92,9 @@ def feature_distance(student: torch.Tensor, teacher: torch.Tensor, kind: str = "
     if kind == "smooth_l1":
         return F.smooth_l1_loss(student, teacher)
     if kind == "cosine":
-        # the product of the smoothed norms keeps the gradient finite for a token of zeros
+        # the same small number in product and norms: the gradient is finite, and 1 the cosine, for tokens of zeros
         norms = (student.square().sum(-1) + 1e-12).sqrt() * (teacher.square().sum(-1) + 1e-12).sqrt()
-        return (1 - (student * teacher).sum(-1) / norms).mean()
+        return (1 - ((student * teacher).sum(-1) + 1e-12) / norms).mean()
     raise ValueError(f"`kind` must be one of {', '.join(map(repr, DISTANCES))}, got {kind!r}.")
 
 
@@ -222,7 +222,8 @@ def router_entropy(weights: torch.Tensor) -> torch.Tensor:
         scalar between 0 (one layer an input) and log(L).
     """
     (weights,) = _float(weights)
-    return -torch.special.xlogy(weights, weights).sum(-1).mean()
+    # clamped, since the gradient of w log w is infinite where a weight has underflown to zero
+    return -(weights * weights.clamp_min(1e-30).log()).sum(-1).mean()
 
 
 __all__ = [
