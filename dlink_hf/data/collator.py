@@ -1,0 +1,67 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Rows of a dataset to one batch of tensors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class EEGDataCollator:
+    """Stacks windows, labels and, where the rows carry them, channel positions; other columns are left out.
+
+    Nothing is padded: windows of different channels or lengths in one batch are an error.
+    """
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Makes a batch.
+
+        Args:
+            rows: B rows with `input_values` (C, T) in microvolts and optionally `labels` (or `label`; an integer) and
+                `channel_positions` (C, 3) in metres; tensors, arrays or nested lists.
+
+        Returns:
+            `input_values` (B, C, T) float32, and where the rows have them `labels` (B,) int64 and `channel_positions`
+            (B, C, 3) float32.
+
+        Raises:
+            ValueError: If there are no rows, some lack a column that others have, or the windows differ in shape.
+        """
+        if not rows:
+            raise ValueError("EEGDataCollator got an empty list of rows.")
+        batch = {"input_values": _stack(rows, "input_values", ("channels", "samples"))}
+        label_column = next((name for name in ("labels", "label") if name in rows[0]), None)
+        if label_column is not None:
+            labels = [row.get(label_column) for row in rows]
+            if any(label is None for label in labels):
+                raise ValueError(f"some rows of the batch have no {label_column!r} and others have one.")
+            batch["labels"] = torch.as_tensor([int(label) for label in labels], dtype=torch.int64)
+        if rows[0].get("channel_positions") is not None:
+            batch["channel_positions"] = _stack(rows, "channel_positions", ("channels", "coordinates"))
+        return batch
+
+
+def _stack(rows: Sequence[dict[str, Any]], column: str, axes: tuple[str, str]) -> torch.Tensor:
+    """(B, *, *) float32 of one two-dimensional column."""
+    values = [row.get(column) for row in rows]
+    missing = [index for index, value in enumerate(values) if value is None]
+    if missing:
+        raise ValueError(
+            f"row {missing[0]} of the batch has no {column!r}; it has {sorted(rows[missing[0]])}. Keep the column "
+            "(for a Trainer: remove_unused_columns=False, if the model does not name it)."
+        )
+    if all(isinstance(value, torch.Tensor) for value in values):
+        tensors = values
+    else:
+        tensors = [torch.from_numpy(np.asarray(value, dtype=np.float32)) for value in values]
+    shapes = list(dict.fromkeys(tuple(tensor.shape) for tensor in tensors))
+    if len(shapes) > 1:
+        found = ", ".join(" x ".join(map(str, shape)) for shape in shapes)
+        raise ValueError(
+            f"the rows of one batch have {column} of different shapes ({axes[0]} x {axes[1]}): {found}. A batch holds "
+            "one montage and one window length; batch the datasets apart, or build them with one EEGFeatureExtractor."
+        )
+    if len(shapes[0]) != 2:
+        raise ValueError(f"{column} of a row must be {axes[0]} x {axes[1]}, got shape {shapes[0]}.")
+    return torch.stack(tensors).to(torch.float32)

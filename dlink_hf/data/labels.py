@@ -1,0 +1,363 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Where the labels of windows come from: annotations, event files, tables, file names.
+
+A label source turns one recording into labelled segments of time; `build_dataset` cuts each into windows.
+Times are seconds from the recording's first sample.
+"""
+
+import csv
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import mne
+import numpy as np
+
+
+class Segment(NamedTuple):
+    """A labelled stretch of a recording: `onset` and `duration` in seconds (None: up to the recording's end)."""
+
+    onset: float
+    duration: float | None
+    label: str
+
+
+# Annotations that MNE writes about the signal's quality, never about a condition.
+_QUALITY = re.compile(r"^(bad|edge)", re.IGNORECASE)
+
+
+def bad_spans(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
+    """The stretches that annotations beginning with "BAD" or "EDGE" mark (MNE's convention).
+
+    Args:
+        raw: A recording.
+
+    Returns:
+        (begin, end) pairs in seconds from the first sample.
+    """
+    return [
+        (onset, onset + duration)
+        for onset, duration, description in _annotations(raw)
+        if _QUALITY.match(description) and duration > 0
+    ]
+
+
+def _annotations(raw: mne.io.BaseRaw) -> list[tuple[float, float, str]]:
+    # MNE counts annotation onsets from time zero, which lies before the first sample in a cropped recording.
+    return [
+        (float(onset) - raw.first_time, float(duration), str(description))
+        for onset, duration, description in zip(
+            raw.annotations.onset, raw.annotations.duration, raw.annotations.description, strict=True
+        )
+    ]
+
+
+def _translate(name: str, mapping: Mapping[str, str] | None) -> str:
+    """The label of a source's own name; unknown names are returned as they are, for build_dataset to judge."""
+    return name if mapping is None else str(mapping.get(name, name))
+
+
+@dataclass(frozen=True)
+class AnnotationLabels:
+    """Labels from the recording's own annotations (EDF+, BrainVision markers, BIDS events, `raw.annotations`).
+
+    Args:
+        mapping: Annotation description to label, e.g. `{"T1": "left fist", "T2": "right fist"}`; None takes every
+            description as its own label. Annotations that are neither mapped nor ignored are an error.
+        start: Where the segment begins, seconds after the annotation's onset.
+        duration: Length of the segment in seconds; None takes the annotation's own duration.
+    """
+
+    mapping: Mapping[str, str] | None = None
+    start: float = 0.0
+    duration: float | None = None
+
+    def label_names(self) -> list[str] | None:
+        """The labels in the mapping's order; None when only the recordings tell."""
+        return None if self.mapping is None else list(dict.fromkeys(map(str, self.mapping.values())))
+
+    def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
+        """The annotated stretches of one recording."""
+        return [
+            Segment(
+                onset + self.start,
+                self.duration if self.duration is not None else duration - self.start,
+                _translate(description, self.mapping),
+            )
+            for onset, duration, description in _annotations(raw)
+            if not _QUALITY.match(description)
+        ]
+
+    def files(self, path: Path) -> list[Path]:
+        """Files beside the recording that the labels depend on."""
+        return []
+
+
+@dataclass(frozen=True)
+class EventLabels:
+    """Labels from an event file beside each recording.
+
+    MNE events (`*-eve.fif`, `*_eve.txt`; samples and codes) or a BIDS-like table (`*.tsv` with the columns `onset`,
+    `trial_type` and, unless given here, `duration`, in seconds).
+
+    Args:
+        mapping: Event code or trial type to label, e.g. `{1: "rest", 2: "13 Hz"}`; None takes each as its own label.
+        suffix: What the event file's name ends with. It is looked for in the recording's folder under the
+            recording's name less its ending (`_raw.fif`, `_eeg.edf`, `.edf` ...).
+        start: Where the segment begins, seconds after the event.
+        duration: Length of the segment in seconds; None takes the table's duration column.
+    """
+
+    mapping: Mapping[str | int, str] | None = None
+    suffix: str = "-eve.fif"
+    start: float = 0.0
+    duration: float | None = None
+
+    def label_names(self) -> list[str] | None:
+        """The labels in the mapping's order; None when only the recordings tell."""
+        return None if self.mapping is None else list(dict.fromkeys(map(str, self.mapping.values())))
+
+    def event_file(self, path: Path) -> Path:
+        """The event file of one recording.
+
+        Raises:
+            FileNotFoundError: If there is none; the message lists the names tried.
+        """
+        stems = list(dict.fromkeys([_recording_stem(path), path.stem]))
+        candidates = [path.with_name(stem + joint + self.suffix) for stem in stems for joint in ("", "_", "-")]
+        for candidate in candidates:
+            if candidate.is_file():
+                return candidate
+        raise FileNotFoundError(
+            f"no event file beside the recording {path.name}: looked in {path.parent} for "
+            f"{', '.join(dict.fromkeys(candidate.name for candidate in candidates))}. Set EventLabels(suffix=...) to "
+            "what the names of your event files end with."
+        )
+
+    def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
+        """The stretches after the events of one recording."""
+        if path is None:
+            raise ValueError(
+                f"EventLabels reads a file beside the recording, but {recording!r} was not read from a file. Put the "
+                "events into raw.set_annotations(...) and use AnnotationLabels."
+            )
+        events_path = self.event_file(path)
+        mapping = None if self.mapping is None else {str(key): value for key, value in self.mapping.items()}
+        if events_path.suffix == ".tsv":
+            return self._table_segments(events_path, mapping)
+        if self.duration is None:
+            raise ValueError(
+                f"the event file {events_path.name} holds instants, not stretches: say how long a trial lasts, e.g. "
+                "EventLabels(duration=5.0) (seconds)."
+            )
+        events = mne.read_events(events_path, verbose="ERROR")
+        sfreq = raw.info["sfreq"]
+        return [
+            Segment((sample - raw.first_samp) / sfreq + self.start, self.duration, _translate(str(code), mapping))
+            for sample, _, code in events
+        ]
+
+    def _table_segments(self, path: Path, mapping: Mapping[str, str] | None) -> list[Segment]:
+        needed = ["onset", "trial_type"] + (["duration"] if self.duration is None else [])
+        rows = _read_table(path, needed, delimiter="\t")
+        segments = []
+        for number, row in enumerate(rows, start=2):
+            onset = _number(row["onset"], path, number, "onset")
+            duration = self.duration
+            if duration is None:
+                duration = _number(row["duration"], path, number, "duration") - self.start
+            segments.append(Segment(onset + self.start, duration, _translate(row["trial_type"], mapping)))
+        return segments
+
+    def files(self, path: Path) -> list[Path]:
+        """Files beside the recording that the labels depend on."""
+        return [self.event_file(path)]
+
+
+@dataclass(frozen=True)
+class TableLabels:
+    """Labels from one CSV (or TSV) table for all recordings.
+
+    Args:
+        path: The table. Columns: `recording` (file name, with or without its ending, or the path relative to the
+            table or to the source folder), `label`, and optionally `onset` and `duration` (seconds; without them
+            the whole recording has the label) and `subject`.
+        mapping: Label as written in the table to label; None keeps them.
+        missing: "error" when a recording has no row in the table, or "skip" to leave such recordings out (counted).
+    """
+
+    path: str | Path
+    mapping: Mapping[str, str] | None = None
+    missing: str = "error"
+    _rows: dict = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        if self.missing not in ("error", "skip"):
+            raise ValueError(f"TableLabels(missing={self.missing!r}) is unknown; choose 'error' or 'skip'.")
+        path = Path(self.path)
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        for number, row in enumerate(_read_table(path, ["recording", "label"], delimiter), start=2):
+            if not row["recording"] or not row["label"]:
+                raise ValueError(f"{path.name}, line {number}: the columns recording and label must not be empty.")
+            self._rows.setdefault(_as_posix(row["recording"]), []).append((number, row))
+
+    def label_names(self) -> list[str]:
+        """The table's labels: in the mapping's order, or sorted."""
+        if self.mapping is not None:
+            return list(dict.fromkeys(map(str, self.mapping.values())))
+        return sorted({row["label"] for rows in self._rows.values() for _, row in rows})
+
+    def rows_of(self, recording: str, path: Path | None) -> list[tuple[int, dict[str, str]]]:
+        """The table's rows about one recording, with their line numbers."""
+        names = [recording, Path(recording).name, Path(recording).stem]
+        if path is not None:
+            names += [path.name, path.stem, _recording_stem(path), path.as_posix()]
+            names += ["/".join(path.parts[-depth:]) for depth in range(2, len(path.parts))]
+        for name in dict.fromkeys(names):
+            if name in self._rows:
+                return self._rows[name]
+        return []
+
+    def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
+        """The stretches that the table gives for one recording."""
+        rows = self.rows_of(recording, path)
+        if not rows and self.missing == "error":
+            raise ValueError(
+                f"the table {Path(self.path).name} has no row for the recording {recording!r} (it names "
+                f"{_some(self._rows)}). Add the row, or leave such recordings out with TableLabels(missing='skip')."
+            )
+        segments = []
+        for number, row in rows:
+            onset = _number(row.get("onset") or "0", Path(self.path), number, "onset")
+            duration = row.get("duration")
+            duration = _number(duration, Path(self.path), number, "duration") if duration else None
+            segments.append(Segment(onset, duration, _translate(row["label"], self.mapping)))
+        return segments
+
+    def subject(self, recording: str, path: Path | None) -> str | None:
+        """The subject that the table gives for one recording, None without such a column.
+
+        Raises:
+            ValueError: If the rows of one recording name several subjects.
+        """
+        found = {row.get("subject") for _, row in self.rows_of(recording, path)} - {None, ""}
+        if len(found) > 1:
+            raise ValueError(
+                f"{Path(self.path).name} gives the recording {recording!r} several subjects: {sorted(found)}."
+            )
+        return found.pop() if found else None
+
+    def files(self, path: Path) -> list[Path]:
+        """Files that the labels depend on (the table's content itself is in the fingerprint)."""
+        return []
+
+    def digest(self) -> str:
+        """SHA-256 of the table, for the cache's fingerprint."""
+        return hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PathLabels:
+    r"""One label a file, from its path by a regular expression.
+
+    Args:
+        pattern: Searched in the recording's path with `/` as separator; the group `label` (or the first group) is the
+            label, e.g. `r"_(\d)\.edf$"`.
+        mapping: What the group matched to label, e.g. `{"1": "rest", "2": "arithmetic"}`; None keeps it.
+    """
+
+    pattern: str
+    mapping: Mapping[str, str] | None = None
+
+    def __post_init__(self):
+        if re.compile(self.pattern).groups < 1:
+            raise ValueError(f"PathLabels(pattern={self.pattern!r}) needs a group, e.g. r'_(?P<label>\\w+)\\.edf$'.")
+
+    def label_names(self) -> list[str] | None:
+        """The labels in the mapping's order; None when only the paths tell."""
+        return None if self.mapping is None else list(dict.fromkeys(map(str, self.mapping.values())))
+
+    def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
+        """The whole recording, with its path's label."""
+        text = recording if path is None else path.as_posix()
+        return [Segment(0.0, None, _translate(match_group(self.pattern, text, "label"), self.mapping))]
+
+    def files(self, path: Path) -> list[Path]:
+        """Files beside the recording that the labels depend on."""
+        return []
+
+
+LabelSource = AnnotationLabels | EventLabels | TableLabels | PathLabels
+
+
+def match_group(pattern: str, text: str, group: str) -> str:
+    """What the named group, or else the first group, of a regular expression matches in a path.
+
+    Args:
+        pattern: A regular expression with at least one group.
+        text: The path, with `/` as separator.
+        group: The group's preferred name.
+
+    Returns:
+        The matched text.
+
+    Raises:
+        ValueError: If the pattern has no group or is not found.
+    """
+    compiled = re.compile(pattern)
+    if compiled.groups < 1:
+        raise ValueError(
+            f"the pattern {pattern!r} has no group: put what is the {group} in (...) or (?P<{group}>...)."
+        )
+    match = compiled.search(text)
+    if match is None or match.group(group if group in compiled.groupindex else 1) is None:
+        raise ValueError(f"the {group} pattern {pattern!r} is not found in {text!r}; adapt it to your file names.")
+    return match.group(group if group in compiled.groupindex else 1)
+
+
+def _recording_stem(path: Path) -> str:
+    """The recording's name without its ending and without `_raw` or `_eeg`."""
+    stem = path.name[: -len(".fif.gz")] if path.name.endswith(".fif.gz") else path.stem
+    return re.sub(r"[-_](raw|eeg)$", "", stem)
+
+
+def _read_table(path: Path, needed: Sequence[str], delimiter: str) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"the label table {path} does not exist.")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
+        columns = [name.strip() for name in reader.fieldnames or []]
+        missing = [name for name in needed if name not in columns]
+        if missing:
+            kind = "tabs" if delimiter == "\t" else "commas"
+            raise ValueError(
+                f"{path.name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: its first line gives "
+                f"{columns}, read with {kind} between columns. Needed: {', '.join(needed)}."
+            )
+        reader.fieldnames = columns
+        rows = [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in reader]
+    if not rows:
+        raise ValueError(f"{path.name} has a header but no rows.")
+    return rows
+
+
+def _number(text: str, path: Path, line: int, column: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise ValueError(f"{path.name}, line {line}: {column} is {text!r}, expected a number of seconds.")
+    return value
+
+
+def _as_posix(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def _some(names, limit: int = 5) -> str:
+    names = list(names)
+    return ", ".join(map(repr, names[:limit])) + (f" and {len(names) - limit} more" if len(names) > limit else "")
