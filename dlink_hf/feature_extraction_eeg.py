@@ -3,8 +3,7 @@
 
 import logging
 import os
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import mne
 import numpy as np
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 
-from .data.recordings import MICROVOLTS_PER_UNIT, check_samples, pick_channels, read_recording
+from .data.recordings import pick_channels, read_recording
+from .data.signals import MICROVOLTS_PER_UNIT, as_samples, check_pass_band, check_samples, long_enough, resample
 from .electrodes import canonical_name, channel_positions, describe_unknown
 
 
@@ -24,14 +24,15 @@ _FOREIGN_KEYS = {"feature_extractor_type", "processor_class", "auto_map"}
 
 class EEGFeatureExtractor(FeatureExtractionMixin):
     r"""
-    Turns EEG recordings into model inputs: EEG channels picked and named alike, microvolts, one sampling rate, optional
-    filters, windows of one length.
+    Turns EEG recordings into model inputs: EEG channels picked and named alike, microvolts, one sampling rate,
+    optional filters, windows of one length.
 
-    In this order: channels are picked and checked, the unit becomes microvolts, MNE resamples (FFT method: frequencies
-    up to 0.95 of the new Nyquist frequency are kept, an error below 1e-3 away from the edges), notches and band-passes
-    (zero-phase FIR) at the *new* rate, so that every recording meets the same filter whatever rate it came at. Samples
-    nearer to either end of a recording than a filter's half length (3.3 s / `l_freq` in Hz / 2), or a few tenths of a
-    second where only resampling is done, lean on MNE's mirror image of the signal. Nothing is padded in the output.
+    In this order: channels are picked and checked, the unit becomes microvolts, MNE resamples, notches and band-passes
+    (zero-phase FIR) at the *new* rate, so that every recording meets the same filter whatever rate it came at. What
+    lies below 0.9 of the lower Nyquist frequency passes the resampling with a relative error below 1e-3; above, it is
+    attenuated, and beyond the new Nyquist frequency it is gone. Near the ends of a recording filters see a mirror
+    image of it: the outer 51 samples (of the slower rate) are less exact where it is resampled, half a filter's length
+    (1.65 s / `l_freq` in Hz up to 2 Hz, 3.3 s for a notch) where it is filtered. The output is never padded.
 
     Args:
         ch_names (`list[str]`, *optional*):
@@ -55,8 +56,9 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
         missing_channels (`str`, *optional*, defaults to `"subset"`):
             What to do where a recording lacks some of `ch_names`: `"subset"` delivers the others, `"error"` raises.
         unknown_channels (`str`, *optional*, defaults to `"error"`):
-            What to do with EEG channels whose name is unknown: `"error"` names them, `"drop"` leaves them out. Channels
-            of another type or of a known other name (ECG, EOG, trigger ...) are always left out.
+            What to do with EEG channels whose name is unknown: `"error"` names them, `"drop"` leaves them out.
+            Channels of another type or of a known other name (ECG, EOG, trigger ...) are always left out, and so are
+            those that MNE's `info["bads"]` marks; the log says which.
         min_abs_uv, max_abs_uv (`float`, *optional*, default to 0.1 and 1000.0):
             Plausible typical amplitude in microvolts: mean absolute deviation from the median within one second, then
             the median over seconds and channels. Outside, the unit is taken to be wrong. `None` switches a bound off.
@@ -155,17 +157,17 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
                 As in the constructor, for this call.
             onsets (`Sequence[float]`, *optional*):
                 Start of each wanted window, in seconds from the first sample of the recording; windows follow each
-                other by `stride` when `None`. For prepared windows (N, C, T) and Epochs: where they began, handed on as
-                it is. For a list of recordings: a list of such lists.
+                other by `stride` when `None`. A window begins at the sample nearest to its onset. For prepared windows
+                (N, C, T) and Epochs: where they began, handed on as it is. For a list of recordings: a list of lists.
             is_filtered (`bool`, *optional*, defaults to `False`):
                 Whether the signal has been filtered already as this extractor would; then it filters no more.
             return_tensors (`str`, *optional*):
                 `"pt"` for torch tensors; NumPy arrays otherwise.
 
         Returns:
-            `BatchFeature`: `input_values` (N, C, n_times) float32 microvolts; `channel_positions` (C, 3) float32 metres;
-            `ch_names`, a list of C names; `onset` (N,) float64, seconds from the first sample of the recording to the
-            first of the window, NaN for prepared windows without `onsets`. For a list of recordings also
+            `BatchFeature`: `input_values` (N, C, n_times) float32 microvolts; `channel_positions` (C, 3) float32
+            metres; `ch_names`, a list of C names; `onset` (N,) float64, seconds from the first sample of the recording
+            to the first of the window, NaN for prepared windows without `onsets`. For a list of recordings also
             `recording_index` (N,) int64, the place in the list.
 
         Raises:
@@ -205,26 +207,32 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
     def _prepare(self, raw: mne.io.BaseRaw, unit: str | None, is_filtered: bool, source: str) -> mne.io.BaseRaw:
         """`prepare_raw` of a recording that `source` names in messages."""
         unit = _one_of("unit", unit or self.unit or "V", tuple(MICROVOLTS_PER_UNIT))
-        self._check_input_rate(raw.info["sfreq"], source)
+        check_pass_band(raw.info["sfreq"], self.l_freq, self.h_freq, source)
         picks, names = self._pick(raw.ch_names, raw.get_channel_types(), raw.info["bads"], source)
         originals = [raw.ch_names[i] for i in picks]
         raw = raw.copy().reorder_channels(originals)
         raw.load_data(verbose="error")
         if raw.ch_names != names:
-            # by way of names that can't collide, since a swap of names is no rename
-            raw.rename_channels({old: f"\0{i}" for i, old in enumerate(originals)}, verbose="error")
-            raw.rename_channels({f"\0{i}": new for i, new in enumerate(names)}, verbose="error")
+            raw.rename_channels(dict(zip(originals, names, strict=True)), verbose="error")
         self._check(raw.get_data(), names, raw.info["sfreq"], unit, source)
         volts = MICROVOLTS_PER_UNIT[unit] / MICROVOLTS_PER_UNIT["V"]
         if volts != 1.0:
             raw.apply_function(lambda x: x * volts, picks="all", channel_wise=False, verbose="error")
-        if not np.isclose(raw.info["sfreq"], self.sfreq, rtol=1e-6):
-            raw.resample(self.sfreq, method="fft", npad="auto", pad="auto", verbose="error")
+        rate = raw.info["sfreq"]
+        if not np.isclose(rate, self.sfreq, rtol=1e-6):
+            faster = mne.io.RawArray(
+                resample(raw.get_data(), rate, self.sfreq),
+                mne.create_info(names, self.sfreq, "eeg"),
+                first_samp=round(raw.first_samp * self.sfreq / rate),
+                verbose="error",
+            )
+            faster.set_meas_date(raw.info["meas_date"])
+            raw = faster.set_annotations(raw.annotations.copy(), verbose="error")
         if not is_filtered:
             if self.notch_freq is not None:
-                _long_enough(source, lambda: raw.notch_filter(self.notch_freq, picks="all", verbose="warning"))
+                long_enough(source, lambda: raw.notch_filter(self.notch_freq, picks="all", verbose="warning"))
             if self.l_freq is not None or self.h_freq is not None:
-                _long_enough(source, lambda: raw.filter(self.l_freq, self.h_freq, picks="all", verbose="warning"))
+                long_enough(source, lambda: raw.filter(self.l_freq, self.h_freq, picks="all", verbose="warning"))
         return raw
 
     def _several(self, recordings: Sequence[Any], onsets: Sequence | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -266,7 +274,7 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
     ) -> tuple[np.ndarray, list[str], np.ndarray]:
         """Windows (N, C, n_times) float32 in microvolts, C names and N onsets in seconds, of one recording."""
         if isinstance(recording, (str, os.PathLike)):
-            recording = read_recording(recording, preload=False)
+            recording = read_recording(recording)
         if isinstance(recording, (mne.io.BaseRaw, mne.BaseEpochs)):
             known = recording.info["sfreq"]
             if ch_names is not None:
@@ -289,7 +297,7 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
             values = recording.get_data(picks=picks, verbose="error")
             return self._windows(values, names, known, unit, onsets, is_filtered, "the Epochs")
 
-        values = _as_array(recording)
+        values = as_samples(recording)
         unit = _one_of("unit", unit or self.unit, (None, *MICROVOLTS_PER_UNIT))
         missing = [name for name, v in (("sfreq", sfreq), ("ch_names", ch_names), ("unit", unit)) if v is None]
         if missing:
@@ -321,9 +329,9 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
         length = raw.n_times
         if length < self.n_times:
             raise ValueError(
-                f"{source} lasts {length / self.sfreq:g} s ({length} samples at {self.sfreq:g} Hz), less than one window "
-                f"of {self.n_times / self.sfreq:g} s (n_times={self.n_times}). Nothing is padded: give a longer "
-                "recording, or a smaller n_times where the model takes it."
+                f"{source} lasts {length / self.sfreq:g} s ({length} samples at {self.sfreq:g} Hz), less than one "
+                f"window of {self.n_times / self.sfreq:g} s (n_times={self.n_times}). Nothing is padded: give a "
+                "longer recording, or a smaller n_times where the model takes it."
             )
         if onsets is None:
             starts = np.arange(0, length - self.n_times + 1, self.stride or self.n_times)
@@ -333,9 +341,10 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
             outside = onsets[(starts < 0) | (starts + self.n_times > length)]
             if len(outside):
                 raise ValueError(
-                    f"{len(outside)} of {len(onsets)} windows leave {source}, which lasts {length / self.sfreq:g} s: a "
-                    f"window of {self.n_times / self.sfreq:g} s can't begin at {', '.join(f'{onset:g} s' for onset in outside[:10])}. Leave "
-                    "these onsets out; nothing is padded."
+                    f"{len(outside)} of {len(onsets)} windows leave {source}, which lasts {length / self.sfreq:g} s: "
+                    f"a window of {self.n_times / self.sfreq:g} s can't begin at "
+                    f"{', '.join(f'{onset:g} s' for onset in outside[:10])}{' ...' if len(outside) > 10 else ''}. "
+                    "Leave these onsets out; nothing is padded."
                 )
         values = raw.get_data()
         windows = np.empty((len(starts), len(values), self.n_times), dtype=np.float32)
@@ -354,50 +363,40 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
         source: str,
     ) -> tuple[np.ndarray, list[str], np.ndarray]:
         """Prepared windows (N, C, T), brought to the unit and the rate; not a bit is changed where both are right."""
-        self._check_input_rate(sfreq, source)
+        check_pass_band(sfreq, self.l_freq, self.h_freq, source)
         if not len(values):
             raise ValueError(f"{source} holds no window")
         self._check(values, names, sfreq, unit, source)
         if unit != "uV":
             values = values.astype(np.float64) * MICROVOLTS_PER_UNIT[unit]
         if not np.isclose(sfreq, self.sfreq, rtol=1e-6):
-            values = mne.filter.resample(
-                values.astype(np.float64), self.sfreq, sfreq, method="fft", npad="auto", pad="auto", verbose="error"
-            )
+            values = resample(values.astype(np.float64), sfreq, self.sfreq)
         if not is_filtered:
             filtered = values.astype(np.float64)
             if self.notch_freq is not None:
-                values = _long_enough(
+                values = long_enough(
                     source, lambda: mne.filter.notch_filter(filtered, self.sfreq, self.notch_freq, verbose="warning")
                 )
                 filtered = values
             if self.l_freq is not None or self.h_freq is not None:
-                values = _long_enough(
+                values = long_enough(
                     source,
                     lambda: mne.filter.filter_data(filtered, self.sfreq, self.l_freq, self.h_freq, verbose="warning"),
                 )
         # Epochs hold both of their ends, one sample more than their length says
         if values.shape[-1] == self.n_times + 1:
+            logger.info("%s: the last of %d samples is left out", source, values.shape[-1])
             values = values[..., :-1]
         if values.shape[-1] != self.n_times:
             raise ValueError(
                 f"the windows of {source} last {values.shape[-1] / self.sfreq:g} s ({values.shape[-1]} samples at "
-                f"{self.sfreq:g} Hz), expected are {self.n_times / self.sfreq:g} s (n_times={self.n_times}). Nothing is "
-                "padded: crop longer ones, cut shorter ones anew, or set n_times."
+                f"{self.sfreq:g} Hz), expected are {self.n_times / self.sfreq:g} s (n_times={self.n_times}). Nothing "
+                "is padded: crop longer ones, cut shorter ones anew, or set n_times."
             )
         starts = np.full(len(values), np.nan) if onsets is None else _as_onsets(onsets)
         if len(starts) != len(values):
             raise ValueError(f"{len(values)} prepared windows need as many onsets; got {len(starts)}")
         return np.array(values, dtype=np.float32), names, starts
-
-    def _check_input_rate(self, sfreq: float, source: str) -> None:
-        """Refuse a pass band that the recording's own rate can't hold; say where it holds only a part of it."""
-        for name, freq, serious in (("l_freq", self.l_freq, True), ("h_freq", self.h_freq, False)):
-            if freq is not None and freq >= sfreq / 2:
-                text = f"{name} ({freq:g} Hz) lies beyond the Nyquist frequency of {source}, {sfreq / 2:g} Hz"
-                if serious:
-                    raise ValueError(f"{text}: nothing would be left of it. Lower l_freq or take a faster recording.")
-                logger.warning("%s: it holds nothing between the two", text)
 
     def _pick(
         self, ch_names: Sequence[str], types: Sequence[str], bads: Sequence[str], source: str
@@ -415,7 +414,7 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
         """Write the settings as JSON, whole or not at all.
 
         Args:
-            json_file_path (`str` or `os.PathLike`): Where to; an older file stays as it was until the new one is whole.
+            json_file_path (`str` or `os.PathLike`): Where to; an older file stays until the new one is whole.
 
         Raises:
             OSError: Where it can't be written.
@@ -429,39 +428,10 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
             temporary.unlink(missing_ok=True)
 
 
-def _long_enough(source: str, apply_filter: Callable[[], Any]) -> Any:
-    """Run a filter of MNE's; its warning that the signal is shorter than the filter becomes an error that teaches."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*longer than the signal", category=RuntimeWarning)
-        try:
-            return apply_filter()
-        except RuntimeWarning as warning:
-            raise ValueError(
-                f"{source} is too short to be filtered: {warning} Filter the whole recording before it is cut into "
-                "windows and pass is_filtered=True, or set l_freq, h_freq and notch_freq to None."
-            ) from warning
-
-
 def _source_name(raw: mne.io.BaseRaw) -> str:
     """What to call a recording in a message."""
     files = [Path(name).name for name in raw.filenames if name is not None]
     return f"recording {files[0]!r}" if files else "the recording"
-
-
-def _as_array(values: Any) -> np.ndarray:
-    """A real array of two or three axes, from an array or a torch tensor."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
-    if not isinstance(values, np.ndarray):
-        raise TypeError(
-            f"a recording is a path, an mne.io.Raw, mne.Epochs, a NumPy array or a torch tensor, or a list of those; got "
-            f"{type(values).__name__}"
-        )
-    if values.dtype.kind not in "fiu":
-        raise TypeError(f"samples are real numbers; the array's type is {values.dtype}")
-    if values.ndim not in (2, 3):
-        raise ValueError(f"an array is (channels, samples) or (windows, channels, samples); got shape {values.shape}")
-    return values
 
 
 def _as_onsets(onsets: Sequence[float]) -> np.ndarray:

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""EEG recordings: finding and opening them through MNE, choosing their channels, checking their samples."""
+"""EEG recordings: finding and opening them through MNE, choosing their channels."""
 
 import logging
 import os
@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mne
-import numpy as np
 
 from ..electrodes import canonical_name, describe_unknown, is_known_non_eeg
 
 
 logger = logging.getLogger(__name__)
-
-MICROVOLTS_PER_UNIT = {"uV": 1.0, "mV": 1e3, "V": 1e6}
 
 RECORDING_EXTENSIONS = (
     ".edf",
@@ -228,7 +225,7 @@ def pick_channels(
         source (`str`): What to call the recording in messages.
 
     Returns:
-        `tuple[list[int], list[str]]`: Indices into `ch_names`, and the C canonical names, both in the order to deliver.
+        `tuple[list[int], list[str]]`: Indices into `ch_names`, and C canonical names, in the order to deliver.
 
     Raises:
         ValueError: Where no EEG channel is known, one is unknown, missing or there twice.
@@ -256,8 +253,8 @@ def pick_channels(
         )
     if strange and unknown == "error":
         raise ValueError(
-            f"{source} has EEG channels whose place is unknown, {describe_unknown(strange)} Rename them, or leave them "
-            "out with unknown_channels='drop'."
+            f"{source} has EEG channels whose place is unknown, {describe_unknown(strange)} Rename them, or leave "
+            "them out with unknown_channels='drop'."
         )
     if strange:
         logger.warning("left out of %s as unknown: %s", source, ", ".join(strange))
@@ -276,71 +273,3 @@ def pick_channels(
         pairs = "; ".join(f"{' and '.join(map(repr, given))} are all {name}" for name, given in twice.items())
         raise ValueError(f"{source} has duplicate channels: {pairs}. Drop or rename all but one of each.")
     return [found[name][0] for name in picked], picked
-
-
-def check_samples(
-    values: np.ndarray,
-    names: Sequence[str],
-    sfreq: float,
-    unit: str,
-    bounds: tuple[float | None, float | None],
-    source: str = "the recording",
-) -> None:
-    """Refuse samples that no scalp EEG has: NaN, infinite, flat, or of an amplitude that betrays a wrong unit.
-
-    The typical amplitude is the mean absolute deviation from the median within one second, then its median over
-    seconds and channels: neither an offset, nor drift, nor a few artefacts move it.
-
-    Args:
-        values (`np.ndarray`): (C, T) or (N, C, T), in `unit`.
-        names (`Sequence[str]`): C channel names.
-        sfreq (`float`): Sampling rate in Hz.
-        unit (`str`): `"uV"`, `"mV"` or `"V"`.
-        bounds (`tuple`): Least and greatest plausible typical amplitude in microvolts; `None` for no bound.
-        source (`str`): What to call the recording in messages.
-
-    Raises:
-        ValueError: Where samples are missing, not finite, all flat or implausible. Some flat channels are a warning.
-    """
-    if values.size == 0:
-        raise ValueError(f"{source} holds no sample")
-    by_channel = np.moveaxis(values, -2, 0)
-    finite = np.isfinite(by_channel)
-    if not finite.all():
-        broken = [name for name, ok in zip(names, finite, strict=True) if not ok.all()]
-        first = np.flatnonzero(~finite.reshape(-1, values.shape[-1]).all(axis=0))[0] / sfreq
-        raise ValueError(
-            f"{source} holds {int((~finite).sum())} samples that are NaN or infinite, in {', '.join(broken)}, from "
-            f"{first:g} s on: cut that stretch out (raw.crop), interpolate it, or drop the channels"
-        )
-    by_channel = by_channel.reshape(len(names), -1)
-    top, bottom = by_channel.max(axis=1).astype(np.float64), by_channel.min(axis=1).astype(np.float64)
-    # a constant that went through a scaling may differ from itself in the last bits
-    flat = (top - bottom) <= 1e-9 * np.maximum(np.abs(top), np.abs(bottom))
-    if flat.all():
-        raise ValueError(f"{source} is flat: none of its {len(names)} channels ever changes. Was the headset on?")
-    if flat.any():
-        still = [name for name, is_flat in zip(names, flat, strict=True) if is_flat]
-        logger.warning("%s: %s never change(s): a flat channel says nothing", source, ", ".join(still))
-    typical = _typical_amplitude(values[..., ~flat, :], sfreq)
-    low, high = bounds[0] or 0.0, np.inf if bounds[1] is None else bounds[1]
-    if not low <= typical * MICROVOLTS_PER_UNIT[unit] <= high:
-        fitting = [u for u, factor in MICROVOLTS_PER_UNIT.items() if low <= typical * factor <= high]
-        advice = f"pass unit={fitting[0]!r}, which makes it plausible" if fitting else "check the recording's scale"
-        raise ValueError(
-            f"{source}: the typical amplitude is {typical * MICROVOLTS_PER_UNIT[unit]:.3g} uV when its numbers are "
-            f"read as {unit}; scalp EEG lies between {low:g} and {high:g} uV. Probably the unit is wrong: {advice}. "
-            "(The bounds are the extractor's min_abs_uv and max_abs_uv.)"
-        )
-
-
-def _typical_amplitude(values: np.ndarray, sfreq: float) -> float:
-    """Mean absolute deviation from the median within a second; its median over seconds and channels. (..., C, T)."""
-    block = min(values.shape[-1], max(2, round(sfreq)))
-    n_blocks = values.shape[-1] // block
-    blocks = values[..., : n_blocks * block].reshape(-1, block)
-    # some 10,000 channel-seconds, evenly spread, say as much as all of a long recording
-    blocks = blocks[:: max(1, len(blocks) // 10_000)].astype(np.float64)
-    deviation = np.abs(blocks - np.median(blocks, axis=-1, keepdims=True)).mean(axis=-1)
-    moving = deviation[deviation > 0]
-    return float(np.median(moving)) if len(moving) else 0.0

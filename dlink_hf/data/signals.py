@@ -1,0 +1,157 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Samples of a recording as arrays: whether they can be EEG, another sampling rate, filters."""
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import mne
+import numpy as np
+from scipy import signal
+
+
+logger = logging.getLogger(__name__)
+
+MICROVOLTS_PER_UNIT = {"uV": 1.0, "mV": 1e3, "V": 1e6}
+
+
+def check_samples(
+    values: np.ndarray,
+    names: Sequence[str],
+    sfreq: float,
+    unit: str,
+    bounds: tuple[float | None, float | None],
+    source: str = "the recording",
+) -> None:
+    """Refuse samples that no scalp EEG has: NaN, infinite, flat, or of an amplitude that betrays a wrong unit.
+
+    The typical amplitude is the mean absolute deviation from the median within one second, then its median over
+    seconds and channels: neither an offset, nor drift, nor a few artefacts move it.
+
+    Args:
+        values (`np.ndarray`): (C, T) or (N, C, T), in `unit`.
+        names (`Sequence[str]`): C channel names.
+        sfreq (`float`): Sampling rate in Hz.
+        unit (`str`): `"uV"`, `"mV"` or `"V"`.
+        bounds (`tuple`): Least and greatest plausible typical amplitude in microvolts; `None` for no bound.
+        source (`str`): What to call the recording in messages.
+
+    Raises:
+        ValueError: Where samples are missing, not finite, all flat or implausible. Some flat channels are a warning.
+    """
+    if values.size == 0:
+        raise ValueError(f"{source} holds no sample")
+    by_channel = np.moveaxis(values, -2, 0)
+    finite = np.isfinite(by_channel)
+    if not finite.all():
+        broken = [name for name, ok in zip(names, finite, strict=True) if not ok.all()]
+        first = np.flatnonzero(~finite.reshape(-1, values.shape[-1]).all(axis=0))[0] / sfreq
+        raise ValueError(
+            f"{source} holds {int((~finite).sum())} samples that are NaN or infinite, in {', '.join(broken)}, from "
+            f"{first:g} s on: cut that stretch out (raw.crop), interpolate it, or drop the channels"
+        )
+    by_channel = by_channel.reshape(len(names), -1)
+    top, bottom = by_channel.max(axis=1).astype(np.float64), by_channel.min(axis=1).astype(np.float64)
+    # a constant that went through a scaling may differ from itself in the last bits
+    flat = (top - bottom) <= 1e-9 * np.maximum(np.abs(top), np.abs(bottom))
+    if flat.all():
+        raise ValueError(f"{source} is flat: none of its {len(names)} channels ever changes. Was the headset on?")
+    if flat.any():
+        still = [name for name, is_flat in zip(names, flat, strict=True) if is_flat]
+        logger.warning("%s: %s never change(s): a flat channel says nothing", source, ", ".join(still))
+    typical = _typical_amplitude(values[..., ~flat, :], sfreq)
+    low, high = bounds[0] or 0.0, np.inf if bounds[1] is None else bounds[1]
+    if not low <= typical * MICROVOLTS_PER_UNIT[unit] <= high:
+        fitting = [u for u, factor in MICROVOLTS_PER_UNIT.items() if low <= typical * factor <= high]
+        advice = f"pass unit={fitting[0]!r}, which makes it plausible" if fitting else "check the recording's scale"
+        raise ValueError(
+            f"{source}: the typical amplitude is {typical * MICROVOLTS_PER_UNIT[unit]:.3g} uV when its numbers are "
+            f"read as {unit}; scalp EEG lies between {low:g} and {high:g} uV. Probably the unit is wrong: {advice}. "
+            "(The bounds are the extractor's min_abs_uv and max_abs_uv.)"
+        )
+
+
+def _typical_amplitude(values: np.ndarray, sfreq: float) -> float:
+    """Mean absolute deviation from the median within a second; its median over seconds and channels. (..., C, T)."""
+    block = min(values.shape[-1], max(2, round(sfreq)))
+    n_blocks = values.shape[-1] // block
+    blocks = values[..., : n_blocks * block].reshape(-1, block)
+    # some 10,000 channel-seconds, evenly spread, say as much as all of a long recording
+    blocks = blocks[:: max(1, len(blocks) // 10_000)].astype(np.float64)
+    deviation = np.abs(blocks - np.median(blocks, axis=-1, keepdims=True)).mean(axis=-1)
+    moving = deviation[deviation > 0]
+    return float(np.median(moving)) if len(moving) else 0.0
+
+
+def resample(values: np.ndarray, old: float, new: float) -> np.ndarray:
+    """Resample (..., T) float64 from `old` to `new` Hz by MNE, to (..., floor(T * new / old)).
+
+    A polyphase filter: 80 dB down from the lower of the two Nyquist frequencies on, flat to 1e-4 up to 0.9 of it.
+    """
+    ratio = Fraction(new / old).limit_denominator(10_000)
+    up, down = ratio.numerator, ratio.denominator
+    half = 51 * max(up, down)
+    kernel = signal.firwin(2 * half + 1, 0.95 / max(up, down), window=("kaiser", signal.kaiser_beta(80.0)))
+    length = values.shape[-1]
+    # MNE takes the ratio from the lengths: whole multiples of `down`, or the clock would run wrong by up to a sample
+    before = down * (half // (up * down) + 1)
+    after = before + (-length) % down
+    padding = [(0, 0)] * (values.ndim - 1) + [(before, after)]
+    padded = (
+        np.pad(values, padding, mode="reflect", reflect_type="odd") if length > 1 else np.pad(values, padding, "edge")
+    )
+    resampled = mne.filter.resample(padded, up, down, method="polyphase", window=kernel, verbose="error")
+    start = before * up // down
+    return np.ascontiguousarray(resampled[..., start : start + length * up // down])
+
+
+def long_enough(source: str, apply_filter: Callable[[], Any]) -> Any:
+    """Run a filter of MNE's; its warning that the signal is shorter than the filter becomes an error that teaches."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*longer than the signal", category=RuntimeWarning)
+        try:
+            return apply_filter()
+        except RuntimeWarning as warning:
+            raise ValueError(
+                f"{source} is too short to be filtered: {warning} Filter the whole recording before it is cut into "
+                "windows and pass is_filtered=True, or set l_freq, h_freq and notch_freq to None."
+            ) from warning
+
+
+def as_samples(values: Any) -> np.ndarray:
+    """A real array of two or three axes, from an array or a torch tensor."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    if not isinstance(values, np.ndarray):
+        raise TypeError(
+            f"a recording is a path, an mne.io.Raw, mne.Epochs, a NumPy array or a torch tensor, or a list of those; "
+            f"got {type(values).__name__}"
+        )
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"samples are real numbers; the array's type is {values.dtype}")
+    if values.ndim not in (2, 3):
+        raise ValueError(f"an array is (channels, samples) or (windows, channels, samples); got shape {values.shape}")
+    return values
+
+
+def check_pass_band(sfreq: float, l_freq: float | None, h_freq: float | None, source: str = "the recording") -> None:
+    """Refuse a pass band of which a recording holds nothing; say where it holds only a part of it.
+
+    Args:
+        sfreq (`float`): Sampling rate of the recording in Hz.
+        l_freq, h_freq (`float`, *optional*): The pass band's edges in Hz.
+        source (`str`): What to call the recording in messages.
+
+    Raises:
+        ValueError: Where `l_freq` isn't below half of `sfreq`.
+    """
+    nyquist = sfreq / 2
+    if l_freq is not None and l_freq >= nyquist:
+        raise ValueError(
+            f"l_freq ({l_freq:g} Hz) lies beyond the Nyquist frequency of {source} ({nyquist:g} Hz): nothing would be "
+            "left of it. Lower l_freq, or take a faster recording."
+        )
+    if h_freq is not None and h_freq >= nyquist:
+        logger.warning("%s, at %g Hz, holds nothing between %g Hz and h_freq (%g Hz)", source, sfreq, nyquist, h_freq)
