@@ -1,0 +1,97 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""The wheel and the source archive: built, checked, used in an environment that knows nothing of the source tree."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+import dlink_hf
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parent.parent
+# what is no part of the source: environments, caches, and whatever was written into the tree by a run
+IGNORED = shutil.ignore_patterns(".*", "outputs", "runs", "build", "dist", "*.egg-info", "__pycache__", "checkpoints")
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> tuple[Path, Path]:
+    """Wheel and source archive of a copy of the tree, in which recordings and outputs lie about."""
+    source, dist = tmp_path_factory.mktemp("source") / "tree", tmp_path_factory.mktemp("dist")
+    shutil.copytree(ROOT, source, ignore=IGNORED)
+    for stray in ("outputs/demo/model.safetensors", "data/s01.edf", "dlink_hf/data/s01.edf", "dlink_hf/data/s.npy"):
+        (source / stray).parent.mkdir(parents=True, exist_ok=True)
+        (source / stray).write_bytes(b"stray")
+    run(sys.executable, "-m", "build", "--outdir", dist, source, cwd=dist)
+    (wheel,), (archive,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
+    return wheel, archive
+
+
+@pytest.fixture(scope="module")
+def python(built, tmp_path_factory) -> Path:
+    """Python of a fresh environment with the wheel in it; the dependencies are those of this environment."""
+    folder = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
+    python = folder / "bin" / "python"
+    options = ("--disable-pip-version-check", "--no-deps", "--no-index")
+    run(sys.executable, "-m", "pip", "--python", python, "install", *options, built[0], cwd=folder)
+    site_packages = Path(
+        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
+    )
+    # a path added by a .pth file has its own .pth files ignored: the editable install of the tree stays out
+    (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def test_wheel_holds_the_package_alone(built):
+    names = zipfile.ZipFile(built[0]).namelist()
+    inside = {name for name in names if ".dist-info/" not in name}
+    tracked = {str(path.relative_to(ROOT)) for path in (ROOT / "dlink_hf").rglob("*.py")}
+    assert inside == tracked | {"dlink_hf/py.typed", "dlink_hf/model_card_template.md"}
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_source_archive_holds_no_tests_data_or_outputs(built):
+    names = [name.partition("/")[2] for name in tarfile.open(built[1]).getnames()]
+    assert {"setup.py", "pyproject.toml", "README.md", "LICENSE", "dlink_hf/py.typed"} <= set(names)
+    assert not [name for name in names if name.startswith(("tests", "data", "outputs", "benchmarks", ".venv"))]
+    assert not [name for name in names if name.endswith((".edf", ".npy", ".safetensors", ".pyc"))]
+
+
+def test_metadata(built):
+    run(sys.executable, "-m", "twine", "check", "--strict", *built, cwd=built[0].parent)
+    archive = zipfile.ZipFile(built[0])
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = Parser().parsestr(archive.read(name).decode())
+    assert (metadata["Name"], metadata["Version"]) == ("dlink-hf", dlink_hf.__version__)
+    assert {"teachers", "export", "stream", "demo", "dev"} <= set(metadata.get_all("Provides-Extra"))
+    assert metadata.get_payload().strip(), "the README is the long description"
+
+
+def test_installed_wheel_imports_without_the_tree(python, tmp_path):
+    code = "import dlink_hf; print(dlink_hf.__file__); [getattr(dlink_hf, name) for name in dlink_hf.__all__]"
+    assert Path(run(python, "-c", code, cwd=tmp_path).strip()).is_relative_to(python.parent.parent)
+    assert "distill" in run(python.parent / "dlink", "--help", cwd=tmp_path)
+
+
+def test_installed_wheel_runs_the_first_block_of_the_readme(python, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+    (tmp_path / "block.py").write_text(blocks[0])
+    run(python, "block.py", cwd=tmp_path)
