@@ -78,6 +78,8 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
         with warnings.catch_warnings():
             # the naming convention of FIF files is no concern of a reader
             warnings.filterwarnings("ignore", message="This filename .* does not conform to MNE naming conventions")
+            # MNE warns of a FIF file that ends too early, and may go on with less
+            warnings.filterwarnings("error", message="Invalid tag", category=RuntimeWarning)
             return mne.io.read_raw(path, preload=preload, verbose="warning")
     except (MemoryError, PermissionError):
         raise

@@ -99,12 +99,15 @@ def resample(values: np.ndarray, old: float, new: float) -> np.ndarray:
     before = down * (half // (up * down) + 1)
     after = before + (-length) % down
     padding = [(0, 0)] * (values.ndim - 1) + [(before, after)]
+    # an offset of millivolts, as some headsets have, would ring at the 1e-4 of the pass band's ripple
+    offset = values.mean(axis=-1, keepdims=True)
+    values = values - offset
     padded = (
         np.pad(values, padding, mode="reflect", reflect_type="odd") if length > 1 else np.pad(values, padding, "edge")
     )
     resampled = mne.filter.resample(padded, up, down, method="polyphase", window=kernel, verbose="error")
     start = before * up // down
-    return np.ascontiguousarray(resampled[..., start : start + length * up // down])
+    return resampled[..., start : start + length * up // down] + offset
 
 
 def long_enough(source: str, apply_filter: Callable[[], Any]) -> Any:
