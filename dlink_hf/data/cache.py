@@ -24,6 +24,16 @@ _CACHE_VERSION = 1
 # Arrow counts the values of a batch in 32 bits.
 _VALUES_PER_BATCH = 2**24
 _LEFTOVER_SECONDS = 24 * 3600
+_WINDOW_CODE = (
+    "feature_extraction_eeg.py",
+    "data/build_steps.py",
+    "data/dataset.py",
+    "data/labels.py",
+    "data/prepared_windows.py",
+    "data/recordings.py",
+    "data/signals.py",
+    "data/sources.py",
+)
 
 
 def default_cache_dir() -> Path:
@@ -48,9 +58,20 @@ def fingerprint_of(settings: Mapping[str, Any]) -> str:
 
     from .. import __version__
 
-    everything = {"cache": _CACHE_VERSION, "dlink_hf": __version__, "mne": mne.__version__, **settings}
+    versions = {"cache": _CACHE_VERSION, "dlink_hf": __version__, "mne": mne.__version__, "code": _code_digest()}
+    everything = {**versions, **settings}
     text = json.dumps(everything, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _code_digest() -> str:
+    """A hash of the code that makes windows, so that an edited checkout does not serve what it made before."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent.parent
+    for name in _WINDOW_CODE:
+        path = package / name
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()
 
 
 def load_windows(folder: Path) -> Dataset | None:

@@ -8,7 +8,8 @@ seconds; then one recording after the other is read, filtered, cut and written, 
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -164,15 +165,20 @@ def build_dataset(
             return cached.with_format("torch")
 
     report: Counter = Counter(n_recordings=len(sources))
+    if isinstance(labels, TableLabels):
+        labels.check_recordings([(item.name, item.path) for item in sources])
     plans, names = _plan(sources, extractor, labels, options, report, progress)
     cutter = _Cutter(plans, extractor, options, names, report, progress)
-    dataset = write_windows(folder, cutter.batches(), cutter.features, cutter.describe, overwrite_cache)
+    batches = cutter.batches()
+    first = next(batches)
+    features = window_features(first["input_values"].shape[1], extractor.n_times, names, options)
+    dataset = write_windows(folder, chain([first], batches), features, cutter.describe, overwrite_cache)
     log_report(build_report(dataset))
     return dataset.with_format("torch")
 
 
 def _label_settings(labels: LabelSource) -> dict:
-    settings = asdict(labels) if is_dataclass(labels) else {}
+    settings = asdict(labels)
     settings.pop("_rows", None)
     if settings.get("mapping"):
         settings["mapping"] = [[str(key), str(value)] for key, value in settings["mapping"].items()]
@@ -269,17 +275,16 @@ class _Cutter:
             missing = sorted({plan.subject for plan in plans} - set(values))
             if missing:
                 raise ValueError(f"subject_columns[{column!r}] has no entry for the subjects {missing[:8]}.")
-        # The first recording settles the channels; it is read again in its turn.
-        first = plans[0]
-        self.ch_names = self._cut(first, first.onsets[:1])[1]
-        self.features = window_features(len(self.ch_names), extractor.n_times, names, options)
+        # The first recording that is read settles the channels.
+        self.ch_names: list[str] | None = None
 
     def _cut(self, plan: _Plan, onsets: Sequence[float]) -> tuple[np.ndarray, list[str], np.ndarray]:
         raw = plan.source.open()
         try:
             batch = self.extractor(raw, onsets=onsets, unit=self.options.unit)
         except ValueError as error:
-            raise ValueError(f"{plan.source.name}: {error}") from error
+            text = str(error) if plan.source.name in str(error) else f"{plan.source.name}: {error}"
+            raise ValueError(text) from error
         return batch["input_values"], batch["ch_names"], batch["onset"]
 
     def batches(self) -> Iterator[dict[str, Any]]:
@@ -288,6 +293,7 @@ class _Cutter:
         bar = tqdm(self.plans, desc="cutting windows", unit="recording", disable=not self.progress)
         for plan in bar:
             windows, ch_names, onsets = self._cut(plan, plan.onsets)
+            self.ch_names = self.ch_names or list(ch_names)
             windows = align_channels(windows, ch_names, self.ch_names, plan.source.name)
             labels, subjects = np.asarray(plan.labels), [plan.subject] * len(plan.labels)
             batch = window_columns(windows, labels, subjects, plan.source.name, onsets, self.options, self.report)

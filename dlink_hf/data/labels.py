@@ -7,6 +7,7 @@ Times are seconds from the recording's first sample.
 
 import csv
 import hashlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from typing import NamedTuple
 
 import mne
 import numpy as np
+
+
+logger = logging.getLogger(__name__)
 
 
 class Segment(NamedTuple):
@@ -210,16 +214,41 @@ class TableLabels:
             return list(dict.fromkeys(map(str, self.mapping.values())))
         return sorted({row["label"] for rows in self._rows.values() for _, row in rows})
 
-    def rows_of(self, recording: str, path: Path | None) -> list[tuple[int, dict[str, str]]]:
-        """The table's rows about one recording, with their line numbers."""
+    def key_of(self, recording: str, path: Path | None) -> str | None:
+        """How the table spells one recording; None when it does not name it."""
         names = [recording, Path(recording).name, Path(recording).stem]
         if path is not None:
             names += [path.name, path.stem, _recording_stem(path), path.as_posix()]
-            names += ["/".join(path.parts[-depth:]) for depth in range(2, len(path.parts))]
-        for name in dict.fromkeys(names):
-            if name in self._rows:
-                return self._rows[name]
-        return []
+            for depth in range(2, len(path.parts)):
+                tail = "/".join(path.parts[-depth:])
+                names += [tail, tail.removesuffix(path.suffix)]
+        return next((name for name in names if name in self._rows), None)
+
+    def rows_of(self, recording: str, path: Path | None) -> list[tuple[int, dict[str, str]]]:
+        """The table's rows about one recording, with their line numbers."""
+        return self._rows.get(self.key_of(recording, path), [])
+
+    def check_recordings(self, recordings: Sequence[tuple[str, Path | None]]) -> None:
+        """Compares the table's recordings with those at hand; warns of rows that speak of none of them.
+
+        Raises:
+            ValueError: If rows fit several recordings, as files of one name in different folders do.
+        """
+        user: dict[str, str] = {}
+        for recording, path in recordings:
+            key = self.key_of(recording, path)
+            if key in user:
+                raise ValueError(
+                    f"{Path(self.path).name}: {key!r} fits both {user[key]!r} and {recording!r}. Write the column "
+                    "recording with as much of the path as tells them apart."
+                )
+            if key is not None:
+                user[key] = recording
+        unused = [key for key in self._rows if key not in user]
+        if unused:
+            logger.warning(
+                "%s names %d recordings that are not among those given: %s", self.path, len(unused), _some(unused)
+            )
 
     def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
         """The stretches that the table gives for one recording."""

@@ -5,6 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,7 @@ def build_from_windows(
             batch = extractor(piece[rows], unit=options.unit, onsets=begin.tolist())
         return batch["input_values"], batch["ch_names"], batch["onset"]
 
-    first = next(index for index, rows in enumerate(wanted) if len(rows))
-    channels = convert(pieces[first], wanted[first][:1])[1]
+    channels: list[str] = []
     counts: Counter = Counter()
 
     def batches() -> Iterator[dict[str, Any]]:
@@ -114,6 +114,7 @@ def build_from_windows(
             for begin in range(0, len(rows), _PORTION):
                 part = rows[begin : begin + _PORTION]
                 windows, found, onsets = convert(piece, part)
+                channels[:] = channels or found
                 windows = align_channels(windows, found, channels, name)
                 indices = np.asarray([names.index(texts[starts[number] + row]) for row in part])
                 who = [people[starts[number] + row] for row in part]
@@ -130,8 +131,10 @@ def build_from_windows(
         info = SignalInfo(tuple(channels), float(extractor.sfreq), int(extractor.n_times))
         return describe(info, finish_report(report, {name: counts.get(name, 0) for name in names}))
 
-    features = window_features(len(channels), extractor.n_times, names, options)
-    dataset = write_windows(folder, batches(), features, description, overwrite_cache)
+    portions = batches()
+    first = next(portions)
+    features = window_features(first["input_values"].shape[1], extractor.n_times, names, options)
+    dataset = write_windows(folder, chain([first], portions), features, description, overwrite_cache)
     log_report(build_report(dataset))
     return dataset.with_format("torch")
 

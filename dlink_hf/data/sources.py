@@ -160,7 +160,8 @@ def subject_of_info(raw: mne.io.BaseRaw, name: str) -> str:
 def hash_raw(raw: mne.io.BaseRaw) -> str:
     """A hash of a recording in memory: samples, channels, rate, annotations, subject."""
     digest = hashlib.blake2b(digest_size=16)
-    facts = [raw.ch_names, raw.get_channel_types(), raw.info["sfreq"], raw.first_samp, str(raw.info["subject_info"])]
+    facts = [raw.ch_names, raw.get_channel_types(), raw.info["sfreq"], raw.info["bads"], raw.first_samp]
+    facts.append(str(raw.info["subject_info"]))
     digest.update(repr(facts).encode())
     notes = raw.annotations
     digest.update(repr([notes.onset.tolist(), notes.duration.tolist(), notes.description.tolist()]).encode())
