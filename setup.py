@@ -21,6 +21,8 @@ INSTALL_REQUIRES = [
     "safetensors>=0.8",
     # braindecode 1.8 uses the name of a montage that MNE removes in 1.14
     "mne>=1.11,<1.14",
+    # the model card is a template
+    "jinja2>=3.1",
     "numpy>=2.1,<3",
     "pandas>=2.2",
     "scipy>=1.14",
