@@ -317,6 +317,12 @@ class MiCModel(MiCPreTrainedModel):
                 f"`channel_positions` must be ({n_chans}, 3) or ({input_values.shape[0]}, {n_chans}, 3) for "
                 f"`input_values` of shape {tuple(input_values.shape)}, got {tuple(positions.shape)}."
             )
+        # values can't be looked at while a graph is traced
+        if not torch.compiler.is_compiling() and not bool((positions.abs() < 0.5).all()):
+            raise ValueError(
+                f"`channel_positions` must be finite and in metres, about 0.1 from the head's centre; the largest "
+                f"number here is {positions.abs().max().item():.4g}. Divide millimetres by 1000."
+            )
         return positions
 
     def forward(
