@@ -452,9 +452,9 @@ class _EEGConfig(PretrainedConfig):
 
 def test_save_and_load(tmp_path):
     settings = {
-        "ch_names": ["Fp1", "Cz", "A2-A1"], "sfreq": 250.0, "n_times": 500, "stride": 100, "l_freq": 0.3,
-        "h_freq": 75.0, "notch_freq": [50.0, 100.0], "unit": "mV", "missing_channels": "error", "unknown_channels": "drop",
-        "min_abs_uv": 0.2, "max_abs_uv": None,
+        "ch_names": ["Fp1", "Cz", "A2-A1"], "sfreq": 250.0, "n_times": 500, "stride": 100,
+        "l_freq": 0.3, "h_freq": 75.0, "notch_freq": [50.0, 100.0], "unit": "mV",
+        "missing_channels": "error", "unknown_channels": "drop", "min_abs_uv": 0.2, "max_abs_uv": None,
     }  # fmt: skip
     extractor = EEGFeatureExtractor(**settings)
     extractor.save_pretrained(tmp_path)

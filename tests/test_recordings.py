@@ -112,6 +112,7 @@ def test_empty_file(tmp_path):
         read_recording(path)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # MNE wonders about these files too
 @pytest.mark.parametrize("extension", [".edf", ".bdf", ".gdf", ".fif", ".fif.gz", ".vhdr", ".set", ".cnt"])
 @pytest.mark.parametrize("content", [b"this is a letter, no recording. " * 100, bytes(range(256)) * 40])
 def test_not_an_eeg_file(tmp_path, extension, content):
@@ -145,12 +146,29 @@ def test_edf_cut_inside_its_header(edf):
         read_recording(edf)
 
 
+@pytest.mark.filterwarnings("ignore:Number of records from the header")
 def test_edf_that_was_never_closed(raw, edf):
     """-1 records: the length follows from the file's size."""
     data = bytearray(edf.read_bytes())
     data[236:244] = b"-1      "
     edf.write_bytes(data)
     assert read_recording(edf).n_times == raw.n_times
+
+
+def test_discontinuous_edf(raw, tmp_path):
+    """Without gaps it is read; with a gap the annotations would be out of step."""
+    raw.set_annotations(mne.Annotations([2.5], [1.0], ["left"]))
+    path = tmp_path / "subject.edf"
+    mne.export.export_raw(path, raw, physical_range=(-200, 200), verbose="error")
+    data = path.read_bytes()
+    assert data[192:197] == b"EDF+C" and b"+7\x14\x14" in data
+    path.write_bytes(data.replace(b"EDF+C", b"EDF+D"))
+    assert read_recording(path).n_times == raw.n_times
+    for second in (7, 8, 9):
+        data = data.replace(b"+%d\x14\x14\x00\x00" % second, b"+%d\x14\x14\x00" % (second + 30))
+    path.write_bytes(data.replace(b"EDF+C", b"EDF+D"))
+    with pytest.raises(ValueError, match=r"discontinuous \(EDF\+D\): 1 gap\(s\), the first after 7 s"):
+        read_recording(path)
 
 
 def test_truncated_bdf(tmp_path):

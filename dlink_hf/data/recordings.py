@@ -3,11 +3,13 @@
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import mne
+import numpy as np
 
 from ..electrodes import canonical_name, describe_unknown, is_known_non_eeg
 
@@ -51,7 +53,7 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
         FileNotFoundError: Where there is no such file.
         IsADirectoryError: Where the path is a folder that isn't itself a recording.
         ValueError: Where the extension is unknown, the file holds no continuous recording, or an EDF or BDF file is
-            shorter than its header promises.
+            shorter than its header promises or has gaps.
     """
     path = Path(path)
     extension = _extension(path)
@@ -73,7 +75,7 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
     if extension == ".eeg" and path.with_suffix(".vhdr").exists():
         raise ValueError(f"{path.name!r} is the data part of a BrainVision recording: open {path.stem + '.vhdr'!r}")
     if extension in (".edf", ".bdf"):
-        _check_edf_size(path)
+        _check_edf(path)
     try:
         with warnings.catch_warnings():
             # the naming convention of FIF files is no concern of a reader
@@ -170,15 +172,15 @@ def _holds_raw(path: Path) -> bool:
     return True
 
 
-def _check_edf_size(path: Path) -> None:
-    """Refuse an EDF or BDF file that is none, or that is shorter than its header promises (MNE would read less)."""
+def _check_edf(path: Path) -> None:
+    """Refuse an EDF or BDF file that is none, is shorter than its header promises or has gaps: MNE would read on."""
     is_bdf = _extension(path) == ".bdf"
     kind, sample_bytes = ("BDF", 3) if is_bdf else ("EDF", 2)
     magic = b"\xffBIOSEMI" if is_bdf else b"0       "
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(256)
-        if head[:8] != magic:
+        if head[:8].rstrip(b" \0") != magic.rstrip():
             raise ValueError(
                 f"{path.name!r} is not an {kind} file: it should begin with {magic!r} and begins with {head[:8]!r}"
             )
@@ -188,12 +190,14 @@ def _check_edf_size(path: Path) -> None:
             # the fields of all signals stand side by side: 216 bytes of text a signal come before the sample counts
             file.seek(256 + 216 * n_signals)
             counts = file.read(8 * n_signals)
-            samples = sum(int(counts[8 * i : 8 * i + 8]) for i in range(n_signals))
+            samples = [int(counts[8 * i : 8 * i + 8]) for i in range(n_signals)]
+            file.seek(256)
+            labels = [file.read(16).decode("latin-1").strip() for _ in range(n_signals)]
         except ValueError as error:
             raise ValueError(
                 f"{path.name!r}: the {kind} header is damaged or cut off (the file has {size} bytes): copy it again"
             ) from error
-    record_bytes = samples * sample_bytes
+    record_bytes = sum(samples) * sample_bytes
     if record_bytes <= 0 or n_signals <= 0:
         raise ValueError(f"{path.name!r}: the {kind} header names no signal or no samples, so the file holds no EEG")
     held = max(0, size - header_bytes) // record_bytes
@@ -203,6 +207,21 @@ def _check_edf_size(path: Path) -> None:
         raise ValueError(
             f"{path.name!r} is truncated: its header promises {promised} records of {record_seconds:g} s, the file "
             f"holds {held} ({size} bytes): copy or download it again"
+        )
+    if head[192:197] not in (b"EDF+D", b"BDF+D") or f"{kind} Annotations" not in labels:
+        return
+    # "D" is for discontinuous: each record says when it began, and MNE reads them as if there were no gap
+    place = labels.index(f"{kind} Annotations")
+    begin, end = sum(samples[:place]) * sample_bytes, sum(samples[: place + 1]) * sample_bytes
+    records = np.memmap(path, dtype=np.uint8, mode="r", offset=header_bytes, shape=(held, record_bytes))
+    starts = [re.match(rb"[+-]\d+(\.\d*)?", record[begin:end].tobytes()) for record in records]
+    times = np.array([float(start.group()) if start else np.nan for start in starts])
+    gaps = np.flatnonzero(np.abs(np.diff(times) - record_seconds) > 1e-3)
+    if len(gaps):
+        raise ValueError(
+            f"{path.name!r} is discontinuous ({head[192:197].decode()}): {len(gaps)} gap(s), the first after "
+            f"{times[gaps[0]] - times[0] + record_seconds:g} s. Windows and annotations would be out of step: export "
+            "the stretches between the gaps as files of their own"
         )
 
 
