@@ -214,19 +214,21 @@ class TableLabels:
             return list(dict.fromkeys(map(str, self.mapping.values())))
         return sorted({row["label"] for rows in self._rows.values() for _, row in rows})
 
-    def key_of(self, recording: str, path: Path | None) -> str | None:
-        """How the table spells one recording; None when it does not name it."""
+    def keys_of(self, recording: str, path: Path | None) -> list[str]:
+        """How the table spells one recording, in all its rows."""
         names = [recording, Path(recording).name, Path(recording).stem]
         if path is not None:
             names += [path.name, path.stem, _recording_stem(path), path.as_posix()]
             for depth in range(2, len(path.parts)):
                 tail = "/".join(path.parts[-depth:])
                 names += [tail, tail.removesuffix(path.suffix)]
-        return next((name for name in names if name in self._rows), None)
+        return [name for name in dict.fromkeys(names) if name in self._rows]
 
     def rows_of(self, recording: str, path: Path | None) -> list[tuple[int, dict[str, str]]]:
         """The table's rows about one recording, with their line numbers."""
-        return self._rows.get(self.key_of(recording, path), [])
+        return sorted(
+            (row for key in self.keys_of(recording, path) for row in self._rows[key]), key=lambda numbered: numbered[0]
+        )
 
     def check_recordings(self, recordings: Sequence[tuple[str, Path | None]]) -> None:
         """Compares the table's recordings with those at hand; warns of rows that speak of none of them.
@@ -236,13 +238,12 @@ class TableLabels:
         """
         user: dict[str, str] = {}
         for recording, path in recordings:
-            key = self.key_of(recording, path)
-            if key in user:
-                raise ValueError(
-                    f"{Path(self.path).name}: {key!r} fits both {user[key]!r} and {recording!r}. Write the column "
-                    "recording with as much of the path as tells them apart."
-                )
-            if key is not None:
+            for key in self.keys_of(recording, path):
+                if key in user:
+                    raise ValueError(
+                        f"{Path(self.path).name}: {key!r} fits both {user[key]!r} and {recording!r}. Write the column "
+                        "recording with as much of the path as tells them apart."
+                    )
                 user[key] = recording
         unused = [key for key in self._rows if key not in user]
         if unused:
