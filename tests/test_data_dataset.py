@@ -18,7 +18,7 @@ from datasets import concatenate_datasets, load_from_disk
 
 from dlink_hf.data.dataset import build_dataset
 from dlink_hf.data.labels import AnnotationLabels, PathLabels
-from dlink_hf.data.signal_info import SignalInfo, build_report, concatenate_windows, set_signal_info, signal_info
+from dlink_hf.data.signal_facts import SignalInfo, build_report, concatenate_windows, set_signal_info, signal_info
 from dlink_hf.feature_extraction_eeg import EEGFeatureExtractor
 
 
@@ -325,6 +325,26 @@ def test_killed_build_leaves_no_half_cache(build, tmp_path):
         os.utime(path, (old, old))
     build(tmp_path / "in", overwrite_cache=True)
     assert not left[0].exists()
+
+
+def test_full_disk_leaves_nothing_and_keeps_the_old_windows(build, tmp_path):
+    """The system refuses to write more than 100 kB a file: the error says what to do, what was there stays."""
+    save_raw(tmp_path / "in", "a_raw.fif", duration=60.0, annotations=((0.0, 30.0, "rest"), (30.0, 30.0, "task")))
+    build(tmp_path / "in")
+    before = sorted((tmp_path / "cache").rglob("*"))
+    script = f"""
+        import resource
+        from dlink_hf.data.dataset import build_dataset
+        from dlink_hf.feature_extraction_eeg import EEGFeatureExtractor
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        build_dataset({str(tmp_path / "in")!r}, EEGFeatureExtractor(sfreq=200.0, n_times=400),
+                      cache_dir={str(tmp_path / "cache")!r}, overwrite_cache=True, progress=False)
+    """
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
+    assert result.returncode == 1 and "no room for the windows" in result.stderr
+    assert sorted((tmp_path / "cache").rglob("*")) == before
+    assert len(build(tmp_path / "in")) == 30
 
 
 def test_signal_info_survives_what_datasets_does(build, tmp_path):

@@ -10,7 +10,7 @@ from data_recordings import SFREQ, make_raw, save_raw
 
 from dlink_hf.data.dataset import build_dataset
 from dlink_hf.data.labels import AnnotationLabels, EventLabels, PathLabels, TableLabels
-from dlink_hf.data.signal_info import build_report
+from dlink_hf.data.signal_facts import build_report
 from dlink_hf.feature_extraction_eeg import EEGFeatureExtractor
 
 

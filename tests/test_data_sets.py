@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from dlink_hf.data.collator import EEGDataCollator
 from dlink_hf.data.eeg_sets import EEG_SETS, eeg_set_extractor, load_eeg_set
-from dlink_hf.data.signal_info import build_report, signal_info
+from dlink_hf.data.signal_facts import build_report, signal_info
 from dlink_hf.data.splits import split_by_column, subject_kfold
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dlink_hf.data.signal_info import signal_info
+from dlink_hf.data.signal_facts import signal_info
 from dlink_hf.data.splits import subject_kfold
 from dlink_hf.data.synthetic import SYNTHETIC_CHANNELS, make_synthetic_recordings, synthetic_dataset
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Windows on disk: written recording by recording, found again by fingerprint, never half there."""
 
+import errno
 import hashlib
 import json
 import os
@@ -138,6 +139,14 @@ def write_windows(
             # Another process has finished the same build in the meantime: its windows are as good.
             if not folder.is_dir():
                 raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise OSError(
+                error.errno,
+                f"there is no room for the windows in {folder.parent} ({error.strerror}); nothing was left there. Free "
+                "some space, or name another cache_dir",
+            ) from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return load_windows(folder)

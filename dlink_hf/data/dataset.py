@@ -32,7 +32,7 @@ from .build_steps import (
 from .cache import default_cache_dir, fingerprint_of, load_windows, write_windows
 from .labels import AnnotationLabels, LabelSource, Segment, TableLabels, bad_spans
 from .prepared_windows import build_from_windows
-from .signal_info import SignalInfo, build_report, describe
+from .signal_facts import SignalInfo, build_report, describe
 from .sources import Source, assign_subjects, list_sources, subject_of_info
 
 
@@ -106,8 +106,8 @@ def build_dataset(
 
     Returns:
         Dataset in torch format with `input_values` (C, T) float32 in microvolts, `labels` (`ClassLabel`), `subject`,
-        `recording`, `onset` (seconds from the recording's first sample; NaN for prepared windows without one) and the
-        `subject_columns`. `signal_info` reads its channels, rate and length, `build_report` the counts.
+        `recording`, `onset` (seconds from the recording's first sample; for `Epochs` the time of their events' samples;
+        NaN for arrays) and the `subject_columns`. `signal_info` reads its channels, rate and length, `build_report` the counts.
 
     Raises:
         FileNotFoundError: If a path does not exist or a folder holds no recording.

@@ -26,7 +26,7 @@ from .build_steps import (
     window_features,
 )
 from .cache import fingerprint_of, load_windows, write_windows
-from .signal_info import SignalInfo, build_report, describe
+from .signal_facts import SignalInfo, build_report, describe
 
 
 # Windows are converted in portions of this many.

@@ -239,6 +239,8 @@ def _bids_sources(root: Path, entities: Mapping[str, Any]) -> list[Source]:
         )
 
     def read(preload=True, bids_path=None):
+        # Opened once without BIDS, for its checks of damaged and truncated files.
+        read_recording(bids_path.fpath, preload=False)
         raw = mne_bids.read_raw_bids(bids_path, verbose="ERROR")
         return raw.load_data(verbose="ERROR") if preload else raw
 

@@ -1,0 +1,179 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""What the numbers of a dataset's `input_values` are: channels, sampling rate, window length.
+
+The facts stand as one JSON object in `dataset.info.description`, which `datasets` carries through `select`, `filter`,
+`train_test_split`, `save_to_disk`, `load_from_disk` and `concatenate_datasets` (the last joins differing
+descriptions by a blank line, which is how a mix of montages is found out).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from datasets import Dataset, concatenate_datasets
+
+
+@dataclass(frozen=True)
+class SignalInfo:
+    """The signal that a dataset's windows hold; amplitudes are microvolts.
+
+    Args:
+        ch_names: The C channels, in the order of `input_values`, spelled as MNE's `standard_1005`.
+        sfreq: Sampling rate in hertz.
+        n_times: Samples T of a window.
+    """
+
+    ch_names: tuple[str, ...]
+    sfreq: float
+    n_times: int
+
+    @property
+    def n_chans(self) -> int:
+        """Number of channels C."""
+        return len(self.ch_names)
+
+    @property
+    def duration(self) -> float:
+        """Length of a window in seconds."""
+        return self.n_times / self.sfreq
+
+
+def describe(info: SignalInfo, report: dict[str, Any] | None = None) -> str:
+    """Writes `info`, and what the build counted, as the JSON text that `signal_info` reads.
+
+    Args:
+        info: The signal's facts.
+        report: Counts of the build (windows kept, rejected ...), JSON values.
+
+    Returns:
+        One line of JSON.
+    """
+    return json.dumps({"signal": asdict(info), "report": report or {}})
+
+
+def _descriptions(dataset: Dataset) -> list[dict[str, Any]]:
+    found = []
+    for text in (dataset.info.description or "").split("\n\n"):
+        try:
+            entry = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("signal"), dict):
+            found.append(entry)
+    return found
+
+
+def signal_info(dataset: Dataset) -> SignalInfo:
+    """Reads the channels, sampling rate and window length kept with a dataset.
+
+    Args:
+        dataset: A dataset of `build_dataset` or `load_eeg_set`, or one derived from it.
+
+    Returns:
+        The `SignalInfo` of its windows.
+
+    Raises:
+        ValueError: If the dataset carries no such facts, or if datasets of different signals were concatenated.
+    """
+    if not isinstance(dataset, Dataset):
+        raise TypeError(
+            f"signal_info expects one datasets.Dataset, got {type(dataset).__name__}. Of a DatasetDict, pass one of "
+            "its splits, e.g. signal_info(splits['train'])."
+        )
+    infos = []
+    for entry in _descriptions(dataset):
+        facts = entry["signal"]
+        info = SignalInfo(tuple(facts["ch_names"]), float(facts["sfreq"]), int(facts["n_times"]))
+        if info not in infos:
+            infos.append(info)
+    if not infos:
+        raise ValueError(
+            "this dataset does not say which channels and sampling rate its windows have (no signal facts in "
+            "dataset.info.description). Build it with dlink_hf's build_dataset or load_eeg_set, or attach the facts: "
+            "dataset = set_signal_info(dataset, SignalInfo(ch_names=(...), sfreq=200.0, n_times=1000))."
+        )
+    if len(infos) > 1:
+        raise ValueError(_mixture(infos))
+    return infos[0]
+
+
+def set_signal_info(dataset: Dataset, info: SignalInfo) -> Dataset:
+    """Attaches signal facts to a dataset that was not made by this library.
+
+    Args:
+        dataset: Rows with `input_values` (C, T) in microvolts.
+        info: Its channels, sampling rate and window length; checked against the first row.
+
+    Returns:
+        The same rows, with the facts.
+
+    Raises:
+        ValueError: If the first row has another shape than `info` says.
+    """
+    if len(dataset):
+        shape = tuple(dataset.with_format("numpy")[0]["input_values"].shape)
+        if shape != (info.n_chans, info.n_times):
+            raise ValueError(
+                f"the rows' input_values have shape {shape}, but the signal facts say "
+                f"({info.n_chans} channels, {info.n_times} samples)."
+            )
+    dataset = dataset.select(range(len(dataset)))
+    dataset.info.description = describe(info)
+    return dataset
+
+
+def build_report(dataset: Dataset) -> dict[str, Any]:
+    """What `build_dataset` counted while it made the dataset (all windows, before any later `select` or `filter`).
+
+    Args:
+        dataset: A dataset of `build_dataset`.
+
+    Returns:
+        `n_windows`, `rejected_amplitude`, `rejected_bad`, `skipped_short`, `ignored` and so on; empty where unknown.
+    """
+    entries = _descriptions(dataset)
+    return dict(entries[0]["report"]) if entries else {}
+
+
+def concatenate_windows(datasets: Sequence[Dataset]) -> Dataset:
+    """Concatenates datasets of the same signal, after checking that they are.
+
+    Args:
+        datasets: Datasets with equal channels (in the same order), sampling rate and window length.
+
+    Returns:
+        One dataset.
+
+    Raises:
+        ValueError: If the list is empty, or the signals or label names differ; the message names the differences.
+    """
+    if not datasets:
+        raise ValueError("concatenate_windows got an empty list of datasets.")
+    infos = list(dict.fromkeys(signal_info(dataset) for dataset in datasets))
+    if len(infos) > 1:
+        raise ValueError(_mixture(infos))
+    names = [getattr(dataset.features["labels"], "names", None) for dataset in datasets]
+    if any(other != names[0] for other in names):
+        raise ValueError(
+            f"the datasets have different label names: {names}. Build them with the same label_names to concatenate."
+        )
+    return concatenate_datasets(list(datasets))
+
+
+def _mixture(infos: Sequence[SignalInfo]) -> str:
+    first = infos[0]
+    lines = ["datasets of different signals were concatenated, which would mix up channels or time:"]
+    for info in infos:
+        lines.append(f"  - {info.n_chans} channels {list(info.ch_names)}, {info.sfreq:g} Hz, {info.n_times} samples")
+    for info in infos[1:]:
+        only_first = [name for name in first.ch_names if name not in info.ch_names]
+        only_other = [name for name in info.ch_names if name not in first.ch_names]
+        if only_first or only_other:
+            lines.append(f"  channels in one only: {only_first + only_other}")
+        elif info.ch_names != first.ch_names:
+            lines.append("  the same channels in another order")
+    lines.append(
+        "Build all of them with one EEGFeatureExtractor(ch_names=[...], sfreq=..., n_times=...) so that they agree."
+    )
+    return "\n".join(lines)
