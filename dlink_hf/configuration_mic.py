@@ -15,7 +15,7 @@ from .electrodes import canonical_name, channel_positions as lookup_positions
 # the 19 electrodes of the 10-20 system, the montage that most EEG corpora share
 DEFAULT_CH_NAMES = "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split()
 
-# keyword arguments that transformers itself passes through a config's constructor
+# keyword arguments that transformers itself passes through a config's constructor (its Trainer writes `use_cache`)
 _TRANSFORMERS_FIELDS = {
     "num_labels",
     "name_or_path",
@@ -27,6 +27,8 @@ _TRANSFORMERS_FIELDS = {
     "auto_map",
     "custom_pipelines",
     "per_layer_config",
+    "use_cache",
+    "quantization_config",
 }
 
 # sizes: at most 25 k, 150 k and 600 k parameters with the default mimic width

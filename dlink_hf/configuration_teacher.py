@@ -32,6 +32,7 @@ class Backbone:
         input_scale: factor from microvolts to the numbers that the model was trained on.
         passes_ch_names: `forward` takes `ch_names=` and knows a closed list of names.
         without_head: constructor arguments that leave the classification head away.
+        fixed: constructor arguments on which the layout rests, with the one value that they may have.
     """
 
     layers: str
@@ -46,6 +47,7 @@ class Backbone:
     prefix_tokens: int = 0
     passes_ch_names: bool = False
     without_head: tuple[tuple[str, bool], ...] = ()
+    fixed: tuple[tuple[str, int | bool], ...] = ()
 
 
 # one row a model; arguments and layouts were read off braindecode 1.8
@@ -60,6 +62,7 @@ BACKBONES: dict[str, Backbone] = {
         sfreq=200.0,
         input_scale=0.01,
         without_head=(("return_encoder_output", True),),
+        fixed=(("patch_size", 200), ("emb_dim", 200)),
     ),
     "Labram": Backbone(
         layers="blocks.{}",
@@ -73,6 +76,7 @@ BACKBONES: dict[str, Backbone] = {
         sfreq=200.0,
         input_scale=0.01,
         passes_ch_names=True,
+        fixed=(("patch_size", 200), ("neural_tokenizer", True)),
     ),
 }
 
@@ -146,8 +150,9 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
             require(
                 type(given) is int and given > 0, f"backbone_kwargs[{argument!r}]", given, "a positive whole number"
             )
-        given = self.backbone_kwargs.get("patch_size", spec.patch_size)
-        require(given == spec.patch_size, "backbone_kwargs['patch_size']", given, f"{spec.patch_size}")
+        for argument, value in spec.fixed:
+            given = self.backbone_kwargs.get(argument, value)
+            require(given == value, f"backbone_kwargs[{argument!r}]", given, f"{value}")
         require(
             self.sfreq == spec.sfreq,
             "sfreq",

@@ -77,7 +77,7 @@ def build_backbone(config: DLinkTeacherConfig) -> nn.Module:
         backbone = getattr(braindecode.models, config.backbone)(
             n_outputs=1, n_chans=len(config.ch_names), n_times=config.n_times, sfreq=config.sfreq, **arguments
         )
-    except TypeError as error:
+    except (TypeError, ValueError, AssertionError) as error:
         raise ValueError(
             f"`backbone_kwargs` {config.backbone_kwargs} do not fit {config.backbone}: {error}"
         ) from error
@@ -208,6 +208,11 @@ class DLinkTeacherModel(DLinkTeacherPreTrainedModel):
         names = {"ch_names": config.ch_names} if BACKBONES[config.backbone].passes_ch_names else {}
         with self._record_layers(output_hidden_states) as states:
             features = self.backbone(scaled, return_features=True, **names)["features"]
+        if features.shape[-1] != config.hidden_size:
+            raise ValueError(
+                f"`backbone_kwargs` {config.backbone_kwargs} give layers {features.shape[-1]} wide, where "
+                f"{config.hidden_size} was expected: arguments of {config.backbone} contradict each other."
+            )
         output = DLinkTeacherOutput(
             last_hidden_state=features
             if features.ndim == 4
