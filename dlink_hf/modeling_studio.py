@@ -207,7 +207,9 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         )
         if labels is not None:
             check_labels(labels, logits)
-            output.loss, output.losses = self._objective(output, labels, class_weights, stage)
+            loss, losses = self._objective(output, labels, class_weights, stage)
+            # built anew: a tuple holds its items in the order in which they were set, and the loss comes first
+            output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})
         return output if return_dict else output.to_tuple()
 
     def _objective(
