@@ -1,2 +1,36 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Recordings to windows to datasets."""
+"""Recordings to windows to datasets.
+
+Names are brought when they are first used (PEP 562): the feature extractor reads recordings by this package, and the
+builder of datasets needs the feature extractor.
+"""
+
+from importlib import import_module
+from typing import Any
+
+
+_PUBLIC_NAMES = {
+    "collator": ["EEGDataCollator"],
+    "dataset": ["build_dataset"],
+    "eeg_sets": ["EEG_SETS", "eeg_set_extractor", "load_eeg_set"],
+    "labels": ["AnnotationLabels", "EventLabels", "PathLabels", "TableLabels"],
+    "recordings": ["find_recordings", "read_recording"],
+    "signal_info": ["SignalInfo", "build_report", "concatenate_windows", "set_signal_info", "signal_info"],
+    "splits": ["check_no_shared_subjects", "split_by_column", "split_by_subject", "subject_kfold"],
+    "synthetic": ["make_synthetic_recordings", "synthetic_dataset"],
+}
+_MODULE_OF = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,70 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""The `dlink` command: one small file a sub-command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+
+# sub-command -> (module, what it does); imported when asked for, so that `dlink --help` answers at once
+COMMANDS = {
+    "demo": ("demo", "distil a student from synthetic EEG in a few minutes, start to finish"),
+    "distill": ("distill", "teach a student by a fine-tuned EEG foundation model, on recordings of yours"),
+    "finetune-teacher": ("finetune_teacher", "fine-tune an EEG foundation model for a task"),
+    "finetune": ("finetune", "train a student, fresh or published, without a teacher"),
+    "evaluate": ("evaluate", "score a trained model on labelled recordings"),
+    "predict": ("predict", "classify a recording window by window: CSV or MNE annotations"),
+    "info": ("info", "what a checkpoint is: montage, rate, labels, size, cost"),
+}
+
+
+def usage() -> str:
+    """The text of `dlink --help`."""
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    return (
+        "usage: dlink COMMAND [--flags | FILE.yaml | FILE.json]\n\n"
+        "Distil EEG foundation models into students small enough for a headset.\n\n"
+        f"commands:\n{rows}\n\n"
+        "`dlink COMMAND --help` lists a command's flags. Start with `dlink demo`; then, on recordings of your own:\n"
+        "  dlink distill --dataset my_recordings/ --labels labels.csv --output_dir outputs/mine"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the `dlink` command.
+
+    Args:
+        argv: the words after `dlink`; those of the process where left out.
+
+    Returns:
+        the exit status: 0 done, 1 the input was refused (the reason is printed), 2 the words were not understood.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        from .. import __version__
+
+        print(f"dlink_hf {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"dlink: there is no command {words[0]!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    module, _ = COMMANDS[words[0]]
+    try:
+        import_module(f"{__name__}.{module}").run(words[1:])
+    except (ValueError, OSError, ImportError) as error:
+        # errors of these kinds are about what was given; the traceback would hide the sentence that helps
+        print(f"dlink {words[0]}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"dlink {words[0]}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+__all__ = ["COMMANDS", "main", "usage"]

@@ -1,0 +1,237 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Arguments that the sub-commands share, and how they are read: flags, or one YAML or JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import HfArgumentParser
+
+
+def arg(default: Any, help: str) -> Any:
+    """A dataclass field with the help text that `--help` prints."""
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class DataArguments:
+    """Which recordings, how they are cut into labelled windows, and who trains and who tests."""
+
+    dataset: str = arg(
+        "",
+        "Folder of recordings (EDF, BDF, FIF, GDF, BrainVision ...), a BIDS folder, a folder of Dataset.save_to_disk, "
+        "`synthetic`, or one of the sets eegmat, ssvep_exo, eyes_gnb, eegmmidb (then see --data_dir). Required.",
+    )
+    data_dir: str | None = arg(None, "Folder that holds the four sets; the variable DLINK_DATA_DIR where left out.")
+    task: str | None = arg(None, "Task of a set that has several (eegmmidb), or of a BIDS folder.")
+    labels: str = arg(
+        "annotations",
+        "Where labels of your own recordings come from: `annotations` (EDF+, BrainVision ...), `events` (an event file "
+        "beside each recording), or a CSV with the columns recording, label and optionally onset, duration, subject.",
+    )
+    label_pattern: str | None = arg(
+        None, r"Label from the path instead: a regular expression with one group, such as '_(rest|task)\.edf$'."
+    )
+    label_map: str | None = arg(
+        None, "Rename labels and choose them: 'T1=left,T2=right'. Labels that are not named are left out."
+    )
+    subject_pattern: str | None = arg(
+        None, r"Subject from the path: a regular expression with one group, such as '(S\d+)'."
+    )
+    ch_names: str | None = arg(
+        None, "Channels to use, comma separated: 'C3,Cz,C4'. All known EEG channels if left out."
+    )
+    window_seconds: float | None = arg(None, "Length of a window in seconds; 5, or the set's own.")
+    stride_seconds: float | None = arg(
+        None, "From one window to the next in seconds; the window's length if left out."
+    )
+    sfreq: float | None = arg(None, "Sampling rate in Hz that recordings are brought to; 200 if left out.")
+    l_freq: float | None = arg(None, "High-pass edge in Hz; 0.5, or the set's own.")
+    h_freq: float | None = arg(None, "Low-pass edge in Hz; 75, or the set's own.")
+    notch_freq: float | None = arg(None, "Line frequency to take out, in Hz (50 or 60).")
+    unit: str | None = arg(None, "Unit that the numbers of the files really have, if not volts: uV, mV or V.")
+    reject_uv: float | None = arg(None, "Leave out windows with a sample beyond this many microvolts.")
+    split: str = arg(
+        "subjects",
+        "`subjects`: subjects at random; `published`: the set's published split (eegmat); or FOLD/FOLDS such as 0/5.",
+    )
+    validation: float = arg(0.15, "Share of the subjects that choose the best model.")
+    test: float = arg(0.2, "Share of the subjects that are only tested on.")
+    split_seed: int = arg(0, "Seed of the split.")
+    cache_dir: str | None = arg(None, "Where prepared windows are kept; the user's cache if left out.")
+
+
+@dataclass
+class TeacherArguments:
+    """The teacher: a checkpoint, or a foundation model to be fine-tuned first."""
+
+    teacher: str | None = arg(None, "Folder or Hub id of a fine-tuned teacher. One is fine-tuned here if left out.")
+    teacher_backbone: str = arg("CBraMod", "Foundation model to fine-tune: CBraMod or Labram.")
+    teacher_layers: int = arg(4, "Its number of layers.")
+    teacher_epochs: float = arg(8.0, "Epochs of its fine-tuning.")
+    teacher_learning_rate: float = arg(5e-4, "Learning rate of its fine-tuning.")
+
+
+@dataclass
+class StudentArguments:
+    """The student, and what it is compared with."""
+
+    student: str | None = arg(None, "Folder or Hub id of a student to start from; a fresh one if left out.")
+    student_size: str = arg("small", "Size of a fresh student: tiny, small or base.")
+
+
+@dataclass
+class DistillArguments:
+    """Weights of the terms of the objective, and what is done beside it."""
+
+    kd_weight: float = arg(1.0, "Weight of the distillation of the logits.")
+    kd_temperature: float = arg(2.0, "Its temperature.")
+    route_weight: float = arg(1.0, "Weight of the distance between mimic state and routed target.")
+    route_distance: str = arg("mse", "That distance: mse, smooth_l1 or cosine.")
+    spectral_weight: float = arg(0.5, "Weight of the spectral terms.")
+    magnitude_weight: float = arg(1.0, "Weight of the magnitude inside them.")
+    phase_weight: float = arg(1.0, "Weight of the phase inside them.")
+    spectral_axes: list[str] = arg(["time"], "Axes of the spectra: some of space, time, features.")
+    spectral_placement: list[str] = arg(["mimic", "compressed"], "What they compare: mimic, compressed, or both.")
+    routing: str = arg("input", "Weights of the layers: input (one set per input), static, uniform or last.")
+    router_balance_weight: float = arg(0.1, "Weight of the term that keeps the router from collapsing.")
+    baseline: bool = arg(True, "Also train the same student without a teacher, for comparison.")
+    save_teacher: bool = arg(True, "Keep the teacher that was fine-tuned here.")
+
+    def studio_fields(self) -> dict[str, Any]:
+        """The fields of `DLinkStudioConfig` among these arguments."""
+        beside = {"routing", "baseline", "save_teacher"}
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in beside}
+
+
+# flags of TrainingArguments that `--help` shows; all the others work too and are listed by transformers
+_COMMON_TRAINING = {
+    "output_dir",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "weight_decay",
+    "warmup_ratio",
+    "lr_scheduler_type",
+    "seed",
+    "bf16",
+    "use_cpu",
+    "report_to",
+    "logging_steps",
+    "eval_strategy",
+    "save_strategy",
+    "metric_for_best_model",
+    "resume_from_checkpoint",
+    "dataloader_num_workers",
+    "mimic_epochs",
+    "class_weighting",
+    "early_stopping_patience",
+    "save_studio",
+}
+
+TRAINING_DEFAULTS: dict[str, Any] = {
+    "num_train_epochs": 12.0,
+    "per_device_train_batch_size": 32,
+    "per_device_eval_batch_size": 64,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.05,
+    "warmup_ratio": 0.1,
+    "lr_scheduler_type": "cosine",
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "save_total_limit": 2,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "auroc",
+    "logging_steps": 10,
+    "report_to": "none",
+    "class_weighting": "balanced",
+}
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with one spelling of each flag, and defaults only where they say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        empty = action.default in (None, "", argparse.SUPPRESS)
+        return action.help if empty else super()._get_help_string(action)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        options = action.option_strings
+        if not options or action.dest == "help":
+            return super()._format_action_invocation(action)
+        return options[0] if action.nargs == 0 else f"{options[0]} {action.dest.rsplit('_', 1)[-1].upper()}"
+
+
+def parse(
+    command: str,
+    description: str,
+    classes: Sequence[type],
+    argv: Sequence[str],
+    defaults: dict[str, Any] | None = None,
+) -> tuple[Any, ...]:
+    """Read the arguments of a sub-command from flags, or from one YAML or JSON file.
+
+    Args:
+        command: the sub-command, for the messages.
+        description: what it does, for `--help`.
+        classes: dataclasses, one object of each is returned.
+        argv: the words after the sub-command.
+        defaults: values of fields where neither flags nor file give one.
+
+    Returns:
+        one object of each class.
+
+    Raises:
+        FileNotFoundError: the file of arguments does not exist.
+        ValueError: the file holds a key that no argument has.
+        SystemExit: flags are not understood (status 2), or help was asked for (status 0).
+    """
+    parser = HfArgumentParser(
+        list(classes),
+        prog=f"dlink {command}",
+        description=description + " Flags can also stand in one file: `dlink " + command + " FILE.yaml` (or .json).",
+        formatter_class=_HelpFormatter,
+        usage=f"dlink {command} [--flags | FILE.yaml | FILE.json]",
+    )
+    names = {f.name for cls in classes for f in dataclasses.fields(cls) if f.init}
+    parser.set_defaults(**{key: value for key, value in (defaults or {}).items() if key in names})
+    own = {f.name for cls in classes if cls.__module__.startswith(__package__) for f in dataclasses.fields(cls)}
+    for action in parser._actions:
+        if action.dest not in own | _COMMON_TRAINING | {"help"}:
+            action.help = argparse.SUPPRESS
+    if len(argv) == 1 and argv[0].endswith((".yaml", ".yml", ".json")):
+        return _parse_file(parser, Path(argv[0]), names, defaults or {})
+    return parser.parse_args_into_dataclasses(list(argv))
+
+
+def _parse_file(parser: HfArgumentParser, path: Path, names: set[str], defaults: dict[str, Any]) -> tuple[Any, ...]:
+    import yaml
+
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of arguments {path}.")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold one mapping of arguments to values, got {type(values).__name__}.")
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise ValueError(f"{path} holds unknown arguments: {', '.join(unknown)}.")
+    return parser.parse_dict({**{k: v for k, v in defaults.items() if k in names}, **values})
+
+
+__all__ = [
+    "TRAINING_DEFAULTS",
+    "DataArguments",
+    "DistillArguments",
+    "StudentArguments",
+    "TeacherArguments",
+    "parse",
+]

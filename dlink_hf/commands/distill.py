@@ -1,0 +1,238 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""`dlink distill`: recordings, teacher, routed and spectral distillation, student, scores, card and plots."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict
+from transformers import PreTrainedModel, set_seed
+
+from ..configuration_mic import MiCConfig
+from ..configuration_router import DLinkRouterConfig
+from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
+from ..data.signal_info import signal_info
+from ..evaluation import check_label_names
+from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..finetuning import finetune
+from ..modeling_mic import MiCForEEGClassification
+from ..modeling_studio import DLinkStudioModel
+from ..modeling_teacher import DLinkTeacherForEEGClassification
+from ..trainer import DLinkTrainer
+from ..training_args import DLinkTrainingArguments
+from .arguments import TRAINING_DEFAULTS, DataArguments, DistillArguments, StudentArguments, TeacherArguments, parse
+from .report import write_report
+from .windows import load_splits
+
+
+DESCRIPTION = (
+    "Fine-tune a foundation model on your recordings (or take a teacher that is), distil it into a small student, and "
+    "compare both with the same student trained without a teacher, on people that neither has seen."
+)
+
+
+def signal_fields(dataset: Dataset) -> dict[str, Any]:
+    """Fields of a model's config that say what its windows are: montage, rate, length, labels."""
+    info, names = signal_info(dataset), dataset.features["labels"].names
+    return {
+        "ch_names": list(info.ch_names),
+        "sfreq": info.sfreq,
+        "n_times": info.n_times,
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+    }
+
+
+def _plain_arguments(args: DLinkTrainingArguments, output_dir: Path, **changes: Any) -> DLinkTrainingArguments:
+    """The same arguments for a training without distillation, in a folder of its own."""
+    plain = copy.copy(args)
+    for name, value in {"output_dir": str(output_dir), "mimic_epochs": 0.0, **changes}.items():
+        setattr(plain, name, value)
+    return plain
+
+
+def prepare_teacher(
+    splits: Mapping[str, Dataset],
+    extractor: EEGFeatureExtractor | None,
+    teacher_args: TeacherArguments,
+    args: DLinkTrainingArguments,
+) -> tuple[DLinkTeacherForEEGClassification, Path | None]:
+    """Load a fine-tuned teacher, or fine-tune one.
+
+    Args:
+        splits: `train` and `validation`.
+        extractor: saved beside the teacher.
+        teacher_args: a checkpoint, or the backbone and how long to train it.
+        args: of the distillation; the teacher's trainer takes them, with its own epochs and learning rate.
+
+    Returns:
+        the teacher, and the folder it was saved in if it was fine-tuned here.
+
+    Raises:
+        ValueError: the teacher's labels or channels are not those of the windows.
+    """
+    if teacher_args.teacher is not None:
+        teacher = DLinkTeacherForEEGClassification.from_pretrained(teacher_args.teacher)
+        check_label_names(teacher, splits["train"])
+        return teacher, None
+    if teacher_args.teacher_backbone not in BACKBONES:
+        raise ValueError(
+            f"--teacher_backbone must be one of {', '.join(BACKBONES)}, got {teacher_args.teacher_backbone!r}."
+        )
+    config = DLinkTeacherConfig(
+        backbone=teacher_args.teacher_backbone,
+        backbone_kwargs={BACKBONES[teacher_args.teacher_backbone].depth_argument: teacher_args.teacher_layers},
+        **signal_fields(splits["train"]),
+    )
+    set_seed(args.seed)
+    teacher = DLinkTeacherForEEGClassification(config)
+    folder = Path(args.output_dir) / "teacher"
+    plain = _plain_arguments(
+        args,
+        folder / "training",
+        num_train_epochs=teacher_args.teacher_epochs,
+        max_steps=-1,
+        learning_rate=teacher_args.teacher_learning_rate,
+    )
+    finetune(
+        teacher,
+        splits,
+        plain,
+        class_weighting=args.class_weighting,
+        early_stopping_patience=args.early_stopping_patience,
+        group_column=args.group_column,
+        processing_class=extractor,
+    )
+    teacher.save_pretrained(folder)
+    if extractor is not None:
+        extractor.save_pretrained(folder)
+    return teacher, folder
+
+
+def make_student(
+    splits: Mapping[str, Dataset], student_args: StudentArguments, mimic_size: int, patch_size: int, seed: int
+) -> MiCForEEGClassification:
+    """A fresh student, or a published one with a head for these labels.
+
+    Args:
+        splits: `train` tells montage, rate, window and labels.
+        student_args: size, or checkpoint.
+        mimic_size: width D of the teacher.
+        patch_size: samples in a patch of the teacher.
+        seed: of the weights.
+    """
+    fields = signal_fields(splits["train"])
+    set_seed(seed)
+    if student_args.student is not None:
+        # the published montage is replaced by the one at hand; the weights depend on neither
+        config = MiCConfig.from_pretrained(student_args.student)
+        config = MiCConfig(**{**config.to_dict(), "channel_positions": None, **fields})
+        return MiCForEEGClassification.from_pretrained(
+            student_args.student, config=config, ignore_mismatched_sizes=True
+        )
+    return MiCForEEGClassification(
+        MiCConfig.from_size(student_args.student_size, mimic_size=mimic_size, patch_size=patch_size, **fields)
+    )
+
+
+def train_all(
+    splits: DatasetDict,
+    extractor: EEGFeatureExtractor | None,
+    teacher_args: TeacherArguments,
+    student_args: StudentArguments,
+    distill_args: DistillArguments,
+    args: DLinkTrainingArguments,
+    source: str,
+) -> dict[str, Any]:
+    """Teacher, distillation, baseline, report.
+
+    Args:
+        splits: `train`, `validation` and `test`, no subject in two of them.
+        extractor: what the windows were made with; saved beside the models.
+        teacher_args, student_args, distill_args, args: see their classes.
+        source: what the recordings are, for the card.
+
+    Returns:
+        the results that are written to `results.json`.
+    """
+    output_dir = Path(args.output_dir)
+    minutes: dict[str, float] = {}
+    started = time.perf_counter()
+    teacher, teacher_folder = prepare_teacher(splits, extractor, teacher_args, args)
+    minutes["teacher"] = (time.perf_counter() - started) / 60
+
+    def fresh_student() -> MiCForEEGClassification:
+        teacher_config = teacher.config
+        return make_student(splits, student_args, teacher_config.hidden_size, teacher_config.patch_size, args.seed)
+
+    student = fresh_student()
+    router_config = DLinkRouterConfig(
+        hidden_size=teacher.config.hidden_size,
+        num_layers=teacher.config.num_hidden_layers,
+        routing=distill_args.routing,
+        id2label=teacher.config.id2label,
+        label2id=teacher.config.label2id,
+    )
+    studio = DLinkStudioModel.from_parts(teacher, student, router_config=router_config, **distill_args.studio_fields())
+    started = time.perf_counter()
+    set_seed(args.seed)
+    trainer = DLinkTrainer(
+        studio,
+        _plain_arguments(args, output_dir / "training", mimic_epochs=args.mimic_epochs),
+        train_dataset=splits["train"],
+        eval_dataset=splits.get("validation"),
+        processing_class=extractor,
+    )
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    trainer.save_model(str(output_dir / "student"))
+    minutes["student"] = (time.perf_counter() - started) / 60
+
+    models: dict[str, PreTrainedModel] = {"teacher": teacher, "DLink student": student}
+    if distill_args.baseline:
+        baseline = fresh_student()
+        started = time.perf_counter()
+        plain = _plain_arguments(args, output_dir / "baseline" / "training", resume_from_checkpoint=None)
+        finetune(
+            baseline,
+            splits,
+            plain,
+            class_weighting=args.class_weighting,
+            early_stopping_patience=args.early_stopping_patience,
+            group_column=args.group_column,
+        )
+        baseline.save_pretrained(output_dir / "baseline")
+        minutes["student without a teacher"] = (time.perf_counter() - started) / 60
+        models["student without a teacher"] = baseline
+    return write_report(
+        output_dir,
+        studio,
+        models,
+        splits,
+        log_history=trainer.state.log_history,
+        mimic_steps=round(trainer.state.max_steps * args.mimic_epochs / max(args.num_train_epochs, 1e-9)),
+        args=args,
+        source=source,
+        minutes=minutes,
+        teacher=(
+            f"taken from {teacher_args.teacher}"
+            if teacher_folder is None
+            else "trained from random weights on the training subjects of these recordings; no published weights"
+        ),
+        teacher_folder=teacher_folder or teacher_args.teacher,
+    )
+
+
+def run(argv: Sequence[str]) -> None:
+    """Entry of `dlink distill`."""
+    classes = (DataArguments, TeacherArguments, StudentArguments, DistillArguments, DLinkTrainingArguments)
+    defaults = {**TRAINING_DEFAULTS, "output_dir": "outputs/distill", "mimic_epochs": 3.0}
+    data_args, teacher_args, student_args, distill_args, args = parse("distill", DESCRIPTION, classes, argv, defaults)
+    splits, extractor = load_splits(data_args, args)
+    train_all(splits, extractor, teacher_args, student_args, distill_args, args, source=data_args.dataset)
+
+
+__all__ = ["make_student", "prepare_teacher", "run", "signal_fields", "train_all"]

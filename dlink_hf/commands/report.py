@@ -1,0 +1,310 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""What a distillation leaves behind: scores, a table, predictions, plots and the student's card."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
+
+from ..data.collator import EEGDataCollator
+from ..data.signal_info import signal_info
+from ..evaluation import dataset_predictions, evaluate_model, label_names
+from ..model_card import build_model_card, save_model_card
+from ..modeling_studio import DLinkStudioModel
+from ..profiling import count_flops, count_parameters, measure_latency
+from ..training_args import DLinkTrainingArguments
+from ..visualization import (
+    plot_confusion_matrix,
+    plot_loss_curves,
+    plot_montage,
+    plot_representation_spectra,
+    plot_router_weights,
+)
+
+
+CHANCE = "chance"
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write JSON under a temporary name, then rename it; NaN becomes null."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(_jsonable(value), indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def cost_of(models: Mapping[str, PreTrainedModel], n_chans: int, n_times: int) -> dict[str, dict[str, float]]:
+    """Size and cost of one window, every model timed in the same run on one thread.
+
+    Args:
+        models: name -> model.
+        n_chans, n_times: of the window.
+
+    Returns:
+        name -> `parameters`, `mflop` (2 x MAC), `ms` (median) and `p95_ms` on one CPU thread.
+    """
+    window = torch.randn(1, n_chans, n_times, generator=torch.Generator().manual_seed(0)) * 20
+    inputs = {"input_values": window}
+    moved = {name: model.float().to("cpu") for name, model in models.items()}
+    latency = measure_latency(moved, inputs, n_threads=1, n_runs=60)
+    return {
+        name: {
+            "parameters": count_parameters(model),
+            "mflop": count_flops(model, **inputs) / 1e6,
+            "ms": latency[name]["p50_ms"],
+            "p95_ms": latency[name]["p95_ms"],
+        }
+        for name, model in moved.items()
+    }
+
+
+def format_table(
+    scores: Mapping[str, Mapping[str, Any]], cost: Mapping[str, Mapping[str, float]], n_labels: int, people: str
+) -> str:
+    """The comparison as fixed-width text: one row a model, and chance.
+
+    Args:
+        scores: name -> scores of one split.
+        cost: name -> what [`cost_of`] measured.
+        n_labels: number of classes.
+        people: who was tested on, for the heading.
+    """
+    lines = [
+        f"{'on ' + people:<34}{'balanced acc.':>14}{'AUROC':>8}{'kappa':>8}{'parameters':>13}{'MFLOP':>9}{'ms':>8}",
+        "-" * 94,
+    ]
+    for name, score in scores.items():
+        one = cost[name]
+        lines.append(
+            f"{name:<34}{score['balanced_accuracy']:>14.3f}{score['auroc']:>8.3f}{score['cohen_kappa']:>8.3f}"
+            f"{one['parameters']:>13,}{one['mflop']:>9.1f}{one['ms']:>8.2f}"
+        )
+    lines.append(f"{CHANCE:<34}{1 / n_labels:>14.3f}{0.5:>8.3f}{0.0:>8.3f}{'-':>13}{'-':>9}{'-':>8}")
+    return "\n".join(lines)
+
+
+@torch.no_grad()
+def studio_states(studio: DLinkStudioModel, dataset: Dataset, max_kept: int = 96) -> dict[str, np.ndarray]:
+    """Router weights of every window, and the states of some of them, for the plots.
+
+    Args:
+        studio: trained.
+        dataset: `input_values` (C, T), microvolts.
+        max_kept: windows of which states are kept, drawn evenly over the dataset.
+
+    Returns:
+        `weights` (N, L); `routed`, `mimic`, `decoded` (at most `max_kept`, C, P, D).
+    """
+    studio.eval()
+    step = max(1, len(dataset) // max_kept)
+    weights, states = [], {"routed": [], "mimic": [], "decoded": []}
+    for batch in DataLoader(dataset.select_columns(["input_values"]), batch_size=64, collate_fn=EEGDataCollator()):
+        output = studio(batch["input_values"].to(studio.device))
+        start = sum(map(len, weights))
+        kept = [row for row in range(len(output.logits)) if (start + row) % step == 0]
+        weights.append(output.router_weights.float().cpu().numpy())
+        for name, state in zip(states, (output.routed_state, output.mimic_state, output.decoded_state), strict=True):
+            states[name].append(state[kept].float().cpu().numpy())
+    return {"weights": np.concatenate(weights), **{name: np.concatenate(parts) for name, parts in states.items()}}
+
+
+def draw_plots(
+    folder: Path,
+    studio: DLinkStudioModel,
+    dataset: Dataset,
+    probabilities: np.ndarray,
+    log_history: Sequence[Mapping[str, Any]],
+    mimic_steps: int,
+) -> tuple[dict[str, Path], np.ndarray]:
+    """Draw what people would rather look at than read.
+
+    Args:
+        folder: where the pictures go.
+        studio: trained.
+        dataset: labelled windows that training has not seen.
+        probabilities: (N, num_labels) of the student on them.
+        log_history: the trainer's.
+        mimic_steps: steps of the first stage.
+
+    Returns:
+        name -> picture, and the router's mean weights (L,).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names, labels = label_names(studio), np.asarray(dataset["labels"][:])
+    states = studio_states(studio, dataset)
+    config = studio.config.student_config
+    stages = {"mimic": 0, "compress": mimic_steps} if mimic_steps else {"compress": 0}
+    plots = {
+        "router_weights": plot_router_weights(states["weights"], labels, names, folder / "router_weights.png"),
+        "spectra": plot_representation_spectra(
+            states["routed"],
+            {"student, mimicked": states["mimic"], "student, compressed": states["decoded"]},
+            folder / "spectra.png",
+            token_rate=config.sfreq / config.patch_size,
+        ),
+        "loss_curves": plot_loss_curves(log_history, folder / "loss_curves.png", stages=stages),
+        "confusion_matrix": plot_confusion_matrix(
+            labels, probabilities.argmax(1), names, folder / "confusion_matrix.png"
+        ),
+        "montage": plot_montage(config.channel_positions, config.ch_names, folder / "montage.png"),
+    }
+    return plots, states["weights"].mean(0)
+
+
+def write_report(
+    output_dir: Path,
+    studio: DLinkStudioModel,
+    models: Mapping[str, PreTrainedModel],
+    splits: DatasetDict,
+    *,
+    log_history: Sequence[Mapping[str, Any]],
+    mimic_steps: int,
+    args: DLinkTrainingArguments,
+    source: str,
+    minutes: Mapping[str, float],
+    teacher: str,
+    teacher_folder: Path | str | None,
+) -> dict[str, Any]:
+    """Score every model on every split but the training one, write it all down and print the table.
+
+    Args:
+        output_dir: folder of the run; the student lies in `student`.
+        studio: trained.
+        models: name -> model, in the order of the table; `"DLink student"` among them.
+        splits: `validation` and `test` are scored.
+        log_history: the trainer's.
+        mimic_steps: steps of the first stage.
+        args: of the distillation.
+        source: what the recordings are.
+        minutes: name -> how long its training took.
+        teacher: where it comes from, for the card.
+        teacher_folder: where the teacher is.
+
+    Returns:
+        what `results.json` holds.
+    """
+    info = signal_info(splits["train"])
+    names = label_names(studio)
+    cost = cost_of(models, info.n_chans, info.n_times)
+    results: dict[str, Any] = {"source": source, "labels": names, "cost": cost, "minutes": dict(minutes), "scores": {}}
+    held_out = [name for name in ("validation", "test") if name in splits]
+    probabilities: dict[str, np.ndarray] = {}
+    for split in held_out:
+        dataset, scores = splits[split], {}
+        for name, model in models.items():
+            scores[name], given = evaluate_model(model, dataset)
+            file = output_dir / "predictions" / f"{split}_{name.replace(' ', '_')}.csv"
+            dataset_predictions(file, dataset, given, names)
+            if name == "DLink student":
+                probabilities[split] = given
+        results["scores"][split] = scores
+    shown = held_out[-1]
+    plots, router_weights = draw_plots(
+        output_dir / "student" / "plots", studio, splits[shown], probabilities[shown], log_history, mimic_steps
+    )
+    results["router_weights"] = router_weights.tolist()
+    results["subjects"] = {name: sorted(set(splits[name][args.group_column][:])) for name in splits}
+    results["windows"] = {name: len(splits[name]) for name in splits}
+    results["teacher"] = teacher
+    write_json(output_dir / "results.json", results)
+    card = output_dir / "student" / "README.md"
+    write_card(card, studio, results, args, plots, synthetic=source.startswith("synthetic"))
+
+    for split in held_out:
+        people = results["subjects"][split]
+        what = f"{len(people)} {split} {args.group_column}{'s' if len(people) != 1 else ''}"
+        print("\n" + format_table(results["scores"][split], cost, len(names), what))
+    print(
+        "\nparameters and MFLOP (2 x MAC) of the whole model, ms: median of one window on one CPU thread; "
+        "none of the models has seen these people."
+        if args.group_column == "subject"
+        else ""
+    )
+    print(f"\nstudent (checkpoint)  {output_dir / 'student'}")
+    print(f"card                  {card}")
+    print(f"teacher               {teacher_folder}")
+    print(f"predictions           {output_dir / 'predictions'}")
+    print(f"results               {output_dir / 'results.json'}")
+    for name, path in plots.items():
+        print(f"plot {name:<17}{path}")
+    return results
+
+
+def write_card(
+    path: Path,
+    studio: DLinkStudioModel,
+    results: Mapping[str, Any],
+    args: DLinkTrainingArguments,
+    plots: Mapping[str, Path],
+    synthetic: bool,
+) -> None:
+    """Write the student's card beside its weights; see `dlink_hf.model_card`."""
+    config, source = studio.config, str(results["source"])
+    split = list(results["scores"])[-1]
+    teacher_config = config.teacher_config
+    weights = {name: value for name, value in config.to_dict().items() if name.endswith("_weight")}
+    settings = ("num_train_epochs", "mimic_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay")
+    settings += ("lr_scheduler_type", "class_weighting", "metric_for_best_model", "seed")
+    card = build_model_card(
+        config.student_config,
+        name=f"MiC student, {source.split(':')[0]}",
+        model_id=str(path.parent),
+        results={name: scores["DLink student"] for name, scores in results["scores"].items()},
+        training={
+            "loss_weights": weights,
+            "kd_temperature": config.kd_temperature,
+            "route_distance": config.route_distance,
+            "spectral_axes": config.spectral_axes,
+            "spectral_placement": config.spectral_placement,
+            **{name: str(getattr(args, name)) for name in settings},
+            "minutes": round(results["minutes"]["student"], 2),
+        },
+        teacher={
+            "name": f"{teacher_config.backbone}, {teacher_config.num_hidden_layers} layers",
+            "description": results["teacher"],
+        },
+        dataset={
+            "name": source,
+            "synthetic": synthetic,
+            "subject_wise": args.group_column == "subject",
+            **{f"{name}_{args.group_column}s": ", ".join(map(str, who)) for name, who in results["subjects"].items()},
+            **{f"{name}_windows": count for name, count in results["windows"].items()},
+        },
+        comparison=[
+            {
+                "name": name,
+                "parameters": results["cost"][name]["parameters"],
+                "mflop": results["cost"][name]["mflop"],
+                "p50_ms": results["cost"][name]["ms"],
+                "balanced_accuracy": results["scores"][split][name]["balanced_accuracy"],
+            }
+            for name in results["cost"]
+        ],
+        router={"mean_weights": results["router_weights"], "split": split},
+        plots={name: image.relative_to(path.parent) for name, image in plots.items()},
+    )
+    save_model_card(card, path.parent)
+
+
+__all__ = ["cost_of", "draw_plots", "format_table", "studio_states", "write_json", "write_report"]

@@ -1,0 +1,179 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""From the data arguments of a command to labelled windows and subject-wise splits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, load_from_disk
+
+from ..data import (
+    EEG_SETS,
+    AnnotationLabels,
+    EventLabels,
+    PathLabels,
+    TableLabels,
+    build_dataset,
+    eeg_set_extractor,
+    load_eeg_set,
+    split_by_column,
+    split_by_subject,
+    subject_kfold,
+    synthetic_dataset,
+)
+from ..data.signal_info import signal_info
+from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..training_args import DLinkTrainingArguments
+from .arguments import DataArguments
+
+
+# what recordings of the user's own are brought to where no flag says otherwise
+OWN_DEFAULTS = {"sfreq": 200.0, "window_seconds": 5.0, "l_freq": 0.5, "h_freq": 75.0}
+
+
+def extractor_settings(args: DataArguments, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `EEGFeatureExtractor`: those of flags that were given, else the defaults."""
+    values = {
+        name: getattr(args, name) for name in ("sfreq", "l_freq", "h_freq", "notch_freq", "unit", "window_seconds")
+    }
+    settings = {**defaults, **{name: value for name, value in values.items() if value is not None}}
+    sfreq, seconds = settings.get("sfreq", 200.0), settings.pop("window_seconds", None)
+    if seconds is not None:
+        settings["n_times"] = round(seconds * sfreq)
+    if args.stride_seconds is not None:
+        settings["stride"] = round(args.stride_seconds * sfreq)
+    if args.ch_names is not None:
+        settings["ch_names"] = [name.strip() for name in args.ch_names.split(",") if name.strip()]
+    return settings
+
+
+def parse_label_map(text: str | None) -> dict[str, str] | None:
+    """`"T1=left,T2=right"` as a mapping; a name without `=` stands for itself.
+
+    Raises:
+        ValueError: the text is empty or an entry has no name.
+    """
+    if text is None:
+        return None
+    pairs = [entry.partition("=") for entry in text.split(",")]
+    mapping = {old.strip(): (new if equals else old).strip() for old, equals, new in pairs}
+    if not all(mapping) or not all(mapping.values()):
+        raise ValueError(f"--label_map {text!r} is not of the form 'T1=left,T2=right'.")
+    return mapping
+
+
+def label_source(args: DataArguments) -> Any:
+    """Where the labels of the user's own recordings come from."""
+    mapping = parse_label_map(args.label_map)
+    if args.label_pattern is not None:
+        return PathLabels(args.label_pattern, mapping)
+    if args.labels == "annotations":
+        return AnnotationLabels(mapping)
+    if args.labels == "events":
+        return EventLabels(mapping)
+    if Path(args.labels).suffix.lower() in (".csv", ".tsv"):
+        return TableLabels(args.labels, mapping)
+    raise ValueError(f"--labels must be `annotations`, `events`, or a .csv or .tsv file, got {args.labels!r}.")
+
+
+def load_windows(args: DataArguments) -> tuple[Dataset, EEGFeatureExtractor | None]:
+    """Labelled windows, and the feature extractor that made them.
+
+    Returns:
+        the dataset; the extractor, its `ch_names` those of the windows (None for a dataset that was saved ready-made).
+
+    Raises:
+        FileNotFoundError: the recordings are not there.
+        ValueError: the arguments contradict each other, or the recordings can't be used; the message says why.
+    """
+    if not args.dataset:
+        raise ValueError(
+            f"say which recordings to use: --dataset FOLDER, --dataset synthetic, or one of {', '.join(EEG_SETS)}."
+        )
+    common = {"cache_dir": args.cache_dir}
+    if args.reject_uv is not None:
+        common["max_abs_uv"] = args.reject_uv
+    if args.dataset == "synthetic":
+        extractor = EEGFeatureExtractor(**extractor_settings(args, {"n_times": 1000, "l_freq": 0.5}))
+        dataset = synthetic_dataset(extractor=extractor, cache_dir=args.cache_dir)
+    elif args.dataset in EEG_SETS:
+        data_dir = args.data_dir or os.environ.get("DLINK_DATA_DIR")
+        if data_dir is None:
+            raise ValueError(
+                f"--data_dir: name the folder that holds {EEG_SETS[args.dataset].folder}/, or set DLINK_DATA_DIR. "
+                f"The recordings are published as: {EEG_SETS[args.dataset].source}."
+            )
+        settings = extractor_settings(args, {})
+        extractor = eeg_set_extractor(args.dataset, **settings)
+        dataset = load_eeg_set(args.dataset, data_dir, args.task, extractor=extractor, **common)
+    else:
+        folder = Path(args.dataset)
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"--dataset {args.dataset!r} is neither a folder or file of recordings, nor `synthetic`, nor one of "
+                f"{', '.join(EEG_SETS)}."
+            )
+        if (folder / "dataset_info.json").is_file():
+            return load_from_disk(str(folder)).with_format("torch"), None
+        extractor = EEGFeatureExtractor(**extractor_settings(args, OWN_DEFAULTS))
+        dataset = build_dataset(
+            folder,
+            extractor,
+            label_source(args),
+            subject_pattern=args.subject_pattern,
+            ignore_labels="others" if args.label_map else (),
+            bids_entities={"tasks": args.task} if args.task else None,
+            **common,
+        )
+    # the montage that the models are trained on is what the extractor looks for in the next recording
+    extractor.ch_names = list(signal_info(dataset).ch_names)
+    return dataset, extractor
+
+
+def split_windows(dataset: Dataset, args: DataArguments, group_column: str = "subject") -> DatasetDict:
+    """Split windows by subject (or by recording) as `--split` says.
+
+    Raises:
+        ValueError: the split is unknown, impossible with so few subjects, or shares a subject.
+    """
+    if args.split == "published":
+        if "split" not in dataset.column_names:
+            raise ValueError(f"--split published: {args.dataset} has no published split; take `subjects` or 0/5.")
+        return split_by_column(dataset, group_column=group_column)
+    if args.split == "subjects":
+        return split_by_subject(dataset, args.validation, args.test, seed=args.split_seed, group_column=group_column)
+    fold, slash, folds = args.split.partition("/")
+    if not (slash and fold.isdigit() and folds.isdigit() and int(fold) < int(folds)):
+        raise ValueError(f"--split must be `subjects`, `published` or FOLD/FOLDS such as 0/5, got {args.split!r}.")
+    kfold = subject_kfold(
+        dataset, int(folds), seed=args.split_seed, validation=args.validation, group_column=group_column
+    )
+    return next(splits for index, splits in enumerate(kfold) if index == int(fold))
+
+
+def load_splits(
+    args: DataArguments, training_args: DLinkTrainingArguments
+) -> tuple[DatasetDict, EEGFeatureExtractor | None]:
+    """Windows, split; a set of one subject is split by recording, and the trainer told so."""
+    dataset, extractor = load_windows(args)
+    if args.dataset in EEG_SETS:
+        training_args.group_column = EEG_SETS[args.dataset].group_column
+    splits = split_windows(dataset, args, training_args.group_column)
+    print_splits(splits, training_args.group_column)
+    return splits, extractor
+
+
+def print_splits(splits: DatasetDict, group_column: str = "subject") -> None:
+    """Say who trains, who chooses and who tests."""
+    for name, split in splits.items():
+        names = split.features["labels"].names
+        labels = split["labels"][:]
+        counts = ", ".join(f"{sum(int(x) == i for x in labels)} {label}" for i, label in enumerate(names))
+        groups = sorted({str(group) for group in split[group_column][:]})
+        shown = ", ".join(groups[:6]) + (" ..." if len(groups) > 6 else "")
+        print(f"{name:<11}{len(split):>6} windows ({counts}) of {len(groups)} {group_column}s: {shown}")
+
+
+__all__ = ["extractor_settings", "label_source", "load_splits", "load_windows", "parse_label_map", "split_windows"]

@@ -1,0 +1,157 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Run a trained model over windows: probabilities, scores, and one row a window on disk."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from .data.collator import EEGDataCollator
+from .metrics import classification_scores
+
+
+@torch.no_grad()
+def predict_probabilities(
+    model: nn.Module, windows: Dataset | np.ndarray, batch_size: int = 64, **forward_kwargs: Any
+) -> np.ndarray:
+    """Class probabilities of every window.
+
+    Args:
+        model: a student or a teacher with a classification head.
+        windows: dataset with `input_values` (C, T), or an array (N, C, T); microvolts.
+        batch_size: windows a forward pass.
+        **forward_kwargs: further arguments of the forward pass, such as `channel_positions` (C, 3).
+
+    Returns:
+        (N, num_labels) float64; rows sum to one.
+
+    Raises:
+        ValueError: there are no windows.
+    """
+    if len(windows) == 0:
+        raise ValueError("There are no windows to classify.")
+    rows = [{"input_values": window} for window in windows] if isinstance(windows, np.ndarray) else windows
+    if isinstance(rows, Dataset):
+        rows = rows.select_columns(["input_values"])
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        batches = DataLoader(rows, batch_size=batch_size, collate_fn=EEGDataCollator())
+        logits = [
+            model(batch["input_values"].to(device), **forward_kwargs).logits.double().cpu()
+            for batch in tqdm(batches, desc="classify", unit="batch", leave=False, delay=2)
+        ]
+    finally:
+        model.train(was_training)
+    return torch.cat(logits).softmax(-1).numpy()
+
+
+def label_names(model: nn.Module) -> list[str]:
+    """Names of a model's classes, in the order of its logits."""
+    id2label = model.config.id2label
+    return [id2label[index] for index in sorted(id2label)]
+
+
+def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> tuple[dict[str, Any], np.ndarray]:
+    """Score a model on labelled windows.
+
+    Args:
+        model: a student or a teacher with a classification head.
+        dataset: `input_values` (C, T) in microvolts, `labels`, `subject`.
+        batch_size: windows a forward pass.
+
+    Returns:
+        the scores of [`classification_scores`], per class and per subject too; and the probabilities (N, num_labels).
+
+    Raises:
+        ValueError: a label is not one of the model's.
+    """
+    labels = np.asarray(dataset["labels"][:])
+    names = label_names(model)
+    check_label_names(model, dataset)
+    probabilities = predict_probabilities(model, dataset, batch_size)
+    return classification_scores(
+        labels, probabilities, subjects=dataset["subject"][:], label_names=names
+    ), probabilities
+
+
+def check_label_names(model: nn.Module, dataset: Dataset) -> None:
+    """Refuse windows whose labels the model does not know by the same names in the same order.
+
+    Raises:
+        ValueError: naming the labels of both.
+    """
+    given = getattr(dataset.features["labels"], "names", None)
+    names = label_names(model)
+    unnamed = all(name == f"LABEL_{index}" for index, name in enumerate(names))
+    if given is not None and not unnamed and list(given) != names:
+        unknown = [name for name in given if name not in names]
+        raise ValueError(
+            f"The model knows the labels {names}, the windows have {list(given)}"
+            + (f"; it was never taught {unknown}." if unknown else ", in another order.")
+            + " Choose windows with the model's labels, or fine-tune it on these."
+        )
+
+
+def write_predictions(
+    path: str | os.PathLike, columns: dict[str, Any], probabilities: np.ndarray, names: list[str]
+) -> Path:
+    """Write one row a window as CSV.
+
+    Args:
+        path: file to write; replaced when the new one is complete.
+        columns: leading columns by name, each of length N, such as `subject`, `recording`, `onset` (s).
+        probabilities: (N, num_labels).
+        names: names of the labels, in the order of the columns of `probabilities`.
+
+    Returns:
+        the path.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([*columns, "predicted", *(f"p_{name}" for name in names)])
+            for row, values in enumerate(probabilities):
+                leading = [_plain(column[row]) for column in columns.values()]
+                writer.writerow([*leading, names[int(values.argmax())], *(f"{value:.6f}" for value in values)])
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+
+
+def dataset_predictions(
+    path: str | os.PathLike, dataset: Dataset, probabilities: np.ndarray, names: list[str]
+) -> Path:
+    """Write predictions for labelled windows: subject, recording, onset (s), label, prediction, probabilities."""
+    columns = {name: dataset[name][:] for name in ("subject", "recording", "onset") if name in dataset.column_names}
+    columns["label"] = [names[int(label)] for label in dataset["labels"][:]]
+    return write_predictions(path, columns, probabilities, names)
+
+
+__all__ = [
+    "check_label_names",
+    "dataset_predictions",
+    "evaluate_model",
+    "label_names",
+    "predict_probabilities",
+    "write_predictions",
+]

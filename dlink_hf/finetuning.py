@@ -1,0 +1,86 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Fine-tune a teacher or a student with transformers' ordinary `Trainer`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.nn import functional as F
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
+
+from .data.collator import EEGDataCollator
+from .data.splits import check_no_shared_subjects
+from .metrics import compute_metrics
+from .trainer import balanced_class_weights
+
+
+class WeightedCrossEntropy:
+    """`compute_loss_func` for `Trainer`: cross-entropy, each window weighted by its class.
+
+    Args:
+        class_weights: (num_labels,), or None for equal weights.
+    """
+
+    def __init__(self, class_weights: torch.Tensor | None = None):
+        self.class_weights = class_weights
+
+    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Loss of a batch; under gradient accumulation `num_items_in_batch` counts the windows of all its steps."""
+        weights = None if self.class_weights is None else self.class_weights.to(labels.device)
+        total = F.cross_entropy(outputs.logits.float(), labels, weight=weights, reduction="sum")
+        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+
+
+def finetune(
+    model: PreTrainedModel,
+    splits: Mapping[str, Dataset],
+    args: TrainingArguments,
+    class_weighting: str = "none",
+    early_stopping_patience: int | None = None,
+    group_column: str = "subject",
+    resume_from_checkpoint: str | bool | None = None,
+    **kwargs: Any,
+) -> Trainer:
+    """Train a teacher or a student on `splits["train"]`, watched on `splits["validation"]`.
+
+    Args:
+        model: with a classification head.
+        splits: datasets `train` and, optionally, `validation`, with `input_values`, `labels` and the group column.
+        args: as for `Trainer`.
+        class_weighting: `"balanced"` weighs each class by N / (num_labels * its count), or `"none"`.
+        early_stopping_patience: evaluations without improvement before the training stops; None for never.
+        group_column: column that the splits must not share a value of.
+        resume_from_checkpoint: as for `Trainer.train`.
+        **kwargs: further arguments of `Trainer`, such as `processing_class` (the feature extractor).
+
+    Returns:
+        the `Trainer`, trained; its model is the best one if `args.load_best_model_at_end`.
+
+    Raises:
+        ValueError: the splits share a subject, or a class is missing from the training set.
+    """
+    validation = splits.get("validation")
+    check_no_shared_subjects({k: v for k, v in splits.items() if group_column in v.column_names}, group_column)
+    weights = None
+    if class_weighting == "balanced":
+        weights = balanced_class_weights(splits["train"]["labels"][:], model.config.num_labels)
+    callbacks = [] if early_stopping_patience is None else [EarlyStoppingCallback(early_stopping_patience)]
+    trainer = Trainer(
+        model=model,
+        args=args,
+        train_dataset=splits["train"],
+        eval_dataset=validation,
+        data_collator=EEGDataCollator(),
+        compute_metrics=compute_metrics,
+        compute_loss_func=WeightedCrossEntropy(weights),
+        callbacks=callbacks,
+        **kwargs,
+    )
+    trainer.train(resume_from_checkpoint=resume_from_checkpoint)
+    return trainer
+
+
+__all__ = ["WeightedCrossEntropy", "finetune"]
