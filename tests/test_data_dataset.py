@@ -183,7 +183,7 @@ def test_subject_columns(build):
         build(make_raw(), subject_columns={"split": {"S02": "train"}})
 
 
-def test_unknown_label_is_named(build):
+def test_unknown_label_is_named(build, caplog):
     raw = make_raw(((0.0, 4.0, "rest"), (4.0, 4.0, "task"), (8.0, 4.0, "noise")))
     mapping = AnnotationLabels({"rest": "rest", "task": "task"})
     with pytest.raises(ValueError, match=r"'noise' \(1 times\)"):
@@ -193,6 +193,9 @@ def test_unknown_label_is_named(build):
     dataset = build(raw, mapping, ignore_labels=["noise"])
     assert len(dataset) == 4 and build_report(dataset)["ignored_segments"] == {"noise": 1}
     assert len(build(raw, label_names=["task", "rest"], ignore_labels="others")) == 4
+    with caplog.at_level(logging.WARNING):
+        build(raw, ignore_labels=["sleep"])
+    assert "'sleep', which no recording has" in caplog.text
     assert build(raw, ignore_labels=["rest"]).features["labels"].names == ["noise", "task"]
 
 
@@ -325,6 +328,27 @@ def test_killed_build_leaves_no_half_cache(build, tmp_path):
         os.utime(path, (old, old))
     build(tmp_path / "in", overwrite_cache=True)
     assert not left[0].exists()
+
+
+def test_two_builds_at_once_agree(tmp_path):
+    for number in range(3):
+        save_raw(tmp_path / "in", f"r{number}_raw.fif", subject=f"S{number}")
+    script = f"""
+        from dlink_hf.data.dataset import build_dataset
+        from dlink_hf.feature_extraction_eeg import EEGFeatureExtractor
+
+        input()
+        print(len(build_dataset({str(tmp_path / "in")!r}, EEGFeatureExtractor(sfreq=200.0, n_times=400),
+                                cache_dir={str(tmp_path / "cache")!r}, progress=False)))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.communicate()[0].strip() for process in processes] == ["18", "18"]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_full_disk_leaves_nothing_and_keeps_the_old_windows(build, tmp_path):

@@ -65,6 +65,8 @@ def settle_label_names(
             + f". Wanted: {wanted}. Correct label_names or the mapping, or leave them out with "
             f"ignore_labels={sorted(unknown)[:3]!r} (ignore_labels='others' leaves all others out)."
         )
+    for label in sorted(_listed(options.ignore_labels) - set(present) - {"others"}):
+        logger.warning("ignore_labels names %r, which no recording has; found: %s.", label, sorted(present))
     for label, count in others.items():
         report[f"ignored:{label}"] = count
     if not present:

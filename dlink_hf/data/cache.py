@@ -143,8 +143,8 @@ def write_windows(
         if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise OSError(
                 error.errno,
-                f"there is no room for the windows in {folder.parent} ({error.strerror}); nothing was left there. Free "
-                "some space, or name another cache_dir",
+                f"there is no room for the windows in {folder.parent} ({error.strerror}); nothing was left there. "
+                "Free some space, or name another cache_dir",
             ) from error
         raise
     finally:

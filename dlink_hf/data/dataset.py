@@ -106,8 +106,9 @@ def build_dataset(
 
     Returns:
         Dataset in torch format with `input_values` (C, T) float32 in microvolts, `labels` (`ClassLabel`), `subject`,
-        `recording`, `onset` (seconds from the recording's first sample; for `Epochs` the time of their events' samples;
-        NaN for arrays) and the `subject_columns`. `signal_info` reads its channels, rate and length, `build_report` the counts.
+        `recording`, `onset` (seconds from the recording's first sample; for `Epochs` the time of their events'
+        samples; NaN for arrays) and the `subject_columns`. `signal_info` reads its channels, rate and length,
+        `build_report` the counts.
 
     Raises:
         FileNotFoundError: If a path does not exist or a folder holds no recording.
