@@ -102,19 +102,21 @@ def test_saving_leaves_other_files_alone(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
 
 
-def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
+@pytest.mark.parametrize("room", ["for a part of the config", "for a part of the weights"])
+def test_a_full_disk_leaves_the_old_checkpoint(room, tmp_path):
     old, inputs = make(), windows()
     old.save_pretrained(tmp_path)
-    size = (tmp_path / "model.safetensors").stat().st_size
+    limit = (tmp_path / ("config.json" if "config" in room else "model.safetensors")).stat().st_size // 2
     code = f"""
 import resource, signal, sys, torch
 from dlink_hf import MiCForEEGClassification as M
 model = M.from_pretrained(sys.argv[1])
+model.config.classifier_dropout = 0.5
 with torch.no_grad():
     for parameter in model.parameters():
         parameter.add_(1.0)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, ({size // 2}, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
 try:
     model.save_pretrained(sys.argv[1])
 except Exception as error:
