@@ -41,7 +41,6 @@ _PUBLIC_NAMES = {
     "metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
     "training_args": ["DLinkTrainingArguments"],
     "trainer": ["DLinkTrainer"],
-    "pipeline_eeg_classification": ["EEGClassificationPipeline"],
     "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
     "visualization": [
         "plot_confusion_matrix",
@@ -94,7 +93,6 @@ if TYPE_CHECKING:
         DLinkTeacherForEEGClassification as DLinkTeacherForEEGClassification,
         DLinkTeacherModel as DLinkTeacherModel,
     )
-    from .pipeline_eeg_classification import EEGClassificationPipeline as EEGClassificationPipeline
     from .profiling import (
         count_flops as count_flops,
         count_parameters as count_parameters,

@@ -106,9 +106,7 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
             self.teacher_config = DLinkTeacherConfig()
         teacher = self.teacher_config
         if self.router_config is None:
-            self.router_config = DLinkRouterConfig(
-                hidden_size=teacher.hidden_size, num_layers=teacher.num_hidden_layers, id2label=teacher.id2label
-            )
+            self.router_config = DLinkRouterConfig.from_teacher(teacher)
         if self.student_config is None:
             self.student_config = MiCConfig.from_size(
                 "small",
@@ -160,6 +158,7 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         pairs = [
             ("router_config.num_layers", router.num_layers, "teacher_config.num_hidden_layers"),
             ("router_config.hidden_size", router.hidden_size, "teacher_config.hidden_size"),
+            ("router_config.n_chans", router.n_chans, "teacher_config.n_chans"),
             ("router_config.num_labels", router.num_labels, "teacher_config.num_labels"),
             ("student_config.mimic_size", student.mimic_size, "teacher_config.hidden_size"),
             ("student_config.ch_names", student.ch_names, "teacher_config.ch_names"),

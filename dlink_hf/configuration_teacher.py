@@ -176,6 +176,11 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
         return BACKBONES[self.backbone].patch_size
 
     @property
+    def n_chans(self) -> int:
+        """Number C of channels."""
+        return len(self.ch_names)
+
+    @property
     def n_patches(self) -> int:
         """Number P of patches in a window of `n_times` samples."""
         return self.n_times // self.patch_size

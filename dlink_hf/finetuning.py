@@ -34,17 +34,16 @@ class WeightedCrossEntropy:
         return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 
-def finetune(
+def make_trainer(
     model: PreTrainedModel,
     splits: Mapping[str, Dataset],
     args: TrainingArguments,
     class_weighting: str = "none",
     early_stopping_patience: int | None = None,
     group_column: str = "subject",
-    resume_from_checkpoint: str | bool | None = None,
     **kwargs: Any,
 ) -> Trainer:
-    """Train a teacher or a student on `splits["train"]`, watched on `splits["validation"]`.
+    """A `Trainer` for a teacher or a student, on `splits["train"]`, watched on `splits["validation"]`.
 
     Args:
         model: with a classification head.
@@ -53,34 +52,31 @@ def finetune(
         class_weighting: `"balanced"` weighs each class by N / (num_labels * its count), or `"none"`.
         early_stopping_patience: evaluations without improvement before the training stops; None for never.
         group_column: column that the splits must not share a value of.
-        resume_from_checkpoint: as for `Trainer.train`.
         **kwargs: further arguments of `Trainer`, such as `processing_class` (the feature extractor).
 
     Returns:
-        the `Trainer`, trained; its model is the best one if `args.load_best_model_at_end`.
+        the `Trainer`, ready for `train()`.
 
     Raises:
         ValueError: the splits share a subject, or a class is missing from the training set.
     """
-    validation = splits.get("validation")
-    check_no_shared_subjects({k: v for k, v in splits.items() if group_column in v.column_names}, group_column)
+    known = {name: split for name, split in splits.items() if group_column in split.column_names}
+    check_no_shared_subjects(known, group_column)
     weights = None
     if class_weighting == "balanced":
         weights = balanced_class_weights(splits["train"]["labels"][:], model.config.num_labels)
     callbacks = [] if early_stopping_patience is None else [EarlyStoppingCallback(early_stopping_patience)]
-    trainer = Trainer(
+    return Trainer(
         model=model,
         args=args,
         train_dataset=splits["train"],
-        eval_dataset=validation,
+        eval_dataset=splits.get("validation"),
         data_collator=EEGDataCollator(),
         compute_metrics=compute_metrics,
         compute_loss_func=WeightedCrossEntropy(weights),
         callbacks=callbacks,
         **kwargs,
     )
-    trainer.train(resume_from_checkpoint=resume_from_checkpoint)
-    return trainer
 
 
-__all__ = ["WeightedCrossEntropy", "finetune"]
+__all__ = ["WeightedCrossEntropy", "make_trainer"]

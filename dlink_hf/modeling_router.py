@@ -38,8 +38,9 @@ class DLinkRouter(DLinkPreTrainedModel):
     """Weigh the teacher's layers by what the task needs of them.
 
     The router reads the layer-normalised hidden states, averaged over channels and patches, and gives a softmax over
-    layers. It learns from the task alone: a small head on the pooled routed state must predict the label, so that the
-    weights find the layers in which the task's knowledge dominates.
+    layers. It learns from the task alone: a small head on the routed state, pooled over patches, must predict the
+    label, so that the weights find the layers in which the task's knowledge dominates. The head keeps the channels
+    apart, for where on the scalp something happens is often all that tells two classes from each other.
 
     Args:
         config ([`DLinkRouterConfig`]): number and width of the layers, number of labels.
@@ -52,13 +53,14 @@ class DLinkRouter(DLinkPreTrainedModel):
 
     def __init__(self, config: DLinkRouterConfig):
         super().__init__(config)
+        self.dropout = nn.Dropout(config.router_dropout)
         if config.routing == "input":
             self.reduce = nn.Linear(config.hidden_size, config.router_size)
-            self.dropout = nn.Dropout(config.router_dropout)
             self.score = LayerScores(config.num_layers * config.router_size, config.num_layers)
         elif config.routing == "static":
             self.layer_scores = nn.Parameter(torch.zeros(config.num_layers))
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.channel_features = nn.Linear(config.hidden_size, config.router_size)
+        self.classifier = nn.Linear(config.n_chans * config.router_size, config.num_labels)
         self.post_init()
 
     @torch.no_grad()
@@ -87,6 +89,11 @@ class DLinkRouter(DLinkPreTrainedModel):
             scores = self.score(features.flatten(1))
         return (scores.float() / config.temperature).softmax(-1)
 
+    def classify(self, routed_state: torch.Tensor) -> torch.Tensor:
+        """Logits (B, num_labels) of a routed state (B, C, P, D)."""
+        features = F.gelu(self.channel_features(routed_state)).mean(2)
+        return self.classifier(self.dropout(features.flatten(1)))
+
     def forward(self, hidden_states: Sequence[torch.Tensor]) -> DLinkRouterOutput:
         r"""
         Args:
@@ -96,19 +103,20 @@ class DLinkRouter(DLinkPreTrainedModel):
             [`DLinkRouterOutput`].
 
         Raises:
-            ValueError: the number of layers or their width differs from the config's.
+            ValueError: the number of layers, their channels or their width differ from the config's.
         """
         config = self.config
-        if len(hidden_states) != config.num_layers or hidden_states[0].shape[-1] != config.hidden_size:
+        shapes = {(state.shape[1], state.shape[-1]) for state in hidden_states}
+        if len(hidden_states) != config.num_layers or shapes != {(config.n_chans, config.hidden_size)}:
             raise ValueError(
-                f"The router weighs {config.num_layers} layers of width {config.hidden_size}, got "
-                f"{len(hidden_states)} of width {hidden_states[0].shape[-1] if hidden_states else 0}."
+                f"The router weighs {config.num_layers} layers of {config.n_chans} channels and width "
+                f"{config.hidden_size}, got {len(hidden_states)} of (channels, width) {sorted(shapes)}."
             )
         width = (config.hidden_size,)
         normalised = torch.stack([F.layer_norm(state, width) for state in hidden_states], dim=1)
         weights = self.route(normalised.mean((2, 3)))
         routed_state = torch.einsum("bl,blcpd->bcpd", weights.to(normalised.dtype), normalised)
-        return DLinkRouterOutput(weights, routed_state, self.classifier(routed_state.mean((1, 2))))
+        return DLinkRouterOutput(weights, routed_state, self.classify(routed_state))
 
 
 __all__ = ["DLinkRouter", "DLinkRouterOutput"]

@@ -33,8 +33,8 @@ class DataArguments:
     task: str | None = arg(None, "Task of a set that has several (eegmmidb), or of a BIDS folder.")
     labels: str = arg(
         "annotations",
-        "Where labels of your own recordings come from: `annotations` (EDF+, BrainVision ...), `events` (an event file "
-        "beside each recording), or a CSV with the columns recording, label and optionally onset, duration, subject.",
+        "Where labels of your own recordings come from: `annotations` (EDF+, BrainVision ...), `events` (an event "
+        "file beside each recording), or a CSV: the columns recording and label, optionally onset, duration, subject.",
     )
     label_pattern: str | None = arg(
         None, r"Label from the path instead: a regular expression with one group, such as '_(rest|task)\.edf$'."
@@ -75,6 +75,11 @@ class TeacherArguments:
     teacher: str | None = arg(None, "Folder or Hub id of a fine-tuned teacher. One is fine-tuned here if left out.")
     teacher_backbone: str = arg("CBraMod", "Foundation model to fine-tune: CBraMod or Labram.")
     teacher_layers: int = arg(4, "Its number of layers.")
+    teacher_input_scale: float | None = arg(
+        1.0,
+        "Factor from microvolts to its own numbers. Fresh weights learn best from plain microvolts (1); published "
+        "ones want what they were trained on.",
+    )
     teacher_epochs: float = arg(8.0, "Epochs of its fine-tuning.")
     teacher_learning_rate: float = arg(5e-4, "Learning rate of its fine-tuning.")
 
@@ -120,7 +125,7 @@ _COMMON_TRAINING = {
     "gradient_accumulation_steps",
     "learning_rate",
     "weight_decay",
-    "warmup_ratio",
+    "warmup_steps",
     "lr_scheduler_type",
     "seed",
     "bf16",
@@ -144,7 +149,7 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "per_device_eval_batch_size": 64,
     "learning_rate": 1e-3,
     "weight_decay": 0.05,
-    "warmup_ratio": 0.1,
+    "warmup_steps": 0.1,
     "lr_scheduler_type": "cosine",
     "eval_strategy": "epoch",
     "save_strategy": "epoch",

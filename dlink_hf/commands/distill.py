@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel, Trainer, set_seed
 
 from ..configuration_mic import MiCConfig
 from ..configuration_router import DLinkRouterConfig
 from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
-from ..data.signal_info import signal_info
+from ..data.signal_facts import signal_info
 from ..evaluation import check_label_names
 from ..feature_extraction_eeg import EEGFeatureExtractor
-from ..finetuning import finetune
+from ..finetuning import make_trainer
 from ..modeling_mic import MiCForEEGClassification
 from ..modeling_studio import DLinkStudioModel
 from ..modeling_teacher import DLinkTeacherForEEGClassification
 from ..trainer import DLinkTrainer
 from ..training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, DistillArguments, StudentArguments, TeacherArguments, parse
+from .progress import name_progress
 from .report import write_report
 from .windows import load_splits
 
@@ -53,6 +54,23 @@ def _plain_arguments(args: DLinkTrainingArguments, output_dir: Path, **changes: 
     for name, value in {"output_dir": str(output_dir), "mimic_epochs": 0.0, **changes}.items():
         setattr(plain, name, value)
     return plain
+
+
+def train_plain(
+    model: PreTrainedModel, splits: Mapping[str, Dataset], args: DLinkTrainingArguments, name: str, **kwargs: Any
+) -> Trainer:
+    """Train a model by cross-entropy alone, with the classes, subjects and patience that the arguments say."""
+    trainer = make_trainer(
+        model,
+        splits,
+        args,
+        class_weighting=args.class_weighting,
+        early_stopping_patience=args.early_stopping_patience,
+        group_column=args.group_column,
+        **kwargs,
+    )
+    name_progress(trainer, name).train(resume_from_checkpoint=args.resume_from_checkpoint)
+    return trainer
 
 
 def prepare_teacher(
@@ -86,6 +104,7 @@ def prepare_teacher(
     config = DLinkTeacherConfig(
         backbone=teacher_args.teacher_backbone,
         backbone_kwargs={BACKBONES[teacher_args.teacher_backbone].depth_argument: teacher_args.teacher_layers},
+        input_scale=teacher_args.teacher_input_scale,
         **signal_fields(splits["train"]),
     )
     set_seed(args.seed)
@@ -96,17 +115,10 @@ def prepare_teacher(
         folder / "training",
         num_train_epochs=teacher_args.teacher_epochs,
         max_steps=-1,
+        resume_from_checkpoint=None,
         learning_rate=teacher_args.teacher_learning_rate,
     )
-    finetune(
-        teacher,
-        splits,
-        plain,
-        class_weighting=args.class_weighting,
-        early_stopping_patience=args.early_stopping_patience,
-        group_column=args.group_column,
-        processing_class=extractor,
-    )
+    train_plain(teacher, splits, plain, "teacher", processing_class=extractor)
     teacher.save_pretrained(folder)
     if extractor is not None:
         extractor.save_pretrained(folder)
@@ -170,13 +182,7 @@ def train_all(
         return make_student(splits, student_args, teacher_config.hidden_size, teacher_config.patch_size, args.seed)
 
     student = fresh_student()
-    router_config = DLinkRouterConfig(
-        hidden_size=teacher.config.hidden_size,
-        num_layers=teacher.config.num_hidden_layers,
-        routing=distill_args.routing,
-        id2label=teacher.config.id2label,
-        label2id=teacher.config.label2id,
-    )
+    router_config = DLinkRouterConfig.from_teacher(teacher.config, routing=distill_args.routing)
     studio = DLinkStudioModel.from_parts(teacher, student, router_config=router_config, **distill_args.studio_fields())
     started = time.perf_counter()
     set_seed(args.seed)
@@ -187,7 +193,7 @@ def train_all(
         eval_dataset=splits.get("validation"),
         processing_class=extractor,
     )
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    name_progress(trainer, "DLink student").train(resume_from_checkpoint=args.resume_from_checkpoint)
     trainer.save_model(str(output_dir / "student"))
     minutes["student"] = (time.perf_counter() - started) / 60
 
@@ -196,14 +202,7 @@ def train_all(
         baseline = fresh_student()
         started = time.perf_counter()
         plain = _plain_arguments(args, output_dir / "baseline" / "training", resume_from_checkpoint=None)
-        finetune(
-            baseline,
-            splits,
-            plain,
-            class_weighting=args.class_weighting,
-            early_stopping_patience=args.early_stopping_patience,
-            group_column=args.group_column,
-        )
+        train_plain(baseline, splits, plain, "student without a teacher", processing_class=extractor)
         baseline.save_pretrained(output_dir / "baseline")
         minutes["student without a teacher"] = (time.perf_counter() - started) / 60
         models["student without a teacher"] = baseline

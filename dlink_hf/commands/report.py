@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from ..data.collator import EEGDataCollator
-from ..data.signal_info import signal_info
+from ..data.signal_facts import signal_info
 from ..evaluation import dataset_predictions, evaluate_model, label_names
 from ..model_card import build_model_card, save_model_card
 from ..modeling_studio import DLinkStudioModel
@@ -236,10 +236,8 @@ def write_report(
         what = f"{len(people)} {split} {args.group_column}{'s' if len(people) != 1 else ''}"
         print("\n" + format_table(results["scores"][split], cost, len(names), what))
     print(
-        "\nparameters and MFLOP (2 x MAC) of the whole model, ms: median of one window on one CPU thread; "
-        "none of the models has seen these people."
-        if args.group_column == "subject"
-        else ""
+        "\nMFLOP: 2 x MAC of one window; ms: median of one window on one CPU thread. The validation "
+        f"{args.group_column}s chose the epoch; the test {args.group_column}s were seen by none of the models."
     )
     print(f"\nstudent (checkpoint)  {output_dir / 'student'}")
     print(f"card                  {card}")

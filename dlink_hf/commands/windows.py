@@ -23,7 +23,7 @@ from ..data import (
     subject_kfold,
     synthetic_dataset,
 )
-from ..data.signal_info import signal_info
+from ..data.signal_facts import signal_info
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..training_args import DLinkTrainingArguments
 from .arguments import DataArguments
