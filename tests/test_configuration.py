@@ -31,7 +31,9 @@ def filled() -> dict[str, MiCConfig | DLinkTeacherConfig | DLinkRouterConfig | D
         head_size=7,
         id2label=labels,
     )
-    router = DLinkRouterConfig(hidden_size=120, num_layers=2, router_size=5, routing="static", id2label=labels)
+    router = DLinkRouterConfig(
+        hidden_size=120, num_layers=2, n_chans=3, router_size=5, routing="static", id2label=labels
+    )
     studio = DLinkStudioConfig(
         teacher_config=teacher,
         router_config=router,
@@ -104,6 +106,13 @@ def test_derived_sizes():
     studio = DLinkStudioConfig(teacher_config=DLinkTeacherConfig(backbone_kwargs={"n_layer": 4}, num_labels=3))
     assert studio.router_config.num_layers == 4
     assert studio.num_labels == studio.student_config.num_labels == studio.router_config.num_labels == 3
+
+
+def test_the_router_of_a_teacher():
+    teacher = filled()["teacher"]
+    router = DLinkRouterConfig.from_teacher(teacher, routing="last")
+    assert (router.hidden_size, router.num_layers, router.n_chans, router.routing) == (120, 2, 3, "last")
+    assert router.id2label == teacher.id2label
 
 
 def test_sizes():
@@ -225,6 +234,7 @@ def test_contradictory_teacher(fields, message):
         ({"routing": "random"}, "`routing`.*'uniform'.*'random'"),
         ({"num_layers": 0}, "`num_layers`"),
         ({"hidden_size": -1}, "`hidden_size`"),
+        ({"n_chans": 0}, "`n_chans`"),
         ({"temperature": 0.0}, "`temperature`"),
         ({"router_dropout": 1.0}, "`router_dropout`"),
         ({"num_labels": 0}, "`num_labels`"),
@@ -244,6 +254,7 @@ STUDIO_ERRORS = [
     ({"student_config": {"patch_size": 100}}, "`student_config.patch_size`"),
     ({"router_config": {"num_layers": 3}}, "`router_config.num_layers`.*12, got 3"),
     ({"router_config": {"hidden_size": 100}}, "`router_config.hidden_size`"),
+    ({"router_config": {"n_chans": 3}}, "`router_config.n_chans`.*19, got 3"),
     ({"router_config": {"num_labels": 4}}, "`router_config.num_labels`"),
     ({"num_labels": 3}, "`num_labels`"),
     ({"kd_weight": -0.1}, "`kd_weight`"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from safetensors.torch import load_file
 
@@ -66,7 +67,7 @@ def shake(model: torch.nn.Module, scale: float = 0.05) -> None:
 
 def make(student: dict | None = None, routing: str = "input", **fields) -> DLinkStudioModel:
     torch.manual_seed(0)
-    router = DLinkRouterConfig(hidden_size=200, num_layers=3, router_size=6, routing=routing, num_labels=3)
+    router = DLinkRouterConfig.from_teacher(teacher_config(), router_size=6, routing=routing)
     config = DLinkStudioConfig(
         teacher_config=teacher_config(),
         router_config=router,
@@ -97,7 +98,9 @@ def numpy_layer_norm(values: np.ndarray) -> np.ndarray:
 def router(routing: str = "input", **fields) -> DLinkRouter:
     torch.manual_seed(0)
     return DLinkRouter(
-        DLinkRouterConfig(hidden_size=8, num_layers=3, router_size=6, routing=routing, num_labels=3, **fields)
+        DLinkRouterConfig(
+            hidden_size=8, num_layers=3, n_chans=4, router_size=6, routing=routing, num_labels=3, **fields
+        )
     ).eval()
 
 
@@ -114,9 +117,11 @@ def test_the_routed_state_is_the_weighted_sum_of_normalised_layers(routing):
     normalised = np.stack([numpy_layer_norm(layer.numpy()) for layer in layers])
     expected = np.einsum("bl,lbcpd->bcpd", output.weights.detach().numpy().astype(np.float64), normalised)
     np.testing.assert_allclose(output.routed_state.detach().numpy(), expected, atol=1e-5)
-    logits = (
-        expected.mean((1, 2)) @ model.classifier.weight.detach().numpy().T + model.classifier.bias.detach().numpy()
-    )
+    # the head: features of every channel and patch, GELU, a mean over the patches, one linear layer over the channels
+    weights = {name: p.detach().numpy().astype(np.float64) for name, p in model.named_parameters()}
+    features = expected @ weights["channel_features.weight"].T + weights["channel_features.bias"]
+    features = (features * scipy.stats.norm.cdf(features)).mean(2).reshape(5, -1)
+    logits = features @ weights["classifier.weight"].T + weights["classifier.bias"]
     np.testing.assert_allclose(output.logits.detach().numpy(), logits, atol=1e-5)
 
 
@@ -166,8 +171,8 @@ def test_the_task_finds_the_layer_that_knows_the_answer():
 
 def test_layers_that_do_not_fit_the_router():
     layers = teacher_layers()
-    for wrong in (layers[:2], [layer[..., :7] for layer in layers], []):
-        with pytest.raises(ValueError, match="3 layers of width 8"):
+    for wrong in (layers[:2], [layer[..., :7] for layer in layers], [layer[:, :3] for layer in layers], []):
+        with pytest.raises(ValueError, match="3 layers of 4 channels and width 8"):
             router()(wrong)
 
 
@@ -350,9 +355,9 @@ def test_the_teacher_is_frozen_and_stays_in_evaluation_mode():
 @pytest.mark.parametrize("stage", ["mimic", "compress"])
 def test_training_lowers_the_loss(stage):
     model = make(student={"hidden_dropout": 0.0, "classifier_dropout": 0.0}).train()
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     history = []
-    for _ in range(25):
+    for _ in range(40):
         optimizer.zero_grad()
         output = model(windows(), labels=LABELS, stage=stage)
         output.loss.backward()
@@ -426,7 +431,7 @@ def parts(**student_fields) -> tuple[DLinkTeacherForEEGClassification, MiCForEEG
 def test_from_parts_keeps_the_given_weights():
     teacher, student = parts()
     logits = teacher(windows()).logits.detach(), student(windows()).logits.detach()
-    given = DLinkRouter(DLinkRouterConfig(hidden_size=200, num_layers=3, num_labels=3, routing="static")).eval()
+    given = DLinkRouter(DLinkRouterConfig.from_teacher(teacher_config(), routing="static")).eval()
     shake(given, 0.5)
     scores = given.layer_scores.detach().clone()
     for chosen in (None, given):
@@ -465,7 +470,9 @@ def test_parts_that_do_not_fit(fields, message):
 
 def test_a_router_that_does_not_fit():
     with pytest.raises(ValueError, match="router_config.num_layers"):
-        DLinkStudioModel.from_parts(*parts(), router=DLinkRouter(DLinkRouterConfig(num_layers=5, num_labels=3)))
+        DLinkStudioModel.from_parts(
+            *parts(), router=DLinkRouter(DLinkRouterConfig(num_layers=5, n_chans=4, num_labels=3))
+        )
     with pytest.raises(ValueError, match="'kd_wieght'"):
         DLinkStudioModel.from_parts(*parts(), kd_wieght=1.0)
 
