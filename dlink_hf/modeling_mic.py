@@ -165,7 +165,8 @@ class MiCCompressor(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(config.mimic_size, eps=config.layer_norm_eps)
         self.features = nn.Linear(config.mimic_size, config.compressed_size)
-        self.key = nn.Linear(config.hidden_size, config.compressed_size)
+        # no bias: it would add the same to every channel before the softmax
+        self.key = nn.Linear(config.hidden_size, config.compressed_size, bias=False)
         self.spatial_query = nn.Parameter(torch.zeros(config.num_spatial_slots, config.compressed_size))
         self.spatial_anchor = nn.Parameter(torch.zeros(config.num_spatial_slots, 3))
         self.spatial_log_width = nn.Parameter(torch.zeros(config.num_spatial_slots))
