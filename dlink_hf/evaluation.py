@@ -14,9 +14,12 @@ from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from .data.collator import EEGDataCollator
 from .metrics import classification_scores
+from .modeling_mic import MiCForEEGClassification
+from .modeling_teacher import DLinkTeacherForEEGClassification
 
 
 @torch.no_grad()
@@ -54,6 +57,29 @@ def predict_probabilities(
     finally:
         model.train(was_training)
     return torch.cat(logits).softmax(-1).numpy()
+
+
+def load_classifier(name_or_path: str | os.PathLike) -> PreTrainedModel:
+    """Load a student or a teacher, whichever a checkpoint holds.
+
+    Args:
+        name_or_path: folder or Hub id.
+
+    Returns:
+        [`MiCForEEGClassification`] or [`DLinkTeacherForEEGClassification`], in evaluation mode.
+
+    Raises:
+        OSError: there is no such checkpoint.
+        ValueError: it holds another kind of model.
+    """
+    kinds = {"dlink_mic": MiCForEEGClassification, "dlink_teacher": DLinkTeacherForEEGClassification}
+    fields, _ = PreTrainedConfig.get_config_dict(name_or_path)
+    if fields.get("model_type") not in kinds:
+        raise ValueError(
+            f"{name_or_path} holds a model of type {fields.get('model_type')!r}; a student is 'dlink_mic', a teacher "
+            "'dlink_teacher'."
+        )
+    return kinds[fields["model_type"]].from_pretrained(name_or_path).eval()
 
 
 def label_names(model: nn.Module) -> list[str]:
@@ -104,7 +130,11 @@ def check_label_names(model: nn.Module, dataset: Dataset) -> None:
 
 
 def write_predictions(
-    path: str | os.PathLike, columns: dict[str, Any], probabilities: np.ndarray, names: list[str]
+    path: str | os.PathLike,
+    columns: dict[str, Any],
+    probabilities: np.ndarray,
+    names: list[str],
+    predicted: str = "predicted",
 ) -> Path:
     """Write one row a window as CSV.
 
@@ -113,6 +143,7 @@ def write_predictions(
         columns: leading columns by name, each of length N, such as `subject`, `recording`, `onset` (s).
         probabilities: (N, num_labels).
         names: names of the labels, in the order of the columns of `probabilities`.
+        predicted: name of the column that holds the likeliest label.
 
     Returns:
         the path.
@@ -123,7 +154,7 @@ def write_predictions(
     try:
         with open(partial, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow([*columns, "predicted", *(f"p_{name}" for name in names)])
+            writer.writerow([*columns, predicted, *(f"p_{name}" for name in names)])
             for row, values in enumerate(probabilities):
                 leading = [_plain(column[row]) for column in columns.values()]
                 writer.writerow([*leading, names[int(values.argmax())], *(f"{value:.6f}" for value in values)])
@@ -152,6 +183,7 @@ __all__ = [
     "dataset_predictions",
     "evaluate_model",
     "label_names",
+    "load_classifier",
     "predict_probabilities",
     "write_predictions",
 ]

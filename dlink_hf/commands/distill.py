@@ -126,29 +126,26 @@ def prepare_teacher(
 
 
 def make_student(
-    splits: Mapping[str, Dataset], student_args: StudentArguments, mimic_size: int, patch_size: int, seed: int
+    splits: Mapping[str, Dataset], student_args: StudentArguments, seed: int, **fields: Any
 ) -> MiCForEEGClassification:
     """A fresh student, or a published one with a head for these labels.
 
     Args:
         splits: `train` tells montage, rate, window and labels.
         student_args: size, or checkpoint.
-        mimic_size: width D of the teacher.
-        patch_size: samples in a patch of the teacher.
         seed: of the weights.
+        **fields: further fields of a fresh student's config: `mimic_size` and `patch_size` of the teacher.
     """
-    fields = signal_fields(splits["train"])
+    signal = signal_fields(splits["train"])
     set_seed(seed)
     if student_args.student is not None:
         # the published montage is replaced by the one at hand; the weights depend on neither
         config = MiCConfig.from_pretrained(student_args.student)
-        config = MiCConfig(**{**config.to_dict(), "channel_positions": None, **fields})
+        config = MiCConfig(**{**config.to_dict(), "channel_positions": None, **signal})
         return MiCForEEGClassification.from_pretrained(
             student_args.student, config=config, ignore_mismatched_sizes=True
         )
-    return MiCForEEGClassification(
-        MiCConfig.from_size(student_args.student_size, mimic_size=mimic_size, patch_size=patch_size, **fields)
-    )
+    return MiCForEEGClassification(MiCConfig.from_size(student_args.student_size, **signal, **fields))
 
 
 def train_all(
@@ -177,11 +174,9 @@ def train_all(
     teacher, teacher_folder = prepare_teacher(splits, extractor, teacher_args, args)
     minutes["teacher"] = (time.perf_counter() - started) / 60
 
-    def fresh_student() -> MiCForEEGClassification:
-        teacher_config = teacher.config
-        return make_student(splits, student_args, teacher_config.hidden_size, teacher_config.patch_size, args.seed)
-
-    student = fresh_student()
+    # twice the same weights: the one is distilled, the other trained without a teacher
+    fields = {"mimic_size": teacher.config.hidden_size, "patch_size": teacher.config.patch_size}
+    student, baseline = (make_student(splits, student_args, args.seed, **fields) for _ in range(2))
     router_config = DLinkRouterConfig.from_teacher(teacher.config, routing=distill_args.routing)
     studio = DLinkStudioModel.from_parts(teacher, student, router_config=router_config, **distill_args.studio_fields())
     started = time.perf_counter()
@@ -199,7 +194,6 @@ def train_all(
 
     models: dict[str, PreTrainedModel] = {"teacher": teacher, "DLink student": student}
     if distill_args.baseline:
-        baseline = fresh_student()
         started = time.perf_counter()
         plain = _plain_arguments(args, output_dir / "baseline" / "training", resume_from_checkpoint=None)
         train_plain(baseline, splits, plain, "student without a teacher", processing_class=extractor)

@@ -32,6 +32,13 @@ from ..visualization import (
 
 
 CHANCE = "chance"
+SCORE_NAMES = {
+    "balanced_accuracy": "balanced accuracy",
+    "cohen_kappa": "Cohen's kappa",
+    "weighted_f1": "weighted F1",
+    "auroc": "AUROC",
+    "auc_pr": "AUC-PR",
+}
 
 
 def write_json(path: Path, value: Any) -> Path:
@@ -172,6 +179,58 @@ def draw_plots(
     return plots, states["weights"].mean(0)
 
 
+def score_splits(
+    models: Mapping[str, PreTrainedModel], splits: Mapping[str, Dataset], predictions: Path | None = None
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """Score every model on every split but the training one.
+
+    Args:
+        models: name -> model.
+        splits: `validation` and `test` are scored, where they are.
+        predictions: folder for one CSV a split and model; None for none.
+
+    Returns:
+        split -> model -> scores; and, by `split/model`, the probabilities (N, num_labels).
+    """
+    scores: dict[str, dict[str, Any]] = {}
+    probabilities: dict[str, np.ndarray] = {}
+    for split in (name for name in ("validation", "test") if name in splits):
+        scores[split] = {}
+        for name, model in models.items():
+            scores[split][name], given = evaluate_model(model, splits[split])
+            probabilities[f"{split}/{name}"] = given
+            if predictions is not None:
+                file = predictions / f"{split}_{name.replace(' ', '_')}.csv"
+                dataset_predictions(file, splits[split], given, label_names(model))
+    return scores, probabilities
+
+
+def print_tables(
+    scores: Mapping[str, Mapping[str, Any]],
+    cost: Mapping[str, Mapping[str, float]],
+    n_labels: int,
+    splits: Mapping[str, Dataset],
+    group_column: str,
+) -> None:
+    """Print one table a split, and how to read it."""
+    for split, of_models in scores.items():
+        groups = len(set(splits[split][group_column][:]))
+        what = f"{groups} {split} {group_column}{'s' if groups != 1 else ''}"
+        print("\n" + format_table(of_models, cost, n_labels, what))
+    print(
+        "\nMFLOP: 2 x MAC of one window; ms: median of one window on one CPU thread. The validation "
+        f"{group_column}s chose the epoch; the test {group_column}s were seen by none of the models."
+    )
+
+
+def print_scores(models: Mapping[str, PreTrainedModel], splits: DatasetDict, group_column: str) -> None:
+    """Score, measure and print: for commands that train one model."""
+    info = signal_info(splits["train"])
+    scores, _ = score_splits(models, splits)
+    cost = cost_of(models, info.n_chans, info.n_times)
+    print_tables(scores, cost, len(splits["train"].features["labels"].names), splits, group_column)
+
+
 def write_report(
     output_dir: Path,
     studio: DLinkStudioModel,
@@ -207,21 +266,17 @@ def write_report(
     info = signal_info(splits["train"])
     names = label_names(studio)
     cost = cost_of(models, info.n_chans, info.n_times)
-    results: dict[str, Any] = {"source": source, "labels": names, "cost": cost, "minutes": dict(minutes), "scores": {}}
-    held_out = [name for name in ("validation", "test") if name in splits]
-    probabilities: dict[str, np.ndarray] = {}
-    for split in held_out:
-        dataset, scores = splits[split], {}
-        for name, model in models.items():
-            scores[name], given = evaluate_model(model, dataset)
-            file = output_dir / "predictions" / f"{split}_{name.replace(' ', '_')}.csv"
-            dataset_predictions(file, dataset, given, names)
-            if name == "DLink student":
-                probabilities[split] = given
-        results["scores"][split] = scores
-    shown = held_out[-1]
+    scores, probabilities = score_splits(models, splits, output_dir / "predictions")
+    results: dict[str, Any] = {"source": source, "labels": names, "cost": cost, "minutes": dict(minutes)}
+    results["scores"] = scores
+    shown = list(scores)[-1]
     plots, router_weights = draw_plots(
-        output_dir / "student" / "plots", studio, splits[shown], probabilities[shown], log_history, mimic_steps
+        output_dir / "student" / "plots",
+        studio,
+        splits[shown],
+        probabilities[f"{shown}/DLink student"],
+        log_history,
+        mimic_steps,
     )
     results["router_weights"] = router_weights.tolist()
     results["subjects"] = {name: sorted(set(splits[name][args.group_column][:])) for name in splits}
@@ -231,14 +286,7 @@ def write_report(
     card = output_dir / "student" / "README.md"
     write_card(card, studio, results, args, plots, synthetic=source.startswith("synthetic"))
 
-    for split in held_out:
-        people = results["subjects"][split]
-        what = f"{len(people)} {split} {args.group_column}{'s' if len(people) != 1 else ''}"
-        print("\n" + format_table(results["scores"][split], cost, len(names), what))
-    print(
-        "\nMFLOP: 2 x MAC of one window; ms: median of one window on one CPU thread. The validation "
-        f"{args.group_column}s chose the epoch; the test {args.group_column}s were seen by none of the models."
-    )
+    print_tables(scores, cost, len(names), splits, args.group_column)
     print(f"\nstudent (checkpoint)  {output_dir / 'student'}")
     print(f"card                  {card}")
     print(f"teacher               {teacher_folder}")

@@ -1,0 +1,67 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""`dlink evaluate`: score a trained student or teacher on labelled recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..evaluation import dataset_predictions, evaluate_model, label_names, load_classifier
+from ..training_args import DLinkTrainingArguments
+from .arguments import DataArguments, arg, parse
+from .report import SCORE_NAMES, write_json
+from .windows import load_splits, load_windows
+
+
+DESCRIPTION = "Score a trained student or teacher on labelled recordings: per class, per subject, one row a window."
+
+
+@dataclass
+class EvaluateArguments:
+    """Which model, on which part of the recordings."""
+
+    model: str = arg("", "Folder or Hub id of a student or a teacher. Required.")
+    part: str = arg(
+        "all",
+        "`all` windows, or those of one part of the split (--split): train, validation or test. Score a model on "
+        "people that it has not seen.",
+    )
+    output_dir: str = arg("outputs/evaluate", "Where scores and predictions are written.")
+
+
+def run(argv: Sequence[str]) -> None:
+    """Entry of `dlink evaluate`."""
+    own, data_args = parse("evaluate", DESCRIPTION, (EvaluateArguments, DataArguments), argv)
+    if not own.model:
+        raise ValueError("say which model to score: --model FOLDER.")
+    model = load_classifier(own.model)
+    # windows must reach a model as it was trained on them
+    data_args.sfreq = data_args.sfreq or model.config.sfreq
+    data_args.window_seconds = data_args.window_seconds or model.config.n_times / model.config.sfreq
+    if own.part == "all":
+        dataset, _ = load_windows(data_args)
+    else:
+        settings = DLinkTrainingArguments(output_dir=own.output_dir, report_to="none")
+        splits, _ = load_splits(data_args, settings)
+        if own.part not in splits:
+            raise ValueError(f"--part must be `all` or one of {', '.join(splits)}, got {own.part!r}.")
+        dataset = splits[own.part]
+    scores, probabilities = evaluate_model(model, dataset)
+    folder = Path(own.output_dir)
+    names = label_names(model)
+    predictions = dataset_predictions(folder / "predictions.csv", dataset, probabilities, names)
+    print(f"\n{scores['n_windows']} windows of {len(scores['per_subject'])} subjects\n")
+    for key, title in SCORE_NAMES.items():
+        print(f"{title:<20}{scores[key]:>8.3f}")
+    print(f"\n{'class':<24}{'windows':>9}{'recall':>9}{'precision':>11}{'F1':>7}")
+    for name, row in scores["per_class"].items():
+        print(f"{name:<24}{row['support']:>9}{row['recall']:>9.3f}{row['precision']:>11.3f}{row['f1']:>7.3f}")
+    print(f"\n{'subject':<24}{'windows':>9}{'balanced accuracy':>19}")
+    for name, row in scores["per_subject"].items():
+        print(f"{name:<24}{row['n_windows']:>9}{row['balanced_accuracy']:>19.3f}")
+    print(f"\nscores       {write_json(folder / 'scores.json', scores)}")
+    print(f"predictions  {predictions}")
+
+
+__all__ = ["EvaluateArguments", "run"]

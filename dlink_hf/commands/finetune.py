@@ -1,0 +1,39 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""`dlink finetune`: train a student on labelled recordings, without a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..training_args import DLinkTrainingArguments
+from .arguments import TRAINING_DEFAULTS, DataArguments, StudentArguments, parse
+from .distill import make_student, train_plain
+from .report import print_scores
+from .windows import load_splits
+
+
+DESCRIPTION = (
+    "Fine-tune a student, published (--student) or fresh (--student_size), on your recordings: another headset, other "
+    "classes, another task. The head starts anew where the classes differ."
+)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Entry of `dlink finetune`."""
+    classes = (DataArguments, StudentArguments, DLinkTrainingArguments)
+    defaults = {**TRAINING_DEFAULTS, "output_dir": "outputs/finetune"}
+    data_args, student_args, args = parse("finetune", DESCRIPTION, classes, argv, defaults)
+    splits, extractor = load_splits(data_args, args)
+    student = make_student(splits, student_args, seed=args.seed)
+    folder = Path(args.output_dir)
+    args.output_dir = str(folder / "training")
+    train_plain(student, splits, args, "student", processing_class=extractor)
+    student.save_pretrained(folder / "student")
+    if extractor is not None:
+        extractor.save_pretrained(folder / "student")
+    print_scores({"student": student}, splits, args.group_column)
+    print(f"\nstudent (checkpoint)  {folder / 'student'}")
+
+
+__all__ = ["run"]

@@ -1,0 +1,34 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""`dlink finetune-teacher`: fine-tune an EEG foundation model, to distil it later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..training_args import DLinkTrainingArguments
+from .arguments import TRAINING_DEFAULTS, DataArguments, TeacherArguments, parse
+from .distill import prepare_teacher
+from .report import print_scores
+from .windows import load_splits
+
+
+DESCRIPTION = (
+    "Fine-tune a foundation model on your recordings, for `dlink distill --teacher OUTPUT_DIR/teacher`: once, however "
+    "many students it is to teach."
+)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Entry of `dlink finetune-teacher`."""
+    classes = (DataArguments, TeacherArguments, DLinkTrainingArguments)
+    defaults = {**TRAINING_DEFAULTS, "output_dir": "outputs/finetune-teacher"}
+    data_args, teacher_args, args = parse("finetune-teacher", DESCRIPTION, classes, argv, defaults)
+    if teacher_args.teacher is not None:
+        raise ValueError("--teacher names a teacher that is fine-tuned already; here one is made.")
+    splits, extractor = load_splits(data_args, args)
+    teacher, folder = prepare_teacher(splits, extractor, teacher_args, args)
+    print_scores({"teacher": teacher}, splits, args.group_column)
+    print(f"\nteacher (checkpoint)  {folder}")
+
+
+__all__ = ["run"]

@@ -1,0 +1,52 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""`dlink info`: what a checkpoint is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..evaluation import label_names, load_classifier
+from ..modeling_mic import MiCForEEGClassification
+from .arguments import arg, parse
+from .report import cost_of
+
+
+DESCRIPTION = "What a checkpoint is: `dlink info DIR`: montage, rate, window, labels, size and cost."
+
+
+@dataclass
+class InfoArguments:
+    """Which checkpoint."""
+
+    model: str = arg("", "Folder or Hub id of a student or a teacher; also taken as the first word after `info`.")
+
+
+def run(argv: Sequence[str]) -> None:
+    """Entry of `dlink info`."""
+    words = list(argv)
+    if words and not words[0].startswith("-") and not words[0].endswith((".yaml", ".yml", ".json")):
+        words[:1] = ["--model", words[0]]
+    (args,) = parse("info", DESCRIPTION, (InfoArguments,), words)
+    if not args.model:
+        raise ValueError("say which checkpoint: dlink info DIR.")
+    model = load_classifier(args.model)
+    config = model.config
+    cost = cost_of({"model": model}, len(config.ch_names), config.n_times)["model"]
+    student = isinstance(model, MiCForEEGClassification)
+    what = "MiC student" if student else f"{config.backbone} teacher, {config.num_hidden_layers} layers"
+    montage = "any montage; trained with " if student else "exactly "
+    rows = {
+        "model": what,
+        "labels": ", ".join(label_names(model)),
+        "channels": f"{montage}{len(config.ch_names)}: {', '.join(config.ch_names)}",
+        "rate": f"{config.sfreq:g} Hz, microvolts",
+        "window": f"{config.n_times / config.sfreq:g} s ({config.n_times} samples, patches of {config.patch_size})",
+        "parameters": f"{cost['parameters']:,}",
+        "cost": f"{cost['mflop']:.1f} MFLOP (2 x MAC) a window, {cost['ms']:.2f} ms on one CPU thread (median)",
+    }
+    for name, value in rows.items():
+        print(f"{name:<12}{value}")
+
+
+__all__ = ["InfoArguments", "run"]

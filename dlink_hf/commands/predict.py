@@ -1,0 +1,112 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""`dlink predict`: classify a recording window by window, as CSV or as MNE annotations."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mne
+import numpy as np
+
+from ..evaluation import label_names, load_classifier, predict_probabilities, write_predictions
+from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..modeling_mic import MiCForEEGClassification
+from .arguments import arg, parse
+
+
+DESCRIPTION = (
+    "Classify a recording: `dlink predict recording.edf --model DIR`. One row a window: onset in seconds, label, the "
+    "probability of every label."
+)
+
+FORMATS = ("csv", "annotations")
+
+
+@dataclass
+class PredictArguments:
+    """What is classified, by which model, and where the answer goes."""
+
+    model: str = arg("", "Folder or Hub id of a student or a teacher, with its preprocessor_config.json. Required.")
+    recording: str = arg("", "The recording; also taken as the first word after `predict`.")
+    output: str | None = arg(
+        None, "File to write; beside the working directory, named after the recording, if left out."
+    )
+    format: str = arg("csv", "`csv`, or `annotations`: MNE annotations (.fif, .csv or .txt, by the name of --output).")
+    stride_seconds: float | None = arg(None, "From one window to the next in seconds; the model's own if left out.")
+    unit: str | None = arg(None, "Unit that the file's numbers really have, if not volts: uV, mV or V.")
+
+
+def classify_recording(
+    model_path: str, recording: str, stride_seconds: float | None = None, unit: str | None = None
+) -> tuple[np.ndarray, np.ndarray, list[str], float]:
+    """Classify a recording window by window.
+
+    Args:
+        model_path: folder or Hub id of a student or a teacher, with its feature extractor.
+        recording: path of the recording.
+        stride_seconds: from one window to the next, in seconds; the extractor's own where left out.
+        unit: unit of the file's numbers, if not volts.
+
+    Returns:
+        onsets (N,) in seconds, probabilities (N, num_labels), the labels' names, the length of a window in seconds.
+
+    Raises:
+        ValueError: the recording can't be used; the message says why.
+    """
+    model = load_classifier(model_path)
+    extractor = EEGFeatureExtractor.from_pretrained(model_path)
+    if stride_seconds is not None:
+        if stride_seconds <= 0:
+            raise ValueError(f"--stride_seconds must be positive, got {stride_seconds}.")
+        extractor.stride = max(1, round(stride_seconds * extractor.sfreq))
+    is_student = isinstance(model, MiCForEEGClassification)
+    if not is_student:
+        # a teacher knows its own channels only; a student takes what there is of them
+        extractor.missing_channels = "error"
+    batch = extractor(recording, unit=unit, return_tensors="np")
+    positions = {"channel_positions": batch["channel_positions"]} if is_student else {}
+    probabilities = predict_probabilities(model, np.asarray(batch["input_values"]), **positions)
+    return np.asarray(batch["onset"]), probabilities, label_names(model), extractor.n_times / extractor.sfreq
+
+
+def save_annotations(path: Path, onsets: np.ndarray, duration: float, labels: list[str]) -> Path:
+    """Write MNE annotations under a temporary name, then rename them."""
+    annotations = mne.Annotations(onsets, duration, labels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=path.parent) as partial:
+        # MNE writes the start of a recording without a date as 0 seconds, which the loaded annotations keep
+        annotations.save(Path(partial) / path.name, overwrite=True)
+        os.replace(Path(partial) / path.name, path)
+    return path
+
+
+def run(argv: Sequence[str]) -> None:
+    """Entry of `dlink predict`."""
+    words = list(argv)
+    if words and not words[0].startswith("-") and not words[0].endswith((".yaml", ".yml", ".json")):
+        words[:1] = ["--recording", words[0]]
+    (args,) = parse("predict", DESCRIPTION, (PredictArguments,), words)
+    if not args.model or not args.recording:
+        raise ValueError("say what to classify and by which model: dlink predict recording.edf --model DIR.")
+    if args.format not in FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {args.format!r}.")
+    onsets, probabilities, names, duration = classify_recording(
+        args.model, args.recording, args.stride_seconds, args.unit
+    )
+    stem = Path(args.recording).name.split(".")[0]
+    labels = [names[index] for index in probabilities.argmax(1)]
+    if args.format == "csv":
+        path = write_predictions(
+            args.output or f"{stem}_predictions.csv", {"onset": onsets}, probabilities, names, predicted="label"
+        )
+    else:
+        path = save_annotations(Path(args.output or f"{stem}_annot.fif"), onsets, duration, labels)
+    counts = ", ".join(f"{labels.count(name)} {name}" for name in names)
+    print(f"{len(labels)} windows of {duration:g} s: {counts}\nwritten to {path}")
+
+
+__all__ = ["FORMATS", "PredictArguments", "classify_recording", "run", "save_annotations"]
