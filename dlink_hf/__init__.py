@@ -19,13 +19,23 @@ _PUBLIC_NAMES = {
     "feature_extraction_eeg": ["EEGFeatureExtractor"],
     "data": [
         "EEG_SETS",
+        "AnnotationLabels",
         "EEGDataCollator",
+        "EventLabels",
+        "PathLabels",
         "SignalInfo",
+        "TableLabels",
         "build_dataset",
+        "build_report",
         "check_no_shared_subjects",
+        "concatenate_windows",
+        "eeg_set_extractor",
         "load_eeg_set",
         "make_synthetic_recordings",
+        "set_signal_info",
+        "signal_fields",
         "signal_info",
+        "split_by_column",
         "split_by_subject",
         "subject_kfold",
         "synthetic_dataset",
@@ -41,6 +51,8 @@ _PUBLIC_NAMES = {
     "metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
     "training_args": ["DLinkTrainingArguments"],
     "trainer": ["DLinkTrainer"],
+    "finetuning": ["make_trainer"],
+    "evaluation": ["evaluate_model", "load_classifier", "predict_probabilities"],
     "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
     "visualization": [
         "plot_confusion_matrix",
@@ -49,7 +61,7 @@ _PUBLIC_NAMES = {
         "plot_representation_spectra",
         "plot_router_weights",
     ],
-    "model_card": ["build_model_card"],
+    "model_card": ["build_model_card", "save_model_card"],
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}
 
@@ -57,19 +69,37 @@ __all__ = ["__version__", *sorted(_MODULE_OF)]
 
 
 if TYPE_CHECKING:
-    from .configuration_mic import MiCConfig as MiCConfig
-    from .configuration_router import DLinkRouterConfig as DLinkRouterConfig
-    from .configuration_studio import DLinkStudioConfig as DLinkStudioConfig
-    from .configuration_teacher import DLinkTeacherConfig as DLinkTeacherConfig
+    from .configuration_mic import (
+        MiCConfig as MiCConfig,
+    )
+    from .configuration_router import (
+        DLinkRouterConfig as DLinkRouterConfig,
+    )
+    from .configuration_studio import (
+        DLinkStudioConfig as DLinkStudioConfig,
+    )
+    from .configuration_teacher import (
+        DLinkTeacherConfig as DLinkTeacherConfig,
+    )
     from .data import (
         EEG_SETS as EEG_SETS,
+        AnnotationLabels as AnnotationLabels,
         EEGDataCollator as EEGDataCollator,
+        EventLabels as EventLabels,
+        PathLabels as PathLabels,
         SignalInfo as SignalInfo,
+        TableLabels as TableLabels,
         build_dataset as build_dataset,
+        build_report as build_report,
         check_no_shared_subjects as check_no_shared_subjects,
+        concatenate_windows as concatenate_windows,
+        eeg_set_extractor as eeg_set_extractor,
         load_eeg_set as load_eeg_set,
         make_synthetic_recordings as make_synthetic_recordings,
+        set_signal_info as set_signal_info,
+        signal_fields as signal_fields,
         signal_info as signal_info,
+        split_by_column as split_by_column,
         split_by_subject as split_by_subject,
         subject_kfold as subject_kfold,
         synthetic_dataset as synthetic_dataset,
@@ -79,16 +109,36 @@ if TYPE_CHECKING:
         canonical_name as canonical_name,
         channel_positions as channel_positions,
     )
-    from .feature_extraction_eeg import EEGFeatureExtractor as EEGFeatureExtractor
+    from .evaluation import (
+        evaluate_model as evaluate_model,
+        load_classifier as load_classifier,
+        predict_probabilities as predict_probabilities,
+    )
+    from .feature_extraction_eeg import (
+        EEGFeatureExtractor as EEGFeatureExtractor,
+    )
+    from .finetuning import (
+        make_trainer as make_trainer,
+    )
     from .metrics import (
         EEGClassificationMetrics as EEGClassificationMetrics,
         classification_scores as classification_scores,
         compute_metrics as compute_metrics,
     )
-    from .model_card import build_model_card as build_model_card
-    from .modeling_mic import MiCForEEGClassification as MiCForEEGClassification, MiCModel as MiCModel
-    from .modeling_router import DLinkRouter as DLinkRouter
-    from .modeling_studio import DLinkStudioModel as DLinkStudioModel
+    from .model_card import (
+        build_model_card as build_model_card,
+        save_model_card as save_model_card,
+    )
+    from .modeling_mic import (
+        MiCForEEGClassification as MiCForEEGClassification,
+        MiCModel as MiCModel,
+    )
+    from .modeling_router import (
+        DLinkRouter as DLinkRouter,
+    )
+    from .modeling_studio import (
+        DLinkStudioModel as DLinkStudioModel,
+    )
     from .modeling_teacher import (
         DLinkTeacherForEEGClassification as DLinkTeacherForEEGClassification,
         DLinkTeacherModel as DLinkTeacherModel,
@@ -99,8 +149,12 @@ if TYPE_CHECKING:
         measure_latency as measure_latency,
         peak_memory as peak_memory,
     )
-    from .trainer import DLinkTrainer as DLinkTrainer
-    from .training_args import DLinkTrainingArguments as DLinkTrainingArguments
+    from .trainer import (
+        DLinkTrainer as DLinkTrainer,
+    )
+    from .training_args import (
+        DLinkTrainingArguments as DLinkTrainingArguments,
+    )
     from .visualization import (
         plot_confusion_matrix as plot_confusion_matrix,
         plot_loss_curves as plot_loss_curves,

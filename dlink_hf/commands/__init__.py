@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     module, _ = COMMANDS[words[0]]
     try:
+        import_module(f"{__name__}.progress").quiet_transformers()
         import_module(f"{__name__}.{module}").run(words[1:])
     except (ValueError, OSError, ImportError) as error:
         # errors of these kinds are about what was given; the traceback would hide the sentence that helps

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import HfArgumentParser
 
 
@@ -158,6 +159,8 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "metric_for_best_model": "auroc",
     "logging_steps": 10,
     "report_to": "none",
+    # pinned memory serves a GPU only, and warns where there is none
+    "dataloader_pin_memory": torch.cuda.is_available(),
     "class_weighting": "balanced",
 }
 

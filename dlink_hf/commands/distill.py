@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, Trainer, set_seed
 from ..configuration_mic import MiCConfig
 from ..configuration_router import DLinkRouterConfig
 from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
-from ..data.signal_facts import signal_info
+from ..data.signal_facts import signal_fields
 from ..evaluation import check_label_names
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..finetuning import make_trainer
@@ -34,18 +34,6 @@ DESCRIPTION = (
     "Fine-tune a foundation model on your recordings (or take a teacher that is), distil it into a small student, and "
     "compare both with the same student trained without a teacher, on people that neither has seen."
 )
-
-
-def signal_fields(dataset: Dataset) -> dict[str, Any]:
-    """Fields of a model's config that say what its windows are: montage, rate, length, labels."""
-    info, names = signal_info(dataset), dataset.features["labels"].names
-    return {
-        "ch_names": list(info.ch_names),
-        "sfreq": info.sfreq,
-        "n_times": info.n_times,
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: index for index, name in enumerate(names)},
-    }
 
 
 def _plain_arguments(args: DLinkTrainingArguments, output_dir: Path, **changes: Any) -> DLinkTrainingArguments:
@@ -228,4 +216,4 @@ def run(argv: Sequence[str]) -> None:
     train_all(splits, extractor, teacher_args, student_args, distill_args, args, source=data_args.dataset)
 
 
-__all__ = ["make_student", "prepare_teacher", "run", "signal_fields", "train_all"]
+__all__ = ["make_student", "prepare_teacher", "run", "train_all"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..evaluation import dataset_predictions, evaluate_model, label_names, load_classifier
+from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..training_args import DLinkTrainingArguments
 from .arguments import DataArguments, arg, parse
 from .report import SCORE_NAMES, write_json
@@ -24,8 +25,8 @@ class EvaluateArguments:
     model: str = arg("", "Folder or Hub id of a student or a teacher. Required.")
     part: str = arg(
         "all",
-        "`all` windows, or those of one part of the split (--split): train, validation or test. Score a model on "
-        "people that it has not seen.",
+        "`all` windows, or one part of the split (--split): train, validation or test. Score a model on people "
+        "that it has not seen.",
     )
     output_dir: str = arg("outputs/evaluate", "Where scores and predictions are written.")
 
@@ -36,14 +37,13 @@ def run(argv: Sequence[str]) -> None:
     if not own.model:
         raise ValueError("say which model to score: --model FOLDER.")
     model = load_classifier(own.model)
-    # windows must reach a model as it was trained on them
-    data_args.sfreq = data_args.sfreq or model.config.sfreq
-    data_args.window_seconds = data_args.window_seconds or model.config.n_times / model.config.sfreq
+    # windows must reach a model filtered and cut as it was trained on them
+    extractor = EEGFeatureExtractor.from_pretrained(own.model)
     if own.part == "all":
-        dataset, _ = load_windows(data_args)
+        dataset, _ = load_windows(data_args, extractor)
     else:
         settings = DLinkTrainingArguments(output_dir=own.output_dir, report_to="none")
-        splits, _ = load_splits(data_args, settings)
+        splits, _ = load_splits(data_args, settings, extractor)
         if own.part not in splits:
             raise ValueError(f"--part must be `all` or one of {', '.join(splits)}, got {own.part!r}.")
         dataset = splits[own.part]

@@ -32,9 +32,7 @@ class PredictArguments:
 
     model: str = arg("", "Folder or Hub id of a student or a teacher, with its preprocessor_config.json. Required.")
     recording: str = arg("", "The recording; also taken as the first word after `predict`.")
-    output: str | None = arg(
-        None, "File to write; beside the working directory, named after the recording, if left out."
-    )
+    output: str | None = arg(None, "File to write; in this folder, named after the recording, if left out.")
     format: str = arg("csv", "`csv`, or `annotations`: MNE annotations (.fif, .csv or .txt, by the name of --output).")
     stride_seconds: float | None = arg(None, "From one window to the next in seconds; the model's own if left out.")
     unit: str | None = arg(None, "Unit that the file's numbers really have, if not volts: uV, mV or V.")

@@ -37,13 +37,19 @@ class NamedProgressCallback(ProgressCallback):
             self.training_bar.set_postfix_str(f"{key.replace('eval_', 'validation ')} {logs[key]:.3f}")
 
 
-def name_progress(trainer: Trainer, name: str) -> Trainer:
-    """Give a trainer a named bar in place of its own, and silence the bars of single saves."""
+def quiet_transformers() -> None:
+    """Leave out the bars of single saves and loads, and reports of keys that a head does not need: a checkpoint that
+    does not fit is an error of ours anyway."""
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def name_progress(trainer: Trainer, name: str) -> Trainer:
+    """Give a trainer a named bar in place of its own."""
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     trainer.add_callback(NamedProgressCallback(name))
     return trainer
 
 
-__all__ = ["NamedProgressCallback", "name_progress"]
+__all__ = ["NamedProgressCallback", "name_progress", "quiet_transformers"]

@@ -78,8 +78,14 @@ def label_source(args: DataArguments) -> Any:
     raise ValueError(f"--labels must be `annotations`, `events`, or a .csv or .tsv file, got {args.labels!r}.")
 
 
-def load_windows(args: DataArguments) -> tuple[Dataset, EEGFeatureExtractor | None]:
+def load_windows(
+    args: DataArguments, extractor: EEGFeatureExtractor | None = None
+) -> tuple[Dataset, EEGFeatureExtractor | None]:
     """Labelled windows, and the feature extractor that made them.
+
+    Args:
+        args: which recordings, and how they are cut.
+        extractor: that of a trained model, in place of the flags' settings.
 
     Returns:
         the dataset; the extractor, its `ch_names` those of the windows (None for a dataset that was saved ready-made).
@@ -96,7 +102,7 @@ def load_windows(args: DataArguments) -> tuple[Dataset, EEGFeatureExtractor | No
     if args.reject_uv is not None:
         common["max_abs_uv"] = args.reject_uv
     if args.dataset == "synthetic":
-        extractor = EEGFeatureExtractor(**extractor_settings(args, {"n_times": 1000, "l_freq": 0.5}))
+        extractor = extractor or EEGFeatureExtractor(**extractor_settings(args, {"n_times": 1000, "l_freq": 0.5}))
         dataset = synthetic_dataset(extractor=extractor, cache_dir=args.cache_dir)
     elif args.dataset in EEG_SETS:
         data_dir = args.data_dir or os.environ.get("DLINK_DATA_DIR")
@@ -105,8 +111,7 @@ def load_windows(args: DataArguments) -> tuple[Dataset, EEGFeatureExtractor | No
                 f"--data_dir: name the folder that holds {EEG_SETS[args.dataset].folder}/, or set DLINK_DATA_DIR. "
                 f"The recordings are published as: {EEG_SETS[args.dataset].source}."
             )
-        settings = extractor_settings(args, {})
-        extractor = eeg_set_extractor(args.dataset, **settings)
+        extractor = extractor or eeg_set_extractor(args.dataset, **extractor_settings(args, {}))
         dataset = load_eeg_set(args.dataset, data_dir, args.task, extractor=extractor, **common)
     else:
         folder = Path(args.dataset)
@@ -117,7 +122,7 @@ def load_windows(args: DataArguments) -> tuple[Dataset, EEGFeatureExtractor | No
             )
         if (folder / "dataset_info.json").is_file():
             return load_from_disk(str(folder)).with_format("torch"), None
-        extractor = EEGFeatureExtractor(**extractor_settings(args, OWN_DEFAULTS))
+        extractor = extractor or EEGFeatureExtractor(**extractor_settings(args, OWN_DEFAULTS))
         dataset = build_dataset(
             folder,
             extractor,
@@ -154,10 +159,10 @@ def split_windows(dataset: Dataset, args: DataArguments, group_column: str = "su
 
 
 def load_splits(
-    args: DataArguments, training_args: DLinkTrainingArguments
+    args: DataArguments, training_args: DLinkTrainingArguments, extractor: EEGFeatureExtractor | None = None
 ) -> tuple[DatasetDict, EEGFeatureExtractor | None]:
     """Windows, split; a set of one subject is split by recording, and the trainer told so."""
-    dataset, extractor = load_windows(args)
+    dataset, extractor = load_windows(args, extractor)
     if args.dataset in EEG_SETS:
         training_args.group_column = EEG_SETS[args.dataset].group_column
     splits = split_windows(dataset, args, training_args.group_column)

@@ -98,6 +98,35 @@ def signal_info(dataset: Dataset) -> SignalInfo:
     return infos[0]
 
 
+def signal_fields(dataset: Dataset) -> dict[str, Any]:
+    """What a model's config must know of the windows it is made for.
+
+    Args:
+        dataset: A dataset of `build_dataset` or `load_eeg_set`, or one derived from it.
+
+    Returns:
+        `ch_names`, `sfreq` (Hz), `n_times` (samples), `id2label` and `label2id`, as keyword arguments of `MiCConfig`
+        and `DLinkTeacherConfig`.
+
+    Raises:
+        ValueError: If the dataset carries no such facts, or its labels have no names.
+    """
+    info = signal_info(dataset)
+    names = getattr(dataset.features.get("labels"), "names", None)
+    if names is None:
+        raise ValueError(
+            "the column 'labels' has no class names. Make it a ClassLabel: "
+            "dataset.cast_column('labels', datasets.ClassLabel(names=[...]))."
+        )
+    return {
+        "ch_names": list(info.ch_names),
+        "sfreq": info.sfreq,
+        "n_times": info.n_times,
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+    }
+
+
 def set_signal_info(dataset: Dataset, info: SignalInfo) -> Dataset:
     """Attaches signal facts to a dataset that was not made by this library.
 
