@@ -17,6 +17,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from .data.collator import EEGDataCollator
+from .data.signal_facts import signal_info
+from .electrodes import canonical_name, channel_positions
 from .metrics import classification_scores
 from .modeling_mic import MiCForEEGClassification
 from .modeling_teacher import DLinkTeacherForEEGClassification
@@ -73,6 +75,8 @@ def load_classifier(name_or_path: str | os.PathLike) -> PreTrainedModel:
         ValueError: it holds another kind of model.
     """
     kinds = {"dlink_mic": MiCForEEGClassification, "dlink_teacher": DLinkTeacherForEEGClassification}
+    if os.path.isdir(name_or_path) and not os.path.isfile(os.path.join(name_or_path, "config.json")):
+        raise FileNotFoundError(f"{name_or_path} holds no config.json: it is not the folder of a saved model.")
     fields, _ = PreTrainedConfig.get_config_dict(name_or_path)
     if fields.get("model_type") not in kinds:
         raise ValueError(
@@ -91,24 +95,58 @@ def label_names(model: nn.Module) -> list[str]:
 def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> tuple[dict[str, Any], np.ndarray]:
     """Score a model on labelled windows.
 
+    A student reads windows of another montage than its own by the positions of their channels, where the dataset says
+    which channels it has.
+
     Args:
         model: a student or a teacher with a classification head.
-        dataset: `input_values` (C, T) in microvolts, `labels`, `subject`.
+        dataset: `input_values` (C, T) in microvolts, `labels` and, optionally, `subject`.
         batch_size: windows a forward pass.
 
     Returns:
         the scores of [`classification_scores`], per class and per subject too; and the probabilities (N, num_labels).
 
     Raises:
-        ValueError: a label is not one of the model's.
+        ValueError: there are no windows or no labels, a label is not one of the model's, or a teacher is given other
+            channels than its own.
     """
-    labels = np.asarray(dataset["labels"][:])
-    names = label_names(model)
+    if "labels" not in dataset.column_names:
+        raise ValueError(f"The dataset has no column 'labels' to score against; it has {dataset.column_names}.")
     check_label_names(model, dataset)
-    probabilities = predict_probabilities(model, dataset, batch_size)
-    return classification_scores(
-        labels, probabilities, subjects=dataset["subject"][:], label_names=names
-    ), probabilities
+    probabilities = predict_probabilities(model, dataset, batch_size, **_montage(model, dataset))
+    scores = classification_scores(
+        np.asarray(dataset["labels"][:]),
+        probabilities,
+        subjects=dataset["subject"][:] if "subject" in dataset.column_names else None,
+        label_names=label_names(model),
+    )
+    return scores, probabilities
+
+
+def _montage(model: nn.Module, dataset: Dataset) -> dict[str, torch.Tensor]:
+    """Arguments of the forward pass by which a model reads the channels of a dataset.
+
+    Raises:
+        ValueError: a teacher, which knows one montage, is given another; or the sampling rates differ.
+    """
+    config = model.config
+    if '"signal"' not in (dataset.info.description or ""):
+        return {}
+    facts = signal_info(dataset)
+    if facts.sfreq != config.sfreq:
+        raise ValueError(
+            f"The model reads {config.sfreq:g} Hz, the windows have {facts.sfreq:g} Hz. Build them with the feature "
+            "extractor that was saved beside the model: EEGFeatureExtractor.from_pretrained(...)."
+        )
+    if [canonical_name(name) or name for name in config.ch_names] == list(facts.ch_names):
+        return {}
+    if not isinstance(model, MiCForEEGClassification):
+        raise ValueError(
+            f"This model reads the channels {', '.join(config.ch_names)} in this order, the windows have "
+            f"{', '.join(facts.ch_names)}. Build them with EEGFeatureExtractor(ch_names=..., "
+            "missing_channels='error')."
+        )
+    return {"channel_positions": torch.tensor(channel_positions(facts.ch_names), dtype=torch.float32)}
 
 
 def check_label_names(model: nn.Module, dataset: Dataset) -> None:
@@ -117,15 +155,19 @@ def check_label_names(model: nn.Module, dataset: Dataset) -> None:
     Raises:
         ValueError: naming the labels of both.
     """
-    given = getattr(dataset.features["labels"], "names", None)
+    given = getattr(dataset.features.get("labels"), "names", None)
     names = label_names(model)
     unnamed = all(name == f"LABEL_{index}" for index, name in enumerate(names))
     if given is not None and not unnamed and list(given) != names:
         unknown = [name for name in given if name not in names]
+        lacking = [name for name in names if name not in given]
+        difference = (
+            f"it does not know {unknown}" if unknown else f"they lack {lacking}" if lacking else "the order differs"
+        )
         raise ValueError(
             f"The model knows the labels {names}, the windows have {list(given)}"
-            + (f"; it was never taught {unknown}." if unknown else ", in another order.")
-            + " Choose windows with the model's labels, or fine-tune it on these."
+            f": {difference}. Choose windows with the model's labels in its order, or load the model with the "
+            "`id2label` of these windows and fine-tune it."
         )
 
 
@@ -147,7 +189,20 @@ def write_predictions(
 
     Returns:
         the path.
+
+    Raises:
+        ValueError: there are no windows, or lengths do not agree.
+        OSError: the file can't be written; an older one stays as it was.
     """
+    probabilities = np.asarray(probabilities)
+    if probabilities.ndim != 2 or not len(probabilities) or probabilities.shape[1] != len(names):
+        raise ValueError(
+            f"`probabilities` must be (windows, {len(names)}), a column for each of {list(names)} and at least one "
+            f"window, got shape {probabilities.shape}."
+        )
+    lengths = {name: len(column) for name, column in columns.items() if len(column) != len(probabilities)}
+    if lengths:
+        raise ValueError(f"`columns` must have one value for each of {len(probabilities)} windows, got {lengths}.")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")

@@ -66,13 +66,8 @@ def test_python_blocks_run_and_say_what_they_promise(folder):
 
 
 def test_commands_run_and_leave_what_they_promise(folder):
-    commands = [
-        line.split()
-        for language, code in BLOCKS
-        if language == "bash"
-        for line in code.splitlines()
-        if "dlink" in line
-    ]
+    lines = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
+    commands = [line.split() for line in lines if line.startswith("dlink ")]
     assert [words[1] for words in commands] == ["distill", "predict", "info"]
     outputs = [run(words, folder) for words in commands]
     for row in ("teacher", "DLink student", "student without a teacher", "chance"):

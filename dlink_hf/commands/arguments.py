@@ -63,8 +63,8 @@ class DataArguments:
         "subjects",
         "`subjects`: subjects at random; `published`: the set's published split (eegmat); or FOLD/FOLDS such as 0/5.",
     )
-    validation: float = arg(0.15, "Share of the subjects that choose the best model.")
-    test: float = arg(0.2, "Share of the subjects that are only tested on.")
+    validation: float = arg(0.15, "Subjects that choose the best model: a share below 1, or their number.")
+    test: float = arg(0.2, "Subjects that are only tested on: a share below 1, or their number.")
     split_seed: int = arg(0, "Seed of the split.")
     cache_dir: str | None = arg(None, "Where prepared windows are kept; the user's cache if left out.")
 
@@ -218,7 +218,10 @@ def parse(
             action.help = argparse.SUPPRESS
     if len(argv) == 1 and argv[0].endswith((".yaml", ".yml", ".json")):
         return _parse_file(parser, Path(argv[0]), names, defaults or {})
-    return parser.parse_args_into_dataclasses(list(argv))
+    *objects, rest = parser.parse_args_into_dataclasses(list(argv), return_remaining_strings=True)
+    if rest:
+        parser.error(f"not understood: {' '.join(rest)} (dlink {command} --help lists the flags)")
+    return tuple(objects)
 
 
 def _parse_file(parser: HfArgumentParser, path: Path, names: set[str], defaults: dict[str, Any]) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, Trainer, set_seed
 
 from ..configuration_mic import MiCConfig
 from ..configuration_router import DLinkRouterConfig
+from ..configuration_studio import DLinkStudioConfig
 from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
 from ..data.signal_facts import signal_fields
 from ..evaluation import check_label_names
@@ -157,6 +158,11 @@ def train_all(
         the results that are written to `results.json`.
     """
     output_dir = Path(args.output_dir)
+    # what can be refused is refused before the teacher has been trained for an hour
+    DLinkStudioConfig(**distill_args.studio_fields())
+    DLinkRouterConfig(routing=distill_args.routing)
+    if student_args.student is None:
+        MiCConfig.from_size(student_args.student_size)
     minutes: dict[str, float] = {}
     started = time.perf_counter()
     teacher, teacher_folder = prepare_teacher(splits, extractor, teacher_args, args)

@@ -147,14 +147,13 @@ def split_windows(dataset: Dataset, args: DataArguments, group_column: str = "su
         if "split" not in dataset.column_names:
             raise ValueError(f"--split published: {args.dataset} has no published split; take `subjects` or 0/5.")
         return split_by_column(dataset, group_column=group_column)
+    validation, test = (int(x) if x >= 1 else x for x in (args.validation, args.test))
     if args.split == "subjects":
-        return split_by_subject(dataset, args.validation, args.test, seed=args.split_seed, group_column=group_column)
+        return split_by_subject(dataset, validation, test, seed=args.split_seed, group_column=group_column)
     fold, slash, folds = args.split.partition("/")
     if not (slash and fold.isdigit() and folds.isdigit() and int(fold) < int(folds)):
         raise ValueError(f"--split must be `subjects`, `published` or FOLD/FOLDS such as 0/5, got {args.split!r}.")
-    kfold = subject_kfold(
-        dataset, int(folds), seed=args.split_seed, validation=args.validation, group_column=group_column
-    )
+    kfold = subject_kfold(dataset, int(folds), seed=args.split_seed, validation=validation, group_column=group_column)
     return next(splits for index, splits in enumerate(kfold) if index == int(fold))
 
 

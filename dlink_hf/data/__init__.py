@@ -15,7 +15,14 @@ _PUBLIC_NAMES = {
     "eeg_sets": ["EEG_SETS", "eeg_set_extractor", "load_eeg_set"],
     "labels": ["AnnotationLabels", "EventLabels", "PathLabels", "TableLabels"],
     "recordings": ["find_recordings", "read_recording"],
-    "signal_facts": ["SignalInfo", "build_report", "concatenate_windows", "set_signal_info", "signal_fields", "signal_info"],
+    "signal_facts": [
+        "SignalInfo",
+        "build_report",
+        "concatenate_windows",
+        "set_signal_info",
+        "signal_fields",
+        "signal_info",
+    ],
     "splits": ["check_no_shared_subjects", "split_by_column", "split_by_subject", "subject_kfold"],
     "synthetic": ["make_synthetic_recordings", "synthetic_dataset"],
 }
