@@ -5,7 +5,7 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
-from .configuration_mic import DLinkPreTrainedConfig, reject_unknown_fields, require, settle_labels
+from .configuration_base import DLinkPreTrainedConfig, reject_unknown_fields, require, settle_labels
 
 
 ROUTINGS = ("input", "static", "uniform", "last")

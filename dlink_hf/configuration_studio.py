@@ -5,7 +5,8 @@ import math
 
 from huggingface_hub.dataclasses import strict
 
-from .configuration_mic import DLinkPreTrainedConfig, MiCConfig, reject_unknown_fields, require
+from .configuration_base import DLinkPreTrainedConfig, reject_unknown_fields, require
+from .configuration_mic import MiCConfig
 from .configuration_router import DLinkRouterConfig
 from .configuration_teacher import DLinkTeacherConfig
 from .losses import DISTANCES, MAGNITUDES, SPECTRAL_AXES

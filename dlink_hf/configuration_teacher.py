@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from huggingface_hub.dataclasses import strict
 
-from .configuration_mic import (
+from .configuration_base import (
     DEFAULT_CH_NAMES,
     DLinkPreTrainedConfig,
     check_signal_fields,
