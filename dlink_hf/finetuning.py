@@ -12,9 +12,11 @@ from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
 
 from .data.collator import EEGDataCollator
-from .data.splits import check_no_shared_subjects
+from .evaluation import check_label_names
 from .metrics import compute_metrics
-from .trainer import balanced_class_weights
+from .modeling_mic import check_labels
+from .trainer import balanced_class_weights, check_groups
+from .training_args import CLASS_WEIGHTINGS
 
 
 class WeightedCrossEntropy:
@@ -29,6 +31,7 @@ class WeightedCrossEntropy:
 
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         """Loss of a batch; under gradient accumulation `num_items_in_batch` counts the windows of all its steps."""
+        check_labels(labels, outputs.logits)
         weights = None if self.class_weights is None else self.class_weights.to(labels.device)
         total = F.cross_entropy(outputs.logits.float(), labels, weight=weights, reduction="sum")
         return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
@@ -58,10 +61,20 @@ def make_trainer(
         the `Trainer`, ready for `train()`.
 
     Raises:
-        ValueError: the splits share a subject, or a class is missing from the training set.
+        ValueError: the splits share a subject; the model knows the labels by other names; weights are to be balanced
+            and a class is missing from the training set; or an argument contradicts another.
     """
-    known = {name: split for name, split in splits.items() if group_column in split.column_names}
-    check_no_shared_subjects(known, group_column)
+    if "train" not in splits:
+        raise ValueError(f"`splits` must hold a dataset named 'train', got {list(splits)}.")
+    if class_weighting not in CLASS_WEIGHTINGS:
+        raise ValueError(f"`class_weighting` must be one of {CLASS_WEIGHTINGS}, got {class_weighting!r}.")
+    if early_stopping_patience is not None and not args.load_best_model_at_end:
+        raise ValueError(
+            "`early_stopping_patience` needs `load_best_model_at_end=True` with `metric_for_best_model` in `args`, "
+            "else the training would stop and keep its worst model."
+        )
+    check_groups(splits, group_column)
+    check_label_names(model, splits["train"])
     weights = None
     if class_weighting == "balanced":
         weights = balanced_class_weights(splits["train"]["labels"][:], model.config.num_labels)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from .data.collator import EEGDataCollator
@@ -21,6 +23,8 @@ from .metrics import compute_metrics as default_compute_metrics
 from .modeling_studio import DLinkStudioModel
 from .training_args import DLinkTrainingArguments
 
+
+logger = logging.getLogger(__name__)
 
 TRAINING_ONLY_NAME = "training_only.safetensors"
 TRAINING_ARGS_NAME = "training_args.json"
@@ -44,6 +48,30 @@ def balanced_class_weights(labels: Any, num_labels: int) -> torch.Tensor:
     if absent:
         raise ValueError(f"The training set holds no window of class {absent}; balanced weights need every class.")
     return counts.sum() / (num_labels * counts)
+
+
+def check_groups(splits: Mapping[str, Any], group_column: str) -> None:
+    """Refuse splits that share a subject, or that can't be checked because they lack the column that was asked for.
+
+    Args:
+        splits: name -> dataset; None and datasets without named columns are left out.
+        group_column: column that two splits must not share a value of.
+
+    Raises:
+        ValueError: two splits share a value of the column, or a split lacks a column other than `"subject"`.
+    """
+    known = {name: split for name, split in splits.items() if getattr(split, "column_names", None)}
+    lacking = [name for name, split in known.items() if group_column not in split.column_names]
+    if lacking and group_column != "subject":
+        raise ValueError(
+            f"`group_column` is {group_column!r}, which {' and '.join(map(repr, lacking))} lack(s); the columns are "
+            f"{known[lacking[0]].column_names}. Name the column that says which subject, or run, a window is of."
+        )
+    if lacking:
+        logger.warning(
+            "%s: no column 'subject', so nothing keeps a person out of two splits", " and ".join(map(repr, lacking))
+        )
+    check_no_shared_subjects({name: split for name, split in known.items() if name not in lacking}, group_column)
 
 
 class SecondStageCallback(TrainerCallback):
@@ -73,8 +101,9 @@ class DLinkTrainer(Trainer):
         **kwargs: `train_dataset`, `eval_dataset`, `processing_class` (the feature extractor) ... as for `Trainer`.
 
     Raises:
-        TypeError: the model is not a studio.
-        ValueError: training and evaluation sets share a subject, or a class is missing from the training set.
+        TypeError: the model is not a studio, or the arguments are not [`DLinkTrainingArguments`].
+        ValueError: training and evaluation sets share a subject, or weights are to be balanced and a class is missing
+            from the training set.
     """
 
     def __init__(
@@ -91,7 +120,14 @@ class DLinkTrainer(Trainer):
                 f"DLinkTrainer trains a DLinkStudioModel, got {type(model).__name__}. Put one together with "
                 "`DLinkStudioModel.from_parts(teacher, student)`; a student or a teacher alone trains with `Trainer`."
             )
-        self._check_groups(args, kwargs.get("train_dataset"), kwargs.get("eval_dataset"))
+        if not isinstance(args, DLinkTrainingArguments):
+            raise TypeError(
+                f"DLinkTrainer takes DLinkTrainingArguments, got {type(args).__name__}. They are transformers' own "
+                "and a few more: `DLinkTrainingArguments(output_dir=..., mimic_epochs=...)`."
+            )
+        evaluations = kwargs.get("eval_dataset")
+        for name, dataset in (evaluations if isinstance(evaluations, dict) else {"validation": evaluations}).items():
+            check_groups({"train": kwargs.get("train_dataset"), name: dataset}, args.group_column)
         self._term_sums: dict[str, torch.Tensor] = {}
         self._class_weights: torch.Tensor | None = None
         self._saving_checkpoint = False
@@ -110,21 +146,16 @@ class DLinkTrainer(Trainer):
             **kwargs,
         )
 
-    @staticmethod
-    def _check_groups(args: DLinkTrainingArguments, train_dataset: Any, eval_dataset: Any) -> None:
-        """Refuse sets that share a subject, wherever they say which subjects they hold."""
-        evaluations = eval_dataset if isinstance(eval_dataset, dict) else {"validation": eval_dataset}
-        for name, dataset in evaluations.items():
-            known = [
-                args.group_column in (getattr(split, "column_names", None) or ()) for split in (train_dataset, dataset)
-            ]
-            if all(known):
-                check_no_shared_subjects({"train": train_dataset, name: dataset}, group_column=args.group_column)
-
     @property
     def stage(self) -> str:
         """`"mimic"` in the first `mimic_epochs` epochs, `"compress"` afterwards."""
         return "mimic" if (self.state.epoch or 0.0) < self.args.mimic_epochs else "compress"
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; see [`transformers.Trainer.train`]."""
+        # steps after the last log of an earlier training belong to no log of this one
+        self._term_sums = {}
+        return super().train(*args, **kwargs)
 
     def compute_loss(
         self,
@@ -147,6 +178,8 @@ class DLinkTrainer(Trainer):
         terms = dict(outputs.losses)
         for layer, weight in enumerate(outputs.router_weights.detach().float().mean(0)):
             terms[f"router_weight_{layer + 1}"] = weight
+        # of the step itself: when it is logged, the next one may be in another stage
+        terms["mimic_stage"] = torch.tensor(float(self.stage == "mimic"), device=outputs.loss.device)
         for name, term in terms.items():
             # a term that only one stage has is averaged over the steps that had it
             step = torch.stack([term.float(), torch.ones_like(term, dtype=torch.float32)])
@@ -158,11 +191,13 @@ class DLinkTrainer(Trainer):
             names = sorted(self._term_sums)
             sums = self.accelerator.reduce(torch.stack([self._term_sums[name] for name in names]), reduction="sum")
             means = (sums[:, 0] / sums[:, 1]).tolist()
-            logs = {**logs, **dict(zip(names, means, strict=True)), "mimic_stage": float(self.stage == "mimic")}
+            logs = {**logs, **dict(zip(names, means, strict=True))}
             self._term_sums = {}
         super().log(logs, *args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         studio = self.accelerator.unwrap_model(self.model)
@@ -194,7 +229,8 @@ class DLinkTrainer(Trainer):
             FileNotFoundError: the folder is not a checkpoint of a distillation.
         """
         folder = Path(resume_from_checkpoint)
-        missing = [name for name in (SAFE_WEIGHTS_NAME, TRAINING_ONLY_NAME) if not (folder / name).is_file()]
+        expected = (SAFE_WEIGHTS_NAME, TRAINING_ONLY_NAME, TRAINER_STATE_NAME)
+        missing = [name for name in expected if not (folder / name).is_file()]
         if missing:
             raise FileNotFoundError(
                 f"{folder} lacks {' and '.join(missing)}. A distillation resumes from a `checkpoint-*` folder that "
@@ -214,4 +250,4 @@ class DLinkTrainer(Trainer):
         self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
-__all__ = ["TRAINING_ARGS_NAME", "TRAINING_ONLY_NAME", "DLinkTrainer", "balanced_class_weights"]
+__all__ = ["TRAINING_ARGS_NAME", "TRAINING_ONLY_NAME", "DLinkTrainer", "balanced_class_weights", "check_groups"]

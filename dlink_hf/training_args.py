@@ -66,6 +66,16 @@ class DLinkTrainingArguments(TrainingArguments):
                 "`mimic_epochs` leaves no second stage, so the classifier is never trained and there is no best model "
                 "to watch for: lower `mimic_epochs`, or leave `load_best_model_at_end` and `early_stopping_patience`."
             )
+        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
+            raise ValueError(
+                f"`early_stopping_patience` must be at least one evaluation, got {self.early_stopping_patience}; "
+                "leave it out for a training of full length."
+            )
+        if self.label_smoothing_factor:
+            raise ValueError(
+                f"`label_smoothing_factor` ({self.label_smoothing_factor}) has no part in the objective of a "
+                "distillation, in which the teacher's logits soften the labels; see `kd_temperature`."
+            )
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
             raise ValueError(
                 "`early_stopping_patience` needs `load_best_model_at_end=True` with `metric_for_best_model`, else the "
