@@ -94,14 +94,15 @@ def check_signal_fields(config: PreTrainedConfig) -> None:
 
 
 class DLinkPreTrainedConfig(PreTrainedConfig):
-    """Base class of the package's configs: another number of classes can be asked for when a checkpoint is loaded."""
+    """Base class of the package's configs: fields given at `from_pretrained` are checked like those of a new config."""
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Build a config from a dict, such as that of a config.json; see `transformers.PreTrainedConfig.from_dict`.
 
-        `num_labels` or `id2label` among the keyword arguments replace the classes of the dict, which transformers
-        would keep.
+        Fields among the keyword arguments take part in the building, where transformers would set them afterwards:
+        other classes (`num_labels`, `id2label`) replace those of the dict, another montage (`ch_names`) brings its own
+        positions, and what contradicts another field is an error.
         """
         config_dict = dict(config_dict)
         if {"num_labels", "id2label", "label2id"} & set(kwargs):
@@ -111,6 +112,11 @@ class DLinkPreTrainedConfig(PreTrainedConfig):
                     config_dict[field] = kwargs.pop(field)
         elif config_dict.get("id2label"):
             config_dict.pop("label2id", None)  # code that renames the classes often forgets the inverse
+        if "ch_names" in kwargs:
+            config_dict.pop("channel_positions", None)
+        for name in {field.name for field in fields(cls)} - {field.name for field in fields(PreTrainedConfig)}:
+            if name in kwargs:
+                config_dict[name] = kwargs.pop(name)
         return super().from_dict(config_dict, **kwargs)
 
 

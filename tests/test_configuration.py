@@ -310,3 +310,15 @@ def test_a_wrong_type_is_refused_on_assignment_too():
     config = MiCConfig()
     with pytest.raises(StrictDataclassFieldValidationError, match="'hidden_size'"):
         config.hidden_size = "large"
+
+
+def test_another_montage_at_loading_brings_its_own_positions(tmp_path):
+    MiCConfig(ch_names=["C3", "Cz", "C4"]).save_pretrained(tmp_path)
+    config = MiCConfig.from_pretrained(tmp_path, ch_names=["O1", "Oz", "O2"], n_times=400)
+    assert config.channel_positions == MiCConfig(ch_names=["O1", "Oz", "O2"]).channel_positions
+    assert config.n_times == 400
+    with pytest.raises(ValueError, match="n_times"):
+        MiCConfig.from_pretrained(tmp_path, n_times=401)
+    given = [[0.0, 0.0, 0.1], [0.01, 0.0, 0.1]]
+    config = MiCConfig.from_pretrained(tmp_path, ch_names=["Fz", "Cz"], channel_positions=given)
+    assert config.channel_positions == given

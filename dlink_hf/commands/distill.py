@@ -128,12 +128,8 @@ def make_student(
     signal = signal_fields(splits["train"])
     set_seed(seed)
     if student_args.student is not None:
-        # the published montage is replaced by the one at hand; the weights depend on neither
-        config = MiCConfig.from_pretrained(student_args.student)
-        config = MiCConfig(**{**config.to_dict(), "channel_positions": None, **signal})
-        return MiCForEEGClassification.from_pretrained(
-            student_args.student, config=config, ignore_mismatched_sizes=True
-        )
+        # the published montage gives way to the one at hand; the weights depend on neither
+        return MiCForEEGClassification.from_pretrained(student_args.student, ignore_mismatched_sizes=True, **signal)
     return MiCForEEGClassification(MiCConfig.from_size(student_args.student_size, **signal, **fields))
 
 
