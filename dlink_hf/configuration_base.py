@@ -94,7 +94,7 @@ def check_signal_fields(config: PreTrainedConfig) -> None:
 
 
 class DLinkPreTrainedConfig(PreTrainedConfig):
-    """Base class of the package's configs: fields given at `from_pretrained` are checked like those of a new config."""
+    """Base class of the configs: fields given at `from_pretrained` are checked like those of a new config."""
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
