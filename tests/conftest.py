@@ -22,6 +22,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MNE_LOGGING_LEVEL", "WARNING")
+# One thread a process: two processes of two threads each wait for one another on two cores, many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The tests neither read nor fill the user's caches.
 _CACHE = tempfile.mkdtemp(prefix="dlink-tests-")
 os.environ["HF_HOME"] = _CACHE
