@@ -16,9 +16,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from .compatibility import check_label_names, label_names, montage_arguments
 from .data.collator import EEGDataCollator
-from .data.signal_facts import signal_info
-from .electrodes import canonical_name, channel_positions
 from .metrics import classification_scores
 from .modeling_mic import MiCForEEGClassification
 from .modeling_teacher import DLinkTeacherForEEGClassification
@@ -86,12 +85,6 @@ def load_classifier(name_or_path: str | os.PathLike) -> PreTrainedModel:
     return kinds[fields["model_type"]].from_pretrained(name_or_path).eval()
 
 
-def label_names(model: nn.Module) -> list[str]:
-    """Names of a model's classes, in the order of its logits."""
-    id2label = model.config.id2label
-    return [id2label[index] for index in sorted(id2label)]
-
-
 def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> tuple[dict[str, Any], np.ndarray]:
     """Score a model on labelled windows.
 
@@ -113,7 +106,7 @@ def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> 
     if "labels" not in dataset.column_names:
         raise ValueError(f"The dataset has no column 'labels' to score against; it has {dataset.column_names}.")
     check_label_names(model, dataset)
-    probabilities = predict_probabilities(model, dataset, batch_size, **_montage(model, dataset))
+    probabilities = predict_probabilities(model, dataset, batch_size, **montage_arguments(model, dataset))
     scores = classification_scores(
         np.asarray(dataset["labels"][:]),
         probabilities,
@@ -121,54 +114,6 @@ def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> 
         label_names=label_names(model),
     )
     return scores, probabilities
-
-
-def _montage(model: nn.Module, dataset: Dataset) -> dict[str, torch.Tensor]:
-    """Arguments of the forward pass by which a model reads the channels of a dataset.
-
-    Raises:
-        ValueError: a teacher, which knows one montage, is given another; or the sampling rates differ.
-    """
-    config = model.config
-    if '"signal"' not in (dataset.info.description or ""):
-        return {}
-    facts = signal_info(dataset)
-    if facts.sfreq != config.sfreq:
-        raise ValueError(
-            f"The model reads {config.sfreq:g} Hz, the windows have {facts.sfreq:g} Hz. Build them with the feature "
-            "extractor that was saved beside the model: EEGFeatureExtractor.from_pretrained(...)."
-        )
-    if [canonical_name(name) or name for name in config.ch_names] == list(facts.ch_names):
-        return {}
-    if not isinstance(model, MiCForEEGClassification):
-        raise ValueError(
-            f"This model reads the channels {', '.join(config.ch_names)} in this order, the windows have "
-            f"{', '.join(facts.ch_names)}. Build them with EEGFeatureExtractor(ch_names=..., "
-            "missing_channels='error')."
-        )
-    return {"channel_positions": torch.tensor(channel_positions(facts.ch_names), dtype=torch.float32)}
-
-
-def check_label_names(model: nn.Module, dataset: Dataset) -> None:
-    """Refuse windows whose labels the model does not know by the same names in the same order.
-
-    Raises:
-        ValueError: naming the labels of both.
-    """
-    given = getattr(dataset.features.get("labels"), "names", None)
-    names = label_names(model)
-    unnamed = all(name == f"LABEL_{index}" for index, name in enumerate(names))
-    if given is not None and not unnamed and list(given) != names:
-        unknown = [name for name in given if name not in names]
-        lacking = [name for name in names if name not in given]
-        difference = (
-            f"it does not know {unknown}" if unknown else f"they lack {lacking}" if lacking else "the order differs"
-        )
-        raise ValueError(
-            f"The model knows the labels {names}, the windows have {list(given)}"
-            f": {difference}. Choose windows with the model's labels in its order, or load the model with the "
-            "`id2label` of these windows and fine-tune it."
-        )
 
 
 def write_predictions(
@@ -234,10 +179,8 @@ def dataset_predictions(
 
 
 __all__ = [
-    "check_label_names",
     "dataset_predictions",
     "evaluate_model",
-    "label_names",
     "load_classifier",
     "predict_probabilities",
     "write_predictions",

@@ -11,8 +11,8 @@ from datasets import Dataset
 from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
 
+from .compatibility import check_training_windows
 from .data.collator import EEGDataCollator
-from .evaluation import check_label_names
 from .metrics import compute_metrics
 from .modeling_mic import check_labels
 from .trainer import balanced_class_weights, check_groups
@@ -74,7 +74,8 @@ def make_trainer(
             "else the training would stop and keep its worst model."
         )
     check_groups(splits, group_column)
-    check_label_names(model, splits["train"])
+    for split in splits.values():
+        check_training_windows(model, split)
     weights = None
     if class_weighting == "balanced":
         weights = balanced_class_weights(splits["train"]["labels"][:], model.config.num_labels)

@@ -17,6 +17,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from .compatibility import check_training_windows
 from .data.collator import EEGDataCollator
 from .data.splits import check_no_shared_subjects
 from .metrics import compute_metrics as default_compute_metrics
@@ -102,8 +103,8 @@ class DLinkTrainer(Trainer):
 
     Raises:
         TypeError: the model is not a studio, or the arguments are not [`DLinkTrainingArguments`].
-        ValueError: training and evaluation sets share a subject, or weights are to be balanced and a class is missing
-            from the training set.
+        ValueError: training and evaluation sets share a subject; labels, channels or rate are not those of the
+            student's config; or weights are to be balanced and a class is missing from the training set.
     """
 
     def __init__(
@@ -128,6 +129,8 @@ class DLinkTrainer(Trainer):
         evaluations = kwargs.get("eval_dataset")
         for name, dataset in (evaluations if isinstance(evaluations, dict) else {"validation": evaluations}).items():
             check_groups({"train": kwargs.get("train_dataset"), name: dataset}, args.group_column)
+            check_training_windows(model, dataset)
+        check_training_windows(model, kwargs.get("train_dataset"))
         self._term_sums: dict[str, torch.Tensor] = {}
         self._class_weights: torch.Tensor | None = None
         self._saving_checkpoint = False

@@ -22,12 +22,12 @@ from sklearn.metrics import (
 )
 from toy_training import LABELS, NAMES, toy_dataset, toy_student
 
+from dlink_hf.compatibility import label_names
 from dlink_hf.data import SignalInfo, set_signal_info
 from dlink_hf.electrodes import channel_positions
 from dlink_hf.evaluation import (
     dataset_predictions,
     evaluate_model,
-    label_names,
     predict_probabilities,
     write_predictions,
 )

@@ -17,9 +17,20 @@ from transformers import Trainer, TrainingArguments
 
 pytest.importorskip("braindecode", reason="teachers need braindecode: pip install 'dlink-hf[teachers]'")
 
-from toy_training import arguments, same, toy_dataset, toy_student, toy_teacher, weights  # noqa: E402
+from toy_training import (  # noqa: E402
+    LABELS,
+    N_TIMES,
+    NAMES,
+    arguments,
+    same,
+    toy_dataset,
+    toy_student,
+    toy_teacher,
+    weights,
+)
 
-from dlink_hf import DLinkTeacherForEEGClassification  # noqa: E402
+from dlink_hf import DLinkStudioModel, DLinkTeacherForEEGClassification, DLinkTrainer  # noqa: E402
+from dlink_hf.data import SignalInfo, set_signal_info  # noqa: E402
 from dlink_hf.finetuning import WeightedCrossEntropy, make_trainer  # noqa: E402
 
 
@@ -180,3 +191,28 @@ def test_labels_that_the_model_does_not_know_are_errors(splits, tmp_path):
     trainer = make_trainer(unnamed, three, plain(tmp_path))
     with pytest.raises(ValueError, match="must lie in 0 ... 1 for a model of 2 labels, got 0 ... 2"):
         trainer.train()
+
+
+@pytest.mark.parametrize("build", ["make_trainer", "DLinkTrainer"])
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (SignalInfo(tuple(reversed(NAMES)), 200.0, N_TIMES), "ch_names"),
+        (SignalInfo(tuple(NAMES), 100.0, N_TIMES), "100 Hz"),
+    ],
+)
+def test_windows_of_another_montage_or_rate_are_not_trained_on(build, facts, reason, splits, tmp_path):
+    said = {name: set_signal_info(split, facts) for name, split in splits.items()}
+    with pytest.raises(ValueError, match=reason):
+        if build == "make_trainer":
+            make_trainer(toy_student(), said, plain(tmp_path))
+        else:
+            studio = DLinkStudioModel.from_parts(toy_teacher(), toy_student())
+            DLinkTrainer(studio, arguments(tmp_path), train_dataset=said["train"], eval_dataset=said["validation"])
+
+
+def test_a_distillation_refuses_labels_in_another_order(splits, tmp_path):
+    studio = DLinkStudioModel.from_parts(toy_teacher(), toy_student())
+    swapped = toy_dataset(["S1", "S2"], names=LABELS[::-1])
+    with pytest.raises(ValueError, match="order differs"):
+        DLinkTrainer(studio, arguments(tmp_path), train_dataset=swapped)

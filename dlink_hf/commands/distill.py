@@ -12,12 +12,12 @@ from typing import Any
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, Trainer, set_seed
 
+from ..compatibility import check_training_windows
 from ..configuration_mic import MiCConfig
 from ..configuration_router import DLinkRouterConfig
 from ..configuration_studio import DLinkStudioConfig
 from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
 from ..data.signal_facts import signal_fields
-from ..evaluation import check_label_names
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..finetuning import make_trainer
 from ..modeling_mic import MiCForEEGClassification
@@ -84,7 +84,7 @@ def prepare_teacher(
     """
     if teacher_args.teacher is not None:
         teacher = DLinkTeacherForEEGClassification.from_pretrained(teacher_args.teacher)
-        check_label_names(teacher, splits["train"])
+        check_training_windows(teacher, splits["train"])
         return teacher, None
     if teacher_args.teacher_backbone not in BACKBONES:
         raise ValueError(

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..evaluation import dataset_predictions, evaluate_model, label_names, load_classifier
+from ..compatibility import label_names
+from ..evaluation import dataset_predictions, evaluate_model, load_classifier
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..training_args import DLinkTrainingArguments
 from .arguments import DataArguments, arg, parse

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..evaluation import label_names, load_classifier
+from ..compatibility import label_names
+from ..evaluation import load_classifier
 from ..modeling_mic import MiCForEEGClassification
 from .arguments import arg, parse
 from .report import cost_of

@@ -12,7 +12,8 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from ..evaluation import label_names, load_classifier, predict_probabilities, write_predictions
+from ..compatibility import label_names
+from ..evaluation import load_classifier, predict_probabilities, write_predictions
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..modeling_mic import MiCForEEGClassification
 from .arguments import arg, parse
