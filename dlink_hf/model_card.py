@@ -85,11 +85,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def _summary(name: str, labels: Sequence[str], teacher: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
     trained = f"trained on {dataset['name']}" if dataset.get("name") else "not trained on a data set that was named"
-    told = ", ".join(f"*{label}*" for label in labels)
+    told = ", ".join(f"*{label}*" for label in labels[:-1]) + f" and *{labels[-1]}*"
     text = f"A compact EEG classifier (MiC student of `dlink_hf`): it tells {told} apart from a window of EEG."
     text += f" It was {trained}"
     if teacher:
-        text += f", distilled from {teacher.get('name', 'a teacher')}"
+        text += f". It was distilled from {teacher.get('name', 'a teacher')}"
         if teacher.get("description"):
             text += f" ({teacher['description']})"
     text += "."
@@ -114,6 +114,8 @@ def _contract(config: Mapping[str, Any], labels: Sequence[str]) -> str:
 def _usage(config: Mapping[str, Any], model_id: str) -> str:
     # repr() keeps a name with a quote in it valid Python
     names, sfreq, n_times = list(config["ch_names"]), float(config["sfreq"]), int(config["n_times"])
+    # two windows at least, and the 10 s that a high-pass of 0.5 Hz can be run on
+    n_windows = max(2, math.ceil(10 * sfreq / n_times))
     return f"""import numpy as np
 import torch
 from dlink_hf import EEGFeatureExtractor, MiCForEEGClassification
@@ -122,7 +124,7 @@ extractor = EEGFeatureExtractor.from_pretrained({model_id!r})
 model = MiCForEEGClassification.from_pretrained({model_id!r}).eval()
 
 # microvolts, (channels, samples); for a recording: extractor("recording.edf", return_tensors="pt")
-signal = np.random.default_rng(0).normal(scale=20, size=({len(names)}, {2 * n_times}))
+signal = np.random.default_rng(0).normal(scale=20, size=({len(names)}, {n_windows * n_times}))
 ch_names = {names!r}
 inputs = extractor(signal, sfreq={sfreq!r}, ch_names=ch_names, unit="uV", return_tensors="pt")
 with torch.inference_mode():
@@ -257,6 +259,7 @@ def build_model_card(
     teacher: Mapping[str, Any] | None = None,
     dataset: Mapping[str, Any] | None = None,
     comparison: Sequence[Mapping[str, Any]] = (),
+    comparison_split: str | None = None,
     router: Mapping[str, Any] | None = None,
     plots: Mapping[str, str | os.PathLike] | None = None,
     limits: Sequence[str] = (),
@@ -279,8 +282,10 @@ def build_model_card(
             is said in the first lines and among the limits; `subject_wise=True`: no subject stands in two splits.
         comparison: one row a model: `name`, and any of `parameters` (number), `mflop` (2 x MAC of a window, 1e6),
             `p50_ms` (milliseconds), `balanced_accuracy`.
+        comparison_split: the split whose balanced accuracy stands in `comparison`.
         router: `mean_weights` (L values), optionally `layer_names`, `entropy` (nats), `split`.
-        plots: caption -> image, a path relative to the card; the one named `"montage"` stands with the channels.
+        plots: caption -> image, a path relative to the card. The caption stands below the image too; the one named
+            `"montage"` has none and stands with the channels.
         limits: sentences to add to the limits.
         environment: name -> version; default the packages of this process.
         license: identifier as the Hub has them.
@@ -315,11 +320,12 @@ def build_model_card(
             usage=_usage(config, str(model_id or name)),
             scores=_scores(results, len(labels), bool(dataset.get("subject_wise"))),
             comparison=_comparison(comparison) if comparison else "",
+            comparison_split=comparison_split,
             router=_router(router) if router else "",
             training=_training(training, teacher, dataset),
             distilled=bool(teacher),
             plots={"montage": images.pop("montage", "")},
-            figures="\n\n".join(images.values()),
+            figures="\n\n".join(f"{image}\n\n*{caption}*" for caption, image in images.items()),
             limits="\n".join(f"- {limit}" for limit in [*all_limits, *limits]),
             environment=_environment(environment),
             version=__version__,

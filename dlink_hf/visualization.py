@@ -24,6 +24,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _HEAD_CENTRE = (0.0008, -0.0162, -0.0012)
 # axes of a representation (B, C, P, D) along which spectra are taken
 _AXES = {"time": 2, "features": 3}
+# a bin below this share of the teacher's largest one holds rounding errors of float32, no signal
+_EMPTY = 1e-5
 
 
 def _array(values: Any, ndim: int, name: str) -> np.ndarray:
@@ -68,6 +70,8 @@ def _save(figure: Figure, path: str | os.PathLike) -> Path:
 
 def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
+    # inches around a panel: the title of one row keeps off the label of the row above
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     FigureCanvasAgg(figure)
     return figure
 
@@ -129,17 +133,24 @@ def plot_router_weights(
 
     # within a class, inputs that lean on the same layers stand together
     order = np.lexsort((weights @ np.arange(n_layers), labels))
-    image = heat.imshow(weights[order], aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
+    # colours span the weights there are, but never less than 0.05: equal weights are not to look different
+    low, high = weights.min(), weights.max()
+    spare = max(0.0, 0.05 - (high - low)) / 2
+    image = heat.imshow(
+        weights[order], aspect="auto", cmap="viridis", vmin=low - spare, vmax=high + spare, interpolation="nearest"
+    )
     edges = np.concatenate([[0], np.cumsum([(labels == label).sum() for label in present])])
     for edge in edges[1:-1]:
         heat.axhline(edge - 0.5, color="white", linewidth=1.5)
     heat.set(xticks=range(n_layers), xticklabels=layers, xlabel="teacher layer")
-    heat.set_yticks((edges[:-1] + edges[1:]) / 2 - 0.5, [label_names[label] for label in present], rotation=90)
+    names = [label_names[label] for label in present]
+    # upright names of many classes would run into each other
+    heat.set_yticks(
+        (edges[:-1] + edges[1:]) / 2 - 0.5, names, rotation=90 if len(names) <= 3 else 0, va="center", fontsize=9
+    )
     heat.tick_params(axis="y", length=0)
-    for tick in heat.get_yticklabels():
-        tick.set_verticalalignment("center")
-    heat.set_ylabel(f"{n} windows, by class")
-    heat.set_title("Weight of every window")
+    heat.set_ylabel("window, by class", labelpad=9)
+    heat.set_title(f"Weight of each of the {n} windows")
     figure.colorbar(image, ax=heat, label="router weight")
     return _save(figure, path)
 
@@ -157,7 +168,8 @@ def representation_spectra(teacher: Any, student: Any, axis: str = "time") -> di
     Returns:
         `dict` of arrays, one value a frequency bin: `frequency` (cycles per token or per feature), `teacher` and
         `student` (root mean square magnitude of the orthonormal transform, units of the representation),
-        `phase_error` (degrees; NaN where the teacher's bin is empty).
+        `phase_error` (degrees; NaN where the teacher's bin is numerically empty, below 1e-5 of its largest: the angle
+        of rounding errors means nothing).
 
     Raises:
         ValueError: shapes differ, or the axis is unknown.
@@ -173,11 +185,12 @@ def representation_spectra(teacher: Any, student: Any, axis: str = "time") -> di
     student_bins = np.fft.rfft(student, axis=dim, norm="ortho")
     power = np.abs(teacher_bins) ** 2
     angle = np.abs(np.angle(student_bins * teacher_bins.conj(), deg=True))
-    weight = power.sum(others)
-    error = np.divide((angle * power).sum(others), weight, out=np.full(len(weight), np.nan), where=weight > 0)
+    weight, magnitude = power.sum(others), np.sqrt(power.mean(others))
+    known = (weight > 0) & (magnitude >= _EMPTY * magnitude.max())
+    error = np.divide((angle * power).sum(others), weight, out=np.full(len(weight), np.nan), where=known)
     return {
         "frequency": np.fft.rfftfreq(teacher.shape[dim]),
-        "teacher": np.sqrt(power.mean(others)),
+        "teacher": magnitude,
         "student": np.sqrt((np.abs(student_bins) ** 2).mean(others)),
         "phase_error": error,
     }
@@ -191,6 +204,11 @@ def plot_representation_spectra(
     axes: Sequence[str] = ("time", "features"),
 ) -> Path:
     """How well a student keeps the spectrum of what it mimics: magnitude and phase error by frequency.
+
+    A magnitude below 1e-5 of the teacher's largest is left out, as is the phase error where the teacher's is: such a
+    bin is empty but for rounding errors of float32. A teacher that ends in a layer normalisation, say, has a mean of
+    zero over the features, thus nothing at frequency 0 along them; on a logarithmic axis that bin would squeeze all
+    the others.
 
     Args:
         teacher: (N, C, P, D), the routed target.
@@ -217,14 +235,18 @@ def plot_representation_spectra(
             spectra = representation_spectra(teacher, states, axis)
             frequency = spectra["frequency"] * scale
             marker = "o" if len(frequency) < 30 else None
-            style = {"marker": marker, "markersize": 4, "linewidth": 1.6}
+            style = {"marker": marker, "markersize": 4, "linewidth": 1.6 if marker else 1.1}
+            least = _EMPTY * spectra["teacher"].max()
+            # a NaN is not drawn
+            shown = {key: np.where(spectra[key] >= least, spectra[key], np.nan) for key in ("teacher", "student")}
             if index == 0:
-                left.plot(frequency, spectra["teacher"], color="black", label="teacher, routed", **style)
+                left.plot(frequency, shown["teacher"], color="black", label="teacher, routed", **style)
             colour = COLOURS[index % len(COLOURS)]
-            left.plot(frequency, spectra["student"], color=colour, label=name, **style)
+            left.plot(frequency, shown["student"], color=colour, label=name, **style)
             right.plot(frequency, spectra["phase_error"], color=colour, label=name, **style)
         heights = np.concatenate([line.get_ydata() for line in left.get_lines()])
-        if heights.min() > 0 and heights.max() > 10 * heights.min():
+        heights = heights[np.isfinite(heights)]
+        if heights.size and heights.min() > 0 and heights.max() > 30 * heights.min():
             left.set_yscale("log")
         else:
             left.set_ylim(bottom=0)
@@ -234,9 +256,11 @@ def plot_representation_spectra(
         right.set(xlabel=f"frequency along {axis} ({unit})", ylabel="phase error (degrees)", ylim=(0, 185))
         right.set_yticks(range(0, 181, 45))
         right.set_title(f"Phase error along {axis}")
-        for panel in (left, right):
-            _plain(panel)
-            panel.legend(fontsize=8, frameon=False)
+        _plain(left)
+        _plain(right)
+    # one legend for all panels, above them: spectra of many bins leave no room inside
+    handles = [*panels[0, 0].get_lines(), panels[0, 1].get_lines()[-1]]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)), fontsize=9, frameon=False)
     return _save(figure, path)
 
 
@@ -251,6 +275,9 @@ def plot_loss_curves(
     stages: Mapping[str, int] | None = None,
 ) -> Path:
     """Every component of the loss over the steps of a training.
+
+    [`DLinkTrainer`] evaluates the student alone: its `eval_loss` is a cross-entropy, drawn beside `task_loss`, the
+    same term in training, rather than beside the weighted sum of all terms.
 
     Args:
         log_history: `trainer.state.log_history`.
@@ -269,6 +296,7 @@ def plot_loss_curves(
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     starts: list[tuple[float, str]] = [(step, name) for name, step in (stages or {}).items()]
     previous = 0
+    distilled = any("task_loss" in entry for entry in log_history)
     for entry in log_history:
         step = entry.get("step")
         if step is None:
@@ -279,7 +307,7 @@ def plot_loss_curves(
                 starts.append((previous, stage))
             previous = step
         for key, value in entry.items():
-            base = _base_name(key)
+            base = "task_loss" if distilled and key == "eval_loss" else _base_name(key)
             # `train_loss` is the mean of the whole run, logged once at its end: no curve
             if components is not None:
                 wanted = base in components
@@ -320,7 +348,9 @@ def plot_loss_curves(
                 color="0.35",
                 va="bottom",
             )
-        panel.set(xlabel="step", ylabel="value (no unit)", title=name)
+        title = "loss (weighted sum of all terms)" if distilled and name == "loss" else name
+        panel.set(xlabel="step", ylabel="value (no unit)")
+        panel.set_title(title, fontsize=11)
         panel.margins(y=0.15)
         _plain(panel)
         panel.legend(fontsize=8, frameon=False)
@@ -418,7 +448,7 @@ def plot_montage(
     distance = np.hypot(*points.T)
     below = distance > 1.4
     points[below] *= (1.4 / distance[below])[:, None]
-    figure = _figure(5.6 if values is None else 6.6, 5.8)
+    figure = _figure(5.6 if values is None else 6.6, 5.5)
     axes = figure.subplots()
     # the outline lies a little below the circle Fpz-T7-Oz, as a head does
     angle, rim = np.linspace(0, 2 * np.pi, 200), 1.2
@@ -454,7 +484,8 @@ def plot_montage(
             zorder=4,
         )
     reach = max(1.4, float(np.abs(points).max()) + 0.15)
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    bottom = min(-1.25, float(points[:, 1].min()) - 0.15)
+    axes.set(xlim=(-reach, reach), ylim=(bottom, reach), aspect="equal")
     axes.set_axis_off()
     note = "; those below it are drawn beside it" if below.any() else ""
     axes.set_title(f"{len(points)} channels on the head, from above{note}", fontsize=9)

@@ -60,6 +60,7 @@ def test_text_holds_every_fact(config, scores):
             {"name": "teacher", "parameters": 4_912_345, "mflop": 812.5, "p50_ms": 45.0, "balanced_accuracy": 0.75},
             {"name": "chance", "balanced_accuracy": 0.5},
         ],
+        comparison_split="test",
         router={"mean_weights": [0.125, 0.875], "entropy": 0.4},
         plots={"montage": "plots/montage.png", "Loss curves": "plots/loss.png"},
         limits=["Only three electrodes."],
@@ -82,7 +83,9 @@ def test_text_holds_every_fact(config, scores):
         "Not a medical device",
         "own reading of the abstract",
         "![montage](plots/montage.png)",
-        "![Loss curves](plots/loss.png)",
+        "![Loss curves](plots/loss.png)\n\n*Loss curves*",
+        "*rest* and *arithmetic* apart",
+        "Balanced accuracy is that of the test split",
         "arXiv:2604.15016",
         f"| test | 60 | 4 | {scores['balanced_accuracy']:.3f} |",
     ):
@@ -104,17 +107,19 @@ def test_bare_card_claims_nothing(config):
         build_model_card({"ch_names": ["Cz"], "patch_size": 200}, name="mic")
 
 
-def test_snippet_runs_as_it_stands(config, tmp_path):
+@pytest.mark.parametrize("n_times", [400, 1000])
+def test_snippet_runs_as_it_stands(config, tmp_path, n_times):
+    config.n_times = n_times
     MiCForEEGClassification(config).save_pretrained(tmp_path / "it's")
-    EEGFeatureExtractor(ch_names=config.ch_names, sfreq=config.sfreq, n_times=config.n_times).save_pretrained(
-        tmp_path / "it's"
-    )
+    extractor = EEGFeatureExtractor(ch_names=config.ch_names, sfreq=config.sfreq, n_times=n_times, l_freq=0.5)
+    extractor.save_pretrained(tmp_path / "it's")
     text = build_model_card(config, name="mic", model_id=tmp_path / "it's").text
     code = re.search(r"```python\n(.*?)```", text, re.S)[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["0.0", "5.0"]
+    starts = ["0.0", "5.0"] if n_times == 1000 else ["0.0", "2.0", "4.0", "6.0", "8.0"]
+    assert [line.split()[0] for line in lines] == starts
     assert all(line.split()[2] in LABELS for line in lines)
 
 

@@ -55,14 +55,31 @@ def test_router_weights_show_the_mean_and_spread_of_each_class(tmp_path, drawn):
     heights = [[bar.get_height() for bar in container] for container in bars.containers if len(container) == 6]
     np.testing.assert_allclose(heights, [weights[labels == label].mean(0) for label in range(3)], rtol=1e-6)
     assert bars.get_xlabel() and bars.get_ylabel()
-    # every window is a row of the heat map
-    rows = np.asarray(drawn[0].axes[1].images[0].get_array())
+    # every window is a row of the heat map, and its colours span the weights there are
+    image = drawn[0].axes[1].images[0]
+    np.testing.assert_allclose(image.get_clim(), (weights.min(), weights.max()), rtol=1e-6)
+    rows = np.asarray(image.get_array())
     np.testing.assert_allclose(np.sort(rows, 0), np.sort(weights.double().numpy(), 0), rtol=1e-6)
 
 
-def test_router_weights_of_one_class(tmp_path):
+def test_router_weights_of_one_class(tmp_path, drawn):
     path = tmp_path / "new" / "router.png"
     check_image(plot_router_weights(np.full((5, 2), 0.5), np.zeros(5, int), ["rest", "task"], path), path)
+    # equal weights get one colour, not the two ends of the scale for their rounding errors
+    assert drawn[0].axes[1].images[0].get_clim() == pytest.approx((0.475, 0.525))
+
+
+def test_names_of_classes_keep_off_each_other(tmp_path, drawn):
+    names = [f"imagined movement {label}" for label in range(6)]
+    plot_router_weights(torch.rand(60, 4).softmax(-1), torch.arange(60) % 6, names, tmp_path / "six.png")
+    plot_router_weights(torch.rand(60, 4).softmax(-1), torch.arange(60) % 2, names[:2], tmp_path / "two.png")
+    for figure in drawn:
+        figure.canvas.draw()
+        heat = figure.axes[1]
+        boxes = [label.get_window_extent() for label in heat.get_yticklabels()]
+        boxes.append(heat.yaxis.label.get_window_extent())
+        pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :]]
+        assert len(pairs) > 2 and not any(a.overlaps(b) for a, b in pairs)
 
 
 def test_spectra_know_gain_from_delay():
@@ -96,11 +113,47 @@ def test_spectra_plot_in_hertz(tmp_path, drawn):
     check_image(plot_representation_spectra(teacher, students, path, token_rate=2.0), path)
     first = drawn[0].axes[0]
     np.testing.assert_allclose(first.get_lines()[0].get_xdata(), np.arange(6) / 5)
+    legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert legend == ["teacher, routed", "mimicked", "decoded", "no relation"]
     assert "Hz" in first.get_xlabel() and "degrees" in drawn[0].axes[1].get_ylabel()
     with pytest.raises(ValueError, match="one layout"):
         plot_representation_spectra(teacher, student[:, :1], path)
     with pytest.raises(ValueError, match="'time', 'features'"):
         plot_representation_spectra(teacher, student, path, axes=["space"])
+
+
+def test_numerically_empty_bins_are_left_out(tmp_path, drawn):
+    teacher = torch.nn.functional.layer_norm(torch.randn(4, 3, 5, 16), (16,))
+    student = teacher + 0.1 * torch.randn(teacher.shape)
+    spectra = representation_spectra(teacher, student, "features")
+    # rounding errors alone: the mean of a normalised state is zero
+    assert 0 < spectra["teacher"][0] < 1e-6 and spectra["student"][0] > 0.01
+    np.testing.assert_array_equal(np.isnan(spectra["phase_error"]), [True] + [False] * 8)
+    path = tmp_path / "spectra.png"
+    check_image(plot_representation_spectra(teacher, student, path, axes=["features"]), path)
+    left = drawn[0].axes[0]
+    target, reply = (np.asarray(line.get_ydata()) for line in left.get_lines())
+    np.testing.assert_array_equal(np.isnan(target), [True] + [False] * 8)
+    np.testing.assert_array_equal(target[1:], spectra["teacher"][1:])
+    np.testing.assert_array_equal(reply, spectra["student"])
+    assert left.get_ylim()[0] > 1e-3 or left.get_yscale() == "linear"
+    nothing = torch.zeros(1, 1, 4, 4)
+    assert np.isnan(representation_spectra(nothing, nothing)["phase_error"]).all()
+    plot_representation_spectra(nothing, nothing, path)
+
+
+def test_validation_loss_stands_beside_the_same_term(tmp_path, drawn):
+    history = [{"loss": 9 / step, "task_loss": 2 / step, "step": step} for step in (10, 20)]
+    history.append({"eval_loss": 0.3, "step": 20})
+    plot_loss_curves(history, tmp_path / "loss.png", stages={"compress": 0})
+    shown = {
+        panel.get_title(): [(line.get_label(), *line.get_ydata()) for line in panel.get_lines()[:-1]]
+        for panel in drawn[0].axes
+    }
+    assert shown == {
+        "loss (weighted sum of all terms)": [("training", 0.9, 0.45)],
+        "task_loss": [("training", 0.2, 0.1), ("validation", 0.3)],
+    }
 
 
 def test_loss_curves_show_every_component_and_the_stages(tmp_path, drawn):

@@ -32,6 +32,16 @@ from ..visualization import (
 
 
 CHANCE = "chance"
+
+# what the card says below each plot; {} is the split
+CAPTIONS = {
+    "router_weights": "Router weights ({} windows): the share of each teacher layer in what was mimicked",
+    "spectra": "Spectra of what was mimicked and of what compression left of it, beside the target ({} windows): "
+    "magnitude, and phase error in degrees",
+    "loss_curves": "Terms of the objective over the training steps, before their weights",
+    "confusion_matrix": "Confusion matrix of the student ({} windows)",
+    "montage": "montage",
+}
 SCORE_NAMES = {
     "balanced_accuracy": "balanced accuracy",
     "cohen_kappa": "Cohen's kappa",
@@ -310,8 +320,11 @@ def write_card(
     split = list(results["scores"])[-1]
     teacher_config = config.teacher_config
     weights = {name: value for name, value in config.to_dict().items() if name.endswith("_weight")}
-    settings = ("num_train_epochs", "mimic_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay")
-    settings += ("lr_scheduler_type", "class_weighting", "metric_for_best_model", "seed")
+    names = ("num_train_epochs", "mimic_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay")
+    names += ("lr_scheduler_type", "class_weighting", "seed")
+    settings = {name: getattr(args, name) for name in names}
+    if args.load_best_model_at_end and "validation" in results["scores"]:
+        settings["checkpoint kept"] = f"that of the best {args.metric_for_best_model} on the validation split"
     card = build_model_card(
         config.student_config,
         name=f"MiC student, {source.split(':')[0]}",
@@ -319,12 +332,17 @@ def write_card(
         results={name: scores["DLink student"] for name, scores in results["scores"].items()},
         training={
             "loss_weights": weights,
-            "kd_temperature": config.kd_temperature,
+            "routing": config.router_config.routing,
+            "kd_temperature": f"{config.kd_temperature:g}",
             "route_distance": config.route_distance,
             "spectral_axes": config.spectral_axes,
             "spectral_placement": config.spectral_placement,
-            **{name: str(getattr(args, name)) for name in settings},
-            "minutes": round(results["minutes"]["student"], 2),
+            # an enumeration shows its value, a number no more digits than it needs
+            **{
+                name: f"{value:g}" if isinstance(value, float) else str(getattr(value, "value", value))
+                for name, value in settings.items()
+            },
+            "minutes of training": f"{results['minutes']['student']:.2f}",
         },
         teacher={
             "name": f"{teacher_config.backbone}, {teacher_config.num_hidden_layers} layers",
@@ -347,8 +365,9 @@ def write_card(
             }
             for name in results["cost"]
         ],
+        comparison_split=split,
         router={"mean_weights": results["router_weights"], "split": split},
-        plots={name: image.relative_to(path.parent) for name, image in plots.items()},
+        plots={CAPTIONS[name].format(split): image.relative_to(path.parent) for name, image in plots.items()},
     )
     save_model_card(card, path.parent)
 
