@@ -15,9 +15,10 @@ from datasets import Dataset, DatasetDict
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
+from ..compatibility import label_names
 from ..data.collator import EEGDataCollator
 from ..data.signal_facts import signal_info
-from ..evaluation import dataset_predictions, evaluate_model, label_names
+from ..evaluation import dataset_predictions, evaluate_model
 from ..model_card import build_model_card, save_model_card
 from ..modeling_studio import DLinkStudioModel
 from ..profiling import count_flops, count_parameters, measure_latency
@@ -38,7 +39,7 @@ CAPTIONS = {
     "router_weights": "Router weights ({} windows): the share of each teacher layer in what was mimicked",
     "spectra": "Spectra of what was mimicked and of what compression left of it, beside the target ({} windows): "
     "magnitude, and phase error in degrees",
-    "loss_curves": "Terms of the objective over the training steps, before their weights",
+    "loss_curves": "The loss, and its terms before their weights, over the training steps",
     "confusion_matrix": "Confusion matrix of the student ({} windows)",
     "montage": "montage",
 }
