@@ -119,6 +119,11 @@ def spectrum(values: torch.Tensor, axes: Sequence[str] = ("time",)) -> torch.Ten
         return torch.fft.rfftn(values, dim=[SPECTRAL_AXES[axis] for axis in axes], norm="ortho")
 
 
+def _bins(values: torch.Tensor, axes: Sequence[str]) -> torch.Tensor:
+    """The spectrum of a representation; what is a spectrum already stays as it is, so that two terms can share it."""
+    return values if values.is_complex() else spectrum(values, axes)
+
+
 def smooth_magnitude(bins: torch.Tensor, floor: torch.Tensor | float) -> torch.Tensor:
     """|F| rounded off near zero, sqrt(|F|^2 + floor^2): its gradient is finite in empty bins."""
     return (bins.real.square() + bins.imag.square() + floor**2).sqrt()
@@ -143,7 +148,7 @@ def spectral_magnitude_loss(
     teacher magnitude.
 
     Args:
-        student, teacher: (B, C, P, D), real.
+        student, teacher: (B, C, P, D), real; or both as complex spectra that were taken already.
         axes: see [`spectrum`].
         kind: `"relative"` or `"log"`.
         eps: rounding-off level, relative.
@@ -155,7 +160,7 @@ def spectral_magnitude_loss(
         ValueError: shapes differ, or an axis or the kind is unknown.
     """
     _check_same_shape(student, teacher)
-    student_bins, teacher_bins = spectrum(student, axes), spectrum(teacher, axes)
+    student_bins, teacher_bins = _bins(student, axes), _bins(teacher, axes)
     floor = _floor(teacher_bins, eps)
     student_magnitude = smooth_magnitude(student_bins, floor)
     teacher_magnitude = smooth_magnitude(teacher_bins, floor)
@@ -176,7 +181,7 @@ def spectral_phase_loss(
     taken, and the phase of an empty bin, which is noise, has no weight.
 
     Args:
-        student, teacher: (B, C, P, D), real.
+        student, teacher: (B, C, P, D), real; or both as complex spectra that were taken already.
         axes: see [`spectrum`].
         eps: rounding-off level, relative.
 
@@ -187,7 +192,7 @@ def spectral_phase_loss(
         ValueError: shapes differ or an axis is unknown.
     """
     _check_same_shape(student, teacher)
-    student_bins, teacher_bins = spectrum(student, axes), spectrum(teacher, axes)
+    student_bins, teacher_bins = _bins(student, axes), _bins(teacher, axes)
     floor = _floor(teacher_bins, eps)
     product = smooth_magnitude(student_bins, floor) * smooth_magnitude(teacher_bins, floor)
     # |S||T| - Re(S conj T), both rounded off alike, is exactly zero for equal spectra

@@ -20,6 +20,7 @@ from .losses import (
     router_entropy,
     spectral_magnitude_loss,
     spectral_phase_loss,
+    spectrum,
 )
 from .modeling_base import DLinkPreTrainedModel
 from .modeling_mic import MiCForEEGClassification, MiCModelOutput, check_labels
@@ -222,9 +223,12 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         terms = {
             "route_loss": (config.route_weight, feature_distance(output.mimic_state, target, config.route_distance))
         }
+        axes = config.spectral_axes
+        target_bins = spectrum(target, axes)
         for place in config.spectral_placement:
-            magnitude = spectral_magnitude_loss(places[place], target, config.spectral_axes, config.magnitude_kind)
-            phase = spectral_phase_loss(places[place], target, config.spectral_axes)
+            bins = spectrum(places[place], axes)
+            magnitude = spectral_magnitude_loss(bins, target_bins, axes, config.magnitude_kind)
+            phase = spectral_phase_loss(bins, target_bins, axes)
             terms[f"magnitude_{place}_loss"] = (config.spectral_weight * config.magnitude_weight, magnitude)
             terms[f"phase_{place}_loss"] = (config.spectral_weight * config.phase_weight, phase)
         terms["router_task_loss"] = (

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dlink: there is no command {words[0]!r}\n\n{usage()}", file=sys.stderr)
         return 2
     module, _ = COMMANDS[words[0]]
+    # threads that spin while they wait cost several times their work on a machine where anything else runs
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import_module(f"{__name__}.progress").quiet_transformers()
         import_module(f"{__name__}.{module}").run(words[1:])
