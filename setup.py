@@ -12,21 +12,22 @@ README = ROOT / "README.md"
 VERSION = re.search(r'^__version__ = "([^"]+)"$', (ROOT / "dlink_hf" / "__init__.py").read_text("utf-8"), re.M)[1]
 
 INSTALL_REQUIRES = [
+    # tested with 2.13; nothing newer than 2.6 is called
     "torch>=2.6",
     "transformers>=5.20,<6",
-    "huggingface-hub>=1.31,<3",
-    "datasets>=4.0",
-    "accelerate>=1.1",
+    "huggingface-hub>=1.33,<3",
+    "datasets>=4.8",
+    "accelerate>=1.15",
     "evaluate>=0.4.6",
     "safetensors>=0.8",
     # braindecode 1.8 uses the name of a montage that MNE removes in 1.14
     "mne>=1.11,<1.14",
     # the model card is a template
     "jinja2>=3.1",
-    "numpy>=2.1,<3",
-    "pandas>=2.2",
-    "scipy>=1.14",
-    "scikit-learn>=1.5",
+    "numpy>=2.2,<3",
+    "pandas>=2.3",
+    "scipy>=1.15",
+    "scikit-learn>=1.6",
     "psutil>=5.9",
     "pyyaml>=6.0",
     "tqdm>=4.67",
