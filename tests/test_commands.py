@@ -215,6 +215,11 @@ def test_train_a_teacher_distil_it_and_fine_tune_the_student(folder, capsys):
     assert main([*words, "--output_dir", str(folder / "d"), "--routing", "static", "--no_baseline"]) == 0
     printed = capsys.readouterr().out
     assert "DLink student" in printed and "student without a teacher" not in printed
+    assert "seen by none of the models" in printed
+    # another split would test on people that the teacher was trained on
+    assert main([*words, "--output_dir", str(folder / "leak"), "--split_seed", "5"]) == 1
+    assert "memory" in capsys.readouterr().err
+    assert not (folder / "leak" / "results.json").exists()
     results = json.loads((folder / "d" / "results.json").read_text())
     assert set(results["scores"]) == {"validation", "test"}
     assert not set(results["subjects"]["train"]) & set(results["subjects"]["test"])
@@ -227,3 +232,9 @@ def test_train_a_teacher_distil_it_and_fine_tune_the_student(folder, capsys):
     assert before.keys() == after.keys() and any(not torch.equal(before[key], after[key]) for key in before)
     assert main(["info", str(teacher / "teacher")]) == 0
     assert "CBraMod teacher, 2 layers" in capsys.readouterr().out
+    # a teacher that does not say whom it has seen: the table and the card say that it is not known
+    (teacher / "teacher" / "people.json").unlink()
+    words = ["distill", *common, "--teacher", str(teacher / "teacher"), "--student_size", "tiny", "--no_baseline"]
+    assert main([*words, "--mimic_epochs", "1", "--output_dir", str(folder / "unknown")]) == 0
+    assert "is not known" in capsys.readouterr().out
+    assert "is not known" in (folder / "unknown" / "student" / "README.md").read_text("utf-8")

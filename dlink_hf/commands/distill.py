@@ -28,7 +28,7 @@ from ..training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, DistillArguments, StudentArguments, TeacherArguments, parse
 from .progress import name_progress
 from .report import write_report
-from .windows import load_splits
+from .windows import check_people, load_splits, write_people
 
 
 DESCRIPTION = (
@@ -67,6 +67,7 @@ def prepare_teacher(
     extractor: EEGFeatureExtractor | None,
     teacher_args: TeacherArguments,
     args: DLinkTrainingArguments,
+    source: str,
 ) -> tuple[DLinkTeacherForEEGClassification, Path | None]:
     """Load a fine-tuned teacher, or fine-tune one.
 
@@ -75,12 +76,14 @@ def prepare_teacher(
         extractor: saved beside the teacher.
         teacher_args: a checkpoint, or the backbone and how long to train it.
         args: of the distillation; the teacher's trainer takes them, with its own epochs and learning rate.
+        source: what the recordings are; noted beside the teacher, with the people it has seen.
 
     Returns:
         the teacher, and the folder it was saved in if it was fine-tuned here.
 
     Raises:
-        ValueError: the teacher's labels or channels are not those of the windows.
+        ValueError: the teacher's labels or channels are not those of the windows, or it has seen people who are to be
+            scored on.
     """
     if teacher_args.teacher is not None:
         teacher = DLinkTeacherForEEGClassification.from_pretrained(teacher_args.teacher)
@@ -109,6 +112,7 @@ def prepare_teacher(
     )
     train_plain(teacher, splits, plain, "teacher", processing_class=extractor)
     teacher.save_pretrained(folder)
+    write_people(folder, source, splits, args.group_column)
     if extractor is not None:
         extractor.save_pretrained(folder)
     return teacher, folder
@@ -154,6 +158,13 @@ def train_all(
         the results that are written to `results.json`.
     """
     output_dir = Path(args.output_dir)
+    if not {"validation", "test"} & set(splits):
+        raise ValueError("There is nobody to score on: give --validation or --test a share of the people.")
+    known = [
+        check_people(given, source, splits, args.group_column)
+        for given in (teacher_args.teacher, student_args.student)
+        if given is not None
+    ]
     # what can be refused is refused before the teacher has been trained for an hour
     DLinkStudioConfig(**distill_args.studio_fields())
     DLinkRouterConfig(routing=distill_args.routing)
@@ -161,7 +172,7 @@ def train_all(
         MiCConfig.from_size(student_args.student_size)
     minutes: dict[str, float] = {}
     started = time.perf_counter()
-    teacher, teacher_folder = prepare_teacher(splits, extractor, teacher_args, args)
+    teacher, teacher_folder = prepare_teacher(splits, extractor, teacher_args, args, source)
     minutes["teacher"] = (time.perf_counter() - started) / 60
 
     # twice the same weights: the one is distilled, the other trained without a teacher
@@ -180,6 +191,7 @@ def train_all(
     )
     name_progress(trainer, "DLink student").train(resume_from_checkpoint=args.resume_from_checkpoint)
     trainer.save_model(str(output_dir / "student"))
+    write_people(output_dir / "student", source, splits, args.group_column)
     minutes["student"] = (time.perf_counter() - started) / 60
 
     models: dict[str, PreTrainedModel] = {"teacher": teacher, "DLink student": student}
@@ -200,6 +212,7 @@ def train_all(
         args=args,
         source=source,
         minutes=minutes,
+        unseen=all(known),
         teacher=(
             f"taken from {teacher_args.teacher}"
             if teacher_folder is None

@@ -12,7 +12,8 @@ from ..evaluation import dataset_predictions, evaluate_model, load_classifier
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..training_args import DLinkTrainingArguments
 from .arguments import DataArguments, arg, parse
-from .report import SCORE_NAMES, write_json
+from .json_files import write_json
+from .report import SCORE_NAMES
 from .windows import load_splits, load_windows
 
 

@@ -10,7 +10,7 @@ from ..training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, StudentArguments, parse
 from .distill import make_student, train_plain
 from .report import print_scores
-from .windows import load_splits
+from .windows import check_people, load_splits, write_people
 
 
 DESCRIPTION = (
@@ -25,6 +25,9 @@ def run(argv: Sequence[str]) -> None:
     defaults = {**TRAINING_DEFAULTS, "output_dir": "outputs/finetune"}
     data_args, student_args, args = parse("finetune", DESCRIPTION, classes, argv, defaults)
     splits, extractor = load_splits(data_args, args)
+    unseen = student_args.student is None or check_people(
+        student_args.student, data_args.dataset, splits, args.group_column
+    )
     student = make_student(splits, student_args, seed=args.seed)
     folder = Path(args.output_dir)
     args.output_dir = str(folder / "training")
@@ -32,7 +35,8 @@ def run(argv: Sequence[str]) -> None:
     student.save_pretrained(folder / "student")
     if extractor is not None:
         extractor.save_pretrained(folder / "student")
-    print_scores({"student": student}, splits, args.group_column)
+    write_people(folder / "student", data_args.dataset, splits, args.group_column)
+    print_scores({"student": student}, splits, args.group_column, unseen)
     print(f"\nstudent (checkpoint)  {folder / 'student'}")
 
 

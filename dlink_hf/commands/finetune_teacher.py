@@ -26,7 +26,7 @@ def run(argv: Sequence[str]) -> None:
     if teacher_args.teacher is not None:
         raise ValueError("--teacher names a teacher that is fine-tuned already; here one is made.")
     splits, extractor = load_splits(data_args, args)
-    teacher, folder = prepare_teacher(splits, extractor, teacher_args, args)
+    teacher, folder = prepare_teacher(splits, extractor, teacher_args, args, source=data_args.dataset)
     print_scores({"teacher": teacher}, splits, args.group_column)
     print(f"\nteacher (checkpoint)  {folder}")
 

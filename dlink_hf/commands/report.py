@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,9 +28,11 @@ from ..visualization import (
     plot_representation_spectra,
     plot_router_weights,
 )
+from .json_files import write_json
 
 
 CHANCE = "chance"
+UNKNOWN_PEOPLE = "Whether the checkpoint that was given had seen the people scored on is not known."
 
 # what the card says below each plot; {} is the split
 CAPTIONS = {
@@ -50,26 +50,6 @@ SCORE_NAMES = {
     "auroc": "AUROC",
     "auc_pr": "AUC-PR",
 }
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Write JSON under a temporary name, then rename it; NaN becomes null."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(_jsonable(value), indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-    return path
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 def cost_of(models: Mapping[str, PreTrainedModel], n_chans: int, n_times: int) -> dict[str, dict[str, float]]:
@@ -222,24 +202,31 @@ def print_tables(
     n_labels: int,
     splits: Mapping[str, Dataset],
     group_column: str,
+    unseen: bool = True,
 ) -> None:
-    """Print one table a split, and how to read it."""
+    """Print one table a split, and how to read it; `unseen`: it is known that no model has seen the people tested."""
     for split, of_models in scores.items():
         groups = len(set(splits[split][group_column][:]))
         what = f"{groups} {split} {group_column}{'s' if groups != 1 else ''}"
         print("\n" + format_table(of_models, cost, n_labels, what))
+    if unseen:
+        seen = f"the test {group_column}s were seen by none of the models."
+    else:
+        seen = f"whether a checkpoint that was given has seen the test {group_column}s is not known."
     print(
-        "\nMFLOP: 2 x MAC of one window; ms: median of one window on one CPU thread. The validation "
-        f"{group_column}s chose the epoch; the test {group_column}s were seen by none of the models."
+        f"\nMFLOP: 2 x MAC of one window; ms: median of one window on one CPU thread. The validation {group_column}s "
+        f"chose the epoch; {seen}"
     )
 
 
-def print_scores(models: Mapping[str, PreTrainedModel], splits: DatasetDict, group_column: str) -> None:
+def print_scores(
+    models: Mapping[str, PreTrainedModel], splits: DatasetDict, group_column: str, unseen: bool = True
+) -> None:
     """Score, measure and print: for commands that train one model."""
     info = signal_info(splits["train"])
     scores, _ = score_splits(models, splits)
     cost = cost_of(models, info.n_chans, info.n_times)
-    print_tables(scores, cost, len(splits["train"].features["labels"].names), splits, group_column)
+    print_tables(scores, cost, len(splits["train"].features["labels"].names), splits, group_column, unseen)
 
 
 def write_report(
@@ -253,6 +240,7 @@ def write_report(
     args: DLinkTrainingArguments,
     source: str,
     minutes: Mapping[str, float],
+    unseen: bool,
     teacher: str,
     teacher_folder: Path | str | None,
 ) -> dict[str, Any]:
@@ -268,6 +256,7 @@ def write_report(
         args: of the distillation.
         source: what the recordings are.
         minutes: name -> how long its training took.
+        unseen: whether it is known that no model has seen the people who are scored on.
         teacher: where it comes from, for the card.
         teacher_folder: where the teacher is.
 
@@ -292,12 +281,12 @@ def write_report(
     results["router_weights"] = router_weights.tolist()
     results["subjects"] = {name: sorted(set(splits[name][args.group_column][:])) for name in splits}
     results["windows"] = {name: len(splits[name]) for name in splits}
-    results["teacher"] = teacher
+    results["teacher"], results["unseen"] = teacher, unseen
     write_json(output_dir / "results.json", results)
     card = output_dir / "student" / "README.md"
     write_card(card, studio, results, args, plots, synthetic=source.startswith("synthetic"))
 
-    print_tables(scores, cost, len(names), splits, args.group_column)
+    print_tables(scores, cost, len(names), splits, args.group_column, unseen)
     print(f"\nstudent (checkpoint)  {output_dir / 'student'}")
     print(f"card                  {card}")
     print(f"teacher               {teacher_folder}")
@@ -368,9 +357,20 @@ def write_card(
         ],
         comparison_split=split,
         router={"mean_weights": results["router_weights"], "split": split},
+        limits=[] if results["unseen"] else [UNKNOWN_PEOPLE],
         plots={CAPTIONS[name].format(split): image.relative_to(path.parent) for name, image in plots.items()},
     )
     save_model_card(card, path.parent)
 
 
-__all__ = ["cost_of", "draw_plots", "format_table", "studio_states", "write_json", "write_report"]
+__all__ = [
+    "SCORE_NAMES",
+    "cost_of",
+    "draw_plots",
+    "format_table",
+    "print_scores",
+    "print_tables",
+    "score_splits",
+    "studio_states",
+    "write_report",
+]

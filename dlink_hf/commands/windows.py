@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,11 @@ from ..data.signal_facts import signal_info
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..training_args import DLinkTrainingArguments
 from .arguments import DataArguments
+from .json_files import write_json
 
+
+# who trained a checkpoint, written beside it
+PEOPLE_NAME = "people.json"
 
 # what recordings of the user's own are brought to where no flag says otherwise
 OWN_DEFAULTS = {"sfreq": 200.0, "window_seconds": 5.0, "l_freq": 0.5, "h_freq": 75.0}
@@ -180,4 +185,52 @@ def print_splits(splits: DatasetDict, group_column: str = "subject") -> None:
         print(f"{name:<11}{len(split):>6} windows ({counts}) of {len(groups)} {group_column}s: {shown}")
 
 
-__all__ = ["extractor_settings", "label_source", "load_splits", "load_windows", "parse_label_map", "split_windows"]
+def write_people(folder: Path, source: str, splits: DatasetDict, group_column: str) -> Path:
+    """Note beside a checkpoint whom it was trained on and whom it was chosen by, for [`check_people`]."""
+    people = {name: sorted(set(map(str, split[group_column][:]))) for name, split in splits.items()}
+    return write_json(folder / PEOPLE_NAME, {"source": source, "group_column": group_column, **people})
+
+
+def check_people(checkpoint: str, source: str, splits: DatasetDict, group_column: str) -> bool:
+    """Refuse a checkpoint that has seen people whom it is to be scored on.
+
+    Args:
+        checkpoint: folder or Hub id of a trained model.
+        source: what the recordings are, as in [`write_people`].
+        splits: `validation` and `test` are to be scored.
+        group_column: what splits keep apart.
+
+    Returns:
+        whether it is known that the checkpoint has seen none of them.
+
+    Raises:
+        ValueError: naming those that it has seen.
+    """
+    path = Path(checkpoint) / PEOPLE_NAME
+    if not path.is_file():
+        return False
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    if (noted["source"], noted["group_column"]) != (source, group_column):
+        return False
+    for seen_as, scored_as in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        if scored_as in splits:
+            shared = sorted(set(noted.get(seen_as, [])) & set(map(str, splits[scored_as][group_column][:])))
+            if shared:
+                raise ValueError(
+                    f"{checkpoint} had {group_column}s {', '.join(shared)} in its {seen_as} split, which stand in the "
+                    f"{scored_as} split here: its scores would be those of memory. Use the split that it was made "
+                    "with (--split, --split_seed, --validation, --test)."
+                )
+    return True
+
+
+__all__ = [
+    "check_people",
+    "extractor_settings",
+    "label_source",
+    "load_splits",
+    "load_windows",
+    "parse_label_map",
+    "split_windows",
+    "write_people",
+]
