@@ -5,10 +5,14 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Array2D, ClassLabel, Features, Value
+from datasets import Array2D, ClassLabel, Dataset, Features, Value
+
+from .cache import load_windows
+from .signal_facts import build_report
 
 
 logger = logging.getLogger(__name__)
@@ -176,3 +180,12 @@ def log_report(report: Mapping[str, Any], cached: bool = False) -> None:
         report.get("windows_per_label"),
         f"; left out: {lost}" if lost else "",
     )
+
+
+def reopen(folder: Path) -> Dataset | None:
+    """The windows of an earlier build, its counts logged again; None where there are none."""
+    cached = load_windows(folder)
+    if cached is None:
+        return None
+    log_report(build_report(cached), cached=True)
+    return cached.with_format("torch")

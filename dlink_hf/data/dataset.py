@@ -25,11 +25,12 @@ from .build_steps import (
     check_classes,
     finish_report,
     log_report,
+    reopen,
     settle_label_names,
     window_columns,
     window_features,
 )
-from .cache import default_cache_dir, fingerprint_of, load_windows, write_windows
+from .cache import default_cache_dir, fingerprint_of, write_windows
 from .labels import AnnotationLabels, LabelSource, Segment, TableLabels, bad_spans
 from .prepared_windows import build_from_windows
 from .signal_facts import SignalInfo, build_report, describe
@@ -159,11 +160,9 @@ def build_dataset(
         }
     )
     folder = cache / f"windows-{fingerprint}"
-    if not overwrite_cache:
-        cached = load_windows(folder)
-        if cached is not None:
-            log_report(build_report(cached), cached=True)
-            return cached.with_format("torch")
+    cached = None if overwrite_cache else reopen(folder)
+    if cached is not None:
+        return cached
 
     report: Counter = Counter(n_recordings=len(sources))
     if isinstance(labels, TableLabels):

@@ -21,11 +21,12 @@ from .build_steps import (
     check_classes,
     finish_report,
     log_report,
+    reopen,
     settle_label_names,
     window_columns,
     window_features,
 )
-from .cache import fingerprint_of, load_windows, write_windows
+from .cache import fingerprint_of, write_windows
 from .signal_facts import SignalInfo, build_report, describe
 
 
@@ -89,11 +90,9 @@ def build_from_windows(
         }
     )
     folder = cache / f"windows-{fingerprint}"
-    if not overwrite_cache:
-        cached = load_windows(folder)
-        if cached is not None:
-            log_report(build_report(cached), cached=True)
-            return cached.with_format("torch")
+    cached = None if overwrite_cache else reopen(folder)
+    if cached is not None:
+        return cached
 
     def convert(piece: Any, rows: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray]:
         if isinstance(piece, np.ndarray):
