@@ -18,6 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from .compatibility import check_label_names, label_names, montage_arguments
 from .data.collator import EEGDataCollator
+from .files import staged
 from .metrics import classification_scores
 from .modeling_mic import MiCForEEGClassification
 from .modeling_teacher import DLinkTeacherForEEGClassification
@@ -149,18 +150,12 @@ def write_predictions(
     if lengths:
         raise ValueError(f"`columns` must have one value for each of {len(probabilities)} windows, got {lengths}.")
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([*columns, predicted, *(f"p_{name}" for name in names)])
-            for row, values in enumerate(probabilities):
-                leading = [_plain(column[row]) for column in columns.values()]
-                writer.writerow([*leading, names[int(values.argmax())], *(f"{value:.6f}" for value in values)])
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with staged(path.parent) as partial, open(partial / path.name, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*columns, predicted, *(f"p_{name}" for name in names)])
+        for row, values in enumerate(probabilities):
+            leading = [_plain(column[row]) for column in columns.values()]
+            writer.writerow([*leading, names[int(values.argmax())], *(f"{value:.6f}" for value in values)])
     return path
 
 

@@ -14,6 +14,7 @@ from transformers.feature_extraction_utils import BatchFeature, FeatureExtractio
 from .data.recordings import pick_channels, read_recording
 from .data.signals import MICROVOLTS_PER_UNIT, as_samples, check_pass_band, check_samples, long_enough, resample
 from .electrodes import canonical_name, channel_positions, describe_unknown
+from .files import staged
 
 
 logger = logging.getLogger(__name__)
@@ -420,12 +421,8 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
             OSError: Where it can't be written.
         """
         path = Path(json_file_path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(self.to_json_string(), encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with staged(path.parent) as partial:
+            (partial / path.name).write_text(self.to_json_string(), encoding="utf-8")
 
 
 def _source_name(raw: mne.io.BaseRaw) -> str:

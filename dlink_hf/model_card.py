@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import os
 import platform
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +17,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from . import __version__
+from .files import staged
 
 
 _TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -26,7 +26,7 @@ _TAGS = ("dlink_hf", "eeg", "bci", "eeg-classification", "knowledge-distillation
 _PACKAGES = ("torch", "transformers", "datasets", "mne", "braindecode", "numpy")
 
 # score -> its name in tables; the order of the columns
-_SCORES = {
+SCORE_NAMES = {
     "balanced_accuracy": "balanced accuracy",
     "cohen_kappa": "Cohen's kappa",
     "weighted_f1": "weighted F1",
@@ -139,12 +139,12 @@ def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wis
     rows = []
     for split, scores in results.items():
         subjects = scores.get("n_subjects", len(scores["per_subject"]) if "per_subject" in scores else None)
-        values = [scores.get(name, math.nan) for name in _SCORES]
+        values = [scores.get(name, math.nan) for name in SCORE_NAMES]
         rows.append([split, scores.get("n_windows"), subjects, *values])
     chance = f"Chance is a balanced accuracy of {_text(1 / n_labels)}."
     if subject_wise:
         chance += " No subject stands in two splits."
-    parts = [_table(["split", "windows", "subjects", *_SCORES.values()], rows), chance]
+    parts = [_table(["split", "windows", "subjects", *SCORE_NAMES.values()], rows), chance]
     for split, scores in results.items():
         alone = sorted(
             value["balanced_accuracy"]
@@ -233,7 +233,7 @@ def _metadata(
             metric_value=round(float(scores[key]), 6),
         )
         for split, scores in results.items()
-        for key, title in _SCORES.items()
+        for key, title in SCORE_NAMES.items()
         if key in scores and math.isfinite(scores[key])
     ]
     return ModelCardData(
@@ -242,7 +242,7 @@ def _metadata(
         pipeline_tag="other",
         license=license,
         tags=[*_TAGS, *tags],
-        metrics=[key for key in _SCORES if any(key in scores for scores in results.values())] or None,
+        metrics=[key for key in SCORE_NAMES if any(key in scores for scores in results.values())] or None,
         base_model=teacher.get("id"),
         model_name=name,
         eval_results=evaluations or None,
@@ -397,12 +397,6 @@ def save_model_card(card: ModelCard, folder: str | os.PathLike) -> Path:
         except ValueError as error:
             path = folder / "README.generated.md"
             warnings.warn(f"{error}. README.md was left as it is; the new card is {path}.", stacklevel=2)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".README-", suffix=".md")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with staged(folder) as partial, open(partial / path.name, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
     return path

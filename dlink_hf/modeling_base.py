@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.modeling_utils import PreTrainedModel
+
+from .files import staged
 
 
 def check_input_values(input_values: torch.Tensor, patch_size: int, what: str) -> None:
@@ -76,11 +77,8 @@ class DLinkPreTrainedModel(PreTrainedModel):
         if folder.is_file():
             raise NotADirectoryError(f"{folder} is a file; `save_directory` must be a folder.")
         hub_kwargs = {key: kwargs.pop(key) for key in _HUB_KWARGS if key in kwargs}
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as partial:
+        with staged(folder) as partial:
             super().save_pretrained(partial, is_main_process=is_main_process, **kwargs)
-            for path in sorted(Path(partial).iterdir()):
-                os.replace(path, folder / path.name)
         if push_to_hub:
             self.push_to_hub(hub_kwargs.pop("repo_id", None) or folder.name, **hub_kwargs)
 
@@ -127,7 +125,7 @@ class DLinkPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def _is_head(cls, key: str) -> bool:
-        return key.startswith(cls._head_keys) if cls._head_keys else False
+        return key.startswith(cls._head_keys)
 
 
 _HUB_KWARGS = ("repo_id", "token", "private", "commit_message", "commit_description", "create_pr", "revision", "tags")

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from .compatibility import check_training_windows
 from .data.collator import EEGDataCollator
 from .data.splits import check_no_shared_subjects
+from .files import staged
 from .metrics import compute_metrics as default_compute_metrics
 from .modeling_studio import DLinkStudioModel
 from .training_args import DLinkTrainingArguments
@@ -202,21 +201,17 @@ class DLinkTrainer(Trainer):
         if not self.args.should_save:
             return
         folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
         studio = self.accelerator.unwrap_model(self.model)
         studio.student.save_pretrained(folder)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
         if self.args.save_studio:
             studio.save_pretrained(folder / "studio")
-        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as partial:
-            partial = Path(partial)
+        with staged(folder) as partial:
             (partial / TRAINING_ARGS_NAME).write_text(self.args.to_json_string() + "\n", encoding="utf-8")
             if self._saving_checkpoint:
                 weights = {k: v.contiguous() for k, v in studio.training_only_state_dict().items()}
                 save_file(weights, partial / TRAINING_ONLY_NAME, metadata={"format": "pt"})
-            for path in sorted(partial.iterdir()):
-                os.replace(path, folder / path.name)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         self._saving_checkpoint = True

@@ -8,7 +8,6 @@ global state of matplotlib is not touched.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from .files import staged
 
 
 # colour-blind safe (Okabe & Ito 2008)
@@ -56,15 +57,8 @@ def _save(figure: Figure, path: str | os.PathLike) -> Path:
     path = Path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise ValueError(f"A plot is written as .png, .svg or .pdf, got {path.name!r}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    try:
-        figure.savefig(temporary, dpi=150)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with staged(path.parent) as partial:
+        figure.savefig(partial / path.name, dpi=150)
     return path
 
 

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import mne
@@ -491,8 +492,14 @@ def test_a_failed_save_keeps_the_old_file(tmp_path):
 def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     EEGFeatureExtractor(n_times=400).save_pretrained(tmp_path)
     # the temporary file is a link to a device without space; what the extractor does with it is real
-    temporary = tmp_path / f".preprocessor_config.json.{os.getpid()}.tmp"
-    temporary.symlink_to("/dev/full")
+    make_folder = tempfile.mkdtemp
+
+    def full_folder(*args, **kwargs):
+        folder = make_folder(*args, **kwargs)
+        os.symlink("/dev/full", os.path.join(folder, "preprocessor_config.json"))
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full_folder)
     with pytest.raises(OSError, match="No space left"):
         EEGFeatureExtractor(n_times=800).save_pretrained(tmp_path)
     assert EEGFeatureExtractor.from_pretrained(tmp_path).n_times == 400

@@ -598,11 +598,11 @@ def test_labels_that_do_not_fit(labels, message):
 
 
 @pytest.mark.parametrize(
-    "name", ["modeling_mic", "modeling_base", "configuration_mic", "configuration_base", "electrodes"]
+    "name", ["modeling_mic", "modeling_base", "configuration_mic", "configuration_base", "electrodes", "files"]
 )
 def test_what_travels_imports_torch_and_transformers_only(name):
     tree = ast.parse((FOLDER / f"{name}.py").read_text())
-    travelling = {"modeling_mic", "modeling_base", "configuration_mic", "configuration_base", "electrodes"}
+    travelling = {"modeling_mic", "modeling_base", "configuration_mic", "configuration_base", "electrodes", "files"}
     allowed = set(sys.stdlib_module_names) | {"torch", "transformers", "safetensors"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

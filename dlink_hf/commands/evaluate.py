@@ -10,10 +10,10 @@ from pathlib import Path
 from ..compatibility import label_names
 from ..evaluation import dataset_predictions, evaluate_model, load_classifier
 from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..model_card import SCORE_NAMES
 from ..training_args import DLinkTrainingArguments
 from .arguments import DataArguments, arg, parse
 from .json_files import write_json
-from .report import SCORE_NAMES
 from .windows import load_splits, load_windows
 
 

@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..files import staged
+
 
 def write_json(path: Path, value: Any) -> Path:
     """Write JSON under a temporary name, then rename it; NaN becomes null."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(_jsonable(value), indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with staged(path.parent) as partial:
+        (partial / path.name).write_text(json.dumps(_jsonable(value), indent=2) + "\n", encoding="utf-8")
     return path
 
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 from ..compatibility import label_names
 from ..evaluation import load_classifier, predict_probabilities, write_predictions
 from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..files import staged
 from ..modeling_mic import MiCForEEGClassification
 from .arguments import arg, parse
 
@@ -75,11 +74,8 @@ def classify_recording(
 def save_annotations(path: Path, onsets: np.ndarray, duration: float, labels: list[str]) -> Path:
     """Write MNE annotations under a temporary name, then rename them."""
     annotations = mne.Annotations(onsets, duration, labels)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=path.parent) as partial:
-        # MNE writes the start of a recording without a date as 0 seconds, which the loaded annotations keep
-        annotations.save(Path(partial) / path.name, overwrite=True)
-        os.replace(Path(partial) / path.name, path)
+    with staged(path.parent) as partial:
+        annotations.save(partial / path.name, overwrite=True)
     return path
 
 

@@ -43,13 +43,6 @@ CAPTIONS = {
     "confusion_matrix": "Confusion matrix of the student ({} windows)",
     "montage": "montage",
 }
-SCORE_NAMES = {
-    "balanced_accuracy": "balanced accuracy",
-    "cohen_kappa": "Cohen's kappa",
-    "weighted_f1": "weighted F1",
-    "auroc": "AUROC",
-    "auc_pr": "AUC-PR",
-}
 
 
 def cost_of(models: Mapping[str, PreTrainedModel], n_chans: int, n_times: int) -> dict[str, dict[str, float]]:
@@ -364,7 +357,6 @@ def write_card(
 
 
 __all__ = [
-    "SCORE_NAMES",
     "cost_of",
     "draw_plots",
     "format_table",
