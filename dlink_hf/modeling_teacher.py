@@ -17,6 +17,7 @@ from transformers.utils import ModelOutput
 from .configuration_teacher import BACKBONES, DLinkTeacherConfig
 from .modeling_base import DLinkPreTrainedModel, check_input_values
 from .modeling_mic import check_labels
+from .teacher_head import TeacherHead
 
 
 @dataclass
@@ -95,24 +96,6 @@ def _check_known_channels(config: DLinkTeacherConfig) -> None:
             f"`ch_names`: {config.backbone} has no embedding for {', '.join(unknown)}. It knows "
             f"{len(LABRAM_CHANNEL_ORDER)} names of the 10-05 system; leave the others out of `ch_names`."
         )
-
-
-class TeacherHead(nn.Module):
-    """Classify tokens (B, C, P, D) with the channels kept apart: a mean over all tokens throws topography away."""
-
-    def __init__(self, config: DLinkTeacherConfig):
-        super().__init__()
-        self.norm = nn.LayerNorm(config.hidden_size)
-        self.features = nn.Linear(config.hidden_size, config.head_size)
-        self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Linear(config.head_size * len(config.ch_names), config.num_labels)
-        for module in (self.norm, self.features, self.classifier):
-            module.is_teacher_head = True
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits (B, num_labels) of tokens (B, C, P, D)."""
-        features = F.gelu(self.features(self.norm(tokens))).mean(2)
-        return self.classifier(self.dropout(features.flatten(1)))
 
 
 class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
