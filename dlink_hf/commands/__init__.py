@@ -13,6 +13,7 @@ from importlib import import_module
 COMMANDS = {
     "demo": ("demo", "distil a student from synthetic EEG in a few minutes, start to finish"),
     "distill": ("distill", "teach a student by a fine-tuned EEG foundation model, on recordings of yours"),
+    "pretrain-teacher": ("pretrain_teacher", "pre-train an EEG foundation model on unlabelled recordings"),
     "finetune-teacher": ("finetune_teacher", "fine-tune an EEG foundation model for a task"),
     "finetune": ("finetune", "train a student, fresh or published, without a teacher"),
     "evaluate": ("evaluate", "score a trained model on labelled recordings"),

@@ -320,7 +320,30 @@ class PathLabels:
         return []
 
 
-LabelSource = AnnotationLabels | EventLabels | TableLabels | PathLabels
+@dataclass(frozen=True)
+class WholeRecording:
+    """No labels: every recording is one segment from beginning to end, as for pre-training.
+
+    Args:
+        label: The one label.
+    """
+
+    label: str = "unlabelled"
+
+    def label_names(self) -> list[str]:
+        """The one label."""
+        return [self.label]
+
+    def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
+        """The whole recording."""
+        return [Segment(0.0, None, self.label)]
+
+    def files(self, path: Path) -> list[Path]:
+        """No file but the recording's own."""
+        return []
+
+
+LabelSource = AnnotationLabels | EventLabels | TableLabels | PathLabels | WholeRecording
 
 
 def match_group(pattern: str, text: str, group: str) -> str:

@@ -1,0 +1,208 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""`dlink pretrain-teacher`: masked patches of unlabelled recordings, of any mix of montages and rates."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import TrainingArguments, set_seed
+
+from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
+from ..data.eeg_sets import EEG_SETS, eeg_set_extractor
+from ..data.recordings import find_recordings
+from ..data.signal_facts import signal_info
+from ..data.unlabelled import set_recordings, unlabelled_windows
+from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..pretraining import DLinkTeacherForPretraining, PretrainingTrainer
+from .arguments import TRAINING_DEFAULTS, arg, parse
+from .json_files import write_json
+from .progress import name_progress
+from .windows import PEOPLE_NAME
+
+
+DESCRIPTION = (
+    "Pre-train a foundation model on unlabelled recordings, of any mix of montages and rates: patches are masked and "
+    "read back. Then fine-tune it: `dlink finetune-teacher --teacher_checkpoint OUTPUT_DIR/teacher`."
+)
+_HELD_OUT_SEED = 0
+
+
+@dataclass
+class PretrainArguments:
+    """Which recordings, how they are cut, and what is to be pre-trained."""
+
+    recordings: list[str] = arg(
+        [], "Folders of recordings, or names of the sets eegmat, ssvep_exo, eyes_gnb, eegmmidb (then see --data_dir)."
+    )
+    data_dir: str | None = arg(None, "Folder that holds the four sets; the variable DLINK_DATA_DIR where left out.")
+    people: str | None = arg(
+        None,
+        "JSON file that says who may be seen: {NAME: {'train': [subjects ...]}} for each of --recordings. Nobody else "
+        "is read. All where left out.",
+    )
+    people_split: str = arg("train", "Which list of that file.")
+    subject_pattern: str | None = arg(
+        None, r"Subject from the path of your own recordings: a regular expression with one group, such as '(S\d+)'."
+    )
+    held_out: float = arg(
+        0.1, "Share of the people that the held-out error is measured on; none of them is trained on."
+    )
+    window_seconds: float = arg(5.0, "Length of a window in seconds.")
+    stride_seconds: float = arg(2.5, "From one window to the next in seconds.")
+    l_freq: float = arg(0.5, "High-pass edge in Hz.")
+    h_freq: float = arg(45.0, "Low-pass edge in Hz.")
+    unit: str | None = arg(None, "Unit that the numbers of your own files really have, if not volts: uV, mV or V.")
+    reject_uv: float = arg(300.0, "Leave out windows with a sample beyond this many microvolts.")
+    cache_dir: str | None = arg(None, "Where prepared windows are kept; the user's cache if left out.")
+    teacher_backbone: str = arg("CBraMod", "Foundation model to pre-train: CBraMod.")
+    teacher_layers: int = arg(4, "Its number of layers.")
+    teacher_input_scale: float = arg(0.1, "Factor from microvolts to its own numbers.")
+    teacher_dropout: float = arg(0.0, "Its dropout while it is pre-trained.")
+    mask_ratio: float = arg(0.5, "Share of the patches that is hidden.")
+    spectral_target_weight: float = arg(0.5, "Weight of the log-spectra of hidden patches beside their samples.")
+    half: bool = arg(False, "Save the teacher in 16-bit floating point, half the size.")
+
+
+def load_unlabelled(args: PretrainArguments) -> tuple[list[Dataset], list[dict]]:
+    """Windows of all recordings, one dataset a montage, and who is in them.
+
+    Returns:
+        the datasets; for each of `--recordings` its `source`, `group_column` and `people`.
+
+    Raises:
+        FileNotFoundError, ValueError: the arguments lead nowhere or contradict each other.
+    """
+    if not args.recordings:
+        raise ValueError(f"say what to pre-train on: --recordings FOLDER ..., or some of {', '.join(EEG_SETS)}.")
+    if args.people is not None and not Path(args.people).is_file():
+        raise FileNotFoundError(f"There is no file {args.people}.")
+    lists = json.loads(Path(args.people).read_text(encoding="utf-8")) if args.people is not None else {}
+    settings = {"sfreq": BACKBONES[args.teacher_backbone].sfreq, "l_freq": args.l_freq, "h_freq": args.h_freq}
+    settings["n_times"] = round(args.window_seconds * settings["sfreq"])
+    settings["stride"] = round(args.stride_seconds * settings["sfreq"])
+    common = {"max_abs_uv": args.reject_uv, "cache_dir": args.cache_dir}
+    datasets, people = [], []
+    for source in args.recordings:
+        wanted = None
+        if args.people is not None:
+            if args.people_split not in lists.get(source, {}):
+                raise ValueError(f"{args.people} has no list {args.people_split!r} for {source!r}.")
+            wanted = lists[source][args.people_split]
+        if source in EEG_SETS:
+            data_dir = args.data_dir or os.environ.get("DLINK_DATA_DIR")
+            if data_dir is None:
+                raise ValueError(f"--data_dir: name the folder that holds {EEG_SETS[source].folder}/.")
+            column, pattern = EEG_SETS[source].group_column, EEG_SETS[source].subject_pattern
+            paths, extractor = set_recordings(source, data_dir, wanted), eeg_set_extractor(source, **settings)
+        else:
+            column, pattern = "subject", args.subject_pattern
+            paths = find_recordings(Path(source))
+            extractor = EEGFeatureExtractor(unit=args.unit, **settings)
+        found = unlabelled_windows(paths, extractor, subject_pattern=pattern, **common)
+        if wanted is not None and source not in EEG_SETS:
+            found = [dataset.select(_rows_of(dataset, column, wanted)) for dataset in found]
+        seen = sorted({group for dataset in found for group in dataset[column][:]})
+        windows = sum(map(len, found))
+        print(f"{source:<14}{windows:>7} windows of {len(seen)} {column}s, {len(found)} montage(s)")
+        people.append({"source": source, "group_column": column, "people": seen})
+        datasets += found
+    return datasets, people
+
+
+def hold_out(datasets: Sequence[Dataset], people: Sequence[dict], share: float) -> tuple[list[Dataset], list[Dataset]]:
+    """Split by person: the windows to train on, and those that the held-out error is measured on."""
+    if not 0 <= share < 1:
+        raise ValueError(f"--held_out must be a share below 1, got {share}.")
+    held: set[tuple[str, str]] = set()
+    for entry in people:
+        # of every source somebody, unless it would leave nobody to train on
+        count = min(max(round(share * len(entry["people"])), 1 if share else 0), len(entry["people"]) - 1)
+        chosen = random.Random(_HELD_OUT_SEED).sample(entry["people"], count)
+        held |= {(entry["group_column"], person) for person in chosen}
+        entry["held_out"] = sorted(chosen)
+    train, validation = [], []
+    for dataset in datasets:
+        columns = {name: dataset[name][:] for name in ("subject", "recording")}
+        is_held = [any((name, columns[name][i]) in held for name in columns) for i in range(len(dataset))]
+        train.append(dataset.select([i for i, out in enumerate(is_held) if not out]))
+        validation.append(dataset.select([i for i, out in enumerate(is_held) if out]))
+    return train, [dataset for dataset in validation if len(dataset)]
+
+
+def _rows_of(dataset: Dataset, column: str, wanted: Sequence[str]) -> list[int]:
+    return [i for i, group in enumerate(dataset[column][:]) if group in set(wanted)]
+
+
+def run(argv: Sequence[str]) -> None:
+    """Entry of `dlink pretrain-teacher`."""
+    defaults = {
+        **{k: v for k, v in TRAINING_DEFAULTS.items() if k not in ("class_weighting", "load_best_model_at_end")},
+        "output_dir": "outputs/pretrain-teacher",
+        "metric_for_best_model": None,
+        "num_train_epochs": 30.0,
+        "learning_rate": 5e-4,
+        "warmup_steps": 0.05,
+        "save_total_limit": 1,
+    }
+    pretrain_args, args = parse(
+        "pretrain-teacher", DESCRIPTION, (PretrainArguments, TrainingArguments), argv, defaults
+    )
+    if pretrain_args.teacher_backbone not in BACKBONES:
+        raise ValueError(f"--teacher_backbone must be one of {', '.join(BACKBONES)}.")
+    datasets, people = load_unlabelled(pretrain_args)
+    train, validation = hold_out(datasets, people, pretrain_args.held_out)
+    info = signal_info(train[0])
+    kwargs = {BACKBONES[pretrain_args.teacher_backbone].depth_argument: pretrain_args.teacher_layers}
+    config = DLinkTeacherConfig(
+        backbone=pretrain_args.teacher_backbone,
+        backbone_kwargs={**kwargs, "drop_prob": pretrain_args.teacher_dropout},
+        input_scale=pretrain_args.teacher_input_scale,
+        ch_names=list(info.ch_names),
+        sfreq=info.sfreq,
+        n_times=info.n_times,
+    )
+    set_seed(args.seed)
+    model = DLinkTeacherForPretraining(config, pretrain_args.mask_ratio, pretrain_args.spectral_target_weight)
+    folder = Path(args.output_dir)
+    if not validation:
+        args.eval_strategy = "no"
+    args.output_dir = str(folder / "training")
+    trainer = PretrainingTrainer(model, args, train, validation or None)
+    started = time.perf_counter()
+    before = trainer.evaluate() if validation else {}
+    name_progress(trainer, "pre-training").train(resume_from_checkpoint=args.resume_from_checkpoint)
+    after = trainer.evaluate() if validation else {}
+    teacher = model.teacher
+    if pretrain_args.half:
+        teacher = teacher.to(torch.float16)
+    teacher.save_pretrained(folder / "teacher")
+    write_json(folder / "teacher" / PEOPLE_NAME, {"pretraining": people})
+    results = {
+        "held_out_before": before,
+        "held_out": after,
+        "minutes": (time.perf_counter() - started) / 60,
+        "windows": sum(map(len, train)),
+        "steps": trainer.state.global_step,
+        "people": people,
+        "log": trainer.state.log_history,
+    }
+    write_json(folder / "results.json", results)
+    if after:
+        print(
+            f"\nheld-out error of masked patches: {after['eval_reconstruction_error']:.3f} of their power (before: "
+            f"{before['eval_reconstruction_error']:.3f}; a flat line: 1)\n"
+            f"held-out error of their log-spectra: {after['eval_spectral_error']:.3f} (before: "
+            f"{before['eval_spectral_error']:.3f})"
+        )
+    print(f"teacher (checkpoint)  {folder / 'teacher'}")
+
+
+__all__ = ["PretrainArguments", "hold_out", "load_unlabelled", "run"]
