@@ -51,6 +51,7 @@ _PUBLIC_NAMES = {
     "metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
     "training_args": ["DLinkTrainingArguments"],
     "trainer": ["DLinkTrainer"],
+    "augmentation": ["EEGAugmentation"],
     "finetuning": ["make_trainer"],
     "evaluation": ["evaluate_model", "load_classifier", "predict_probabilities"],
     "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
@@ -69,6 +70,9 @@ __all__ = ["__version__", *sorted(_MODULE_OF)]
 
 
 if TYPE_CHECKING:
+    from .augmentation import (
+        EEGAugmentation as EEGAugmentation,
+    )
     from .configuration_mic import (
         MiCConfig as MiCConfig,
     )

@@ -1,16 +1,19 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Fine-tune a teacher or a student with transformers' ordinary `Trainer`."""
+"""Fine-tune a teacher or a student with transformers' `Trainer`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset
+from torch import nn
 from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
 
+from .adaptation import check_rates, parameter_groups
+from .augmentation import EEGAugmentation, parse_augmentations
 from .compatibility import check_training_windows
 from .data.collator import EEGDataCollator
 from .metrics import compute_metrics
@@ -24,17 +27,88 @@ class WeightedCrossEntropy:
 
     Args:
         class_weights: (num_labels,), or None for equal weights.
+        label_smoothing: share of each label that is spread evenly over all classes, in [0, 1), as in
+            `torch.nn.functional.cross_entropy` (Szegedy et al. 2016).
+
+    Raises:
+        ValueError: `label_smoothing` is out of range.
     """
 
-    def __init__(self, class_weights: torch.Tensor | None = None):
+    def __init__(self, class_weights: torch.Tensor | None = None, label_smoothing: float = 0.0):
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"`label_smoothing` must lie in [0, 1), got {label_smoothing}.")
         self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
 
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         """Loss of a batch; under gradient accumulation `num_items_in_batch` counts the windows of all its steps."""
         check_labels(labels, outputs.logits)
         weights = None if self.class_weights is None else self.class_weights.to(labels.device)
-        total = F.cross_entropy(outputs.logits.float(), labels, weight=weights, reduction="sum")
+        total = F.cross_entropy(
+            outputs.logits.float(), labels, weight=weights, reduction="sum", label_smoothing=self.label_smoothing
+        )
         return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+
+
+class FineTuningTrainer(Trainer):
+    """[`transformers.Trainer`] with a rate for each layer of a teacher, and with augmented training windows.
+
+    Args:
+        *args, **kwargs: as for `Trainer`.
+        learning_rate_decay: factor from a layer's rate to that of the layer below, see
+            [`dlink_hf.adaptation.parameter_groups`]; 1 for one rate.
+        head_learning_rate_multiplier: the head's rate over the full one.
+        augmentation: changes the windows of each training step; none of an evaluation.
+
+    Raises:
+        ValueError: a rate is out of range, or layers are to have rates of their own and the model is no teacher, or
+            the optimizer makes its own groups.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        learning_rate_decay: float = 1.0,
+        head_learning_rate_multiplier: float = 1.0,
+        augmentation: EEGAugmentation | None = None,
+        **kwargs: Any,
+    ):
+        check_rates(learning_rate_decay, head_learning_rate_multiplier)
+        super().__init__(*args, **kwargs)
+        self.learning_rate_decay = learning_rate_decay
+        self.head_learning_rate_multiplier = head_learning_rate_multiplier
+        self.augmentation = augmentation
+        self._batch = (-1, 0)  # training step, and the number of the batch within it
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimizer that the arguments name, with a rate for each layer where that was asked for."""
+        if self.optimizer is None and (self.learning_rate_decay, self.head_learning_rate_multiplier) != (1.0, 1.0):
+            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            if {"params", "model", "optimizer_dict"} & set(kwargs) or not issubclass(cls, torch.optim.Optimizer):
+                raise ValueError(
+                    f"The optimizer {self.args.optim} makes its own groups of parameters; layers get rates of their "
+                    "own with another, such as `optim='adamw_torch'`."
+                )
+            groups = parameter_groups(
+                self.accelerator.unwrap_model(self.model),
+                self.args.learning_rate,
+                self.args.weight_decay,
+                set(self.get_decay_parameter_names(self.model)),
+                self.learning_rate_decay,
+                self.head_learning_rate_multiplier,
+            )
+            self.optimizer_cls_and_kwargs = (cls, {**kwargs, "params": groups})
+        return super().create_optimizer(model)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One batch forth and back, its windows augmented."""
+        if self.augmentation is not None:
+            # the random numbers hang on the step alone, so that a training that is resumed sees the same windows
+            step = self.state.global_step
+            self._batch = (step, self._batch[1] + 1 if self._batch[0] == step else 0)
+            augmented = self.augmentation(inputs["input_values"], *self._batch, self.args.process_index)
+            inputs = {**inputs, "input_values": augmented}
+        return super().training_step(model, inputs, *args, **kwargs)
 
 
 def make_trainer(
@@ -44,6 +118,10 @@ def make_trainer(
     class_weighting: str = "none",
     early_stopping_patience: int | None = None,
     group_column: str = "subject",
+    learning_rate_decay: float = 1.0,
+    head_learning_rate_multiplier: float = 1.0,
+    label_smoothing: float | None = None,
+    augmentation: EEGAugmentation | str | Sequence[str] | Mapping[str, float] | None = None,
     **kwargs: Any,
 ) -> Trainer:
     """A `Trainer` for a teacher or a student, on `splits["train"]`, watched on `splits["validation"]`.
@@ -55,14 +133,20 @@ def make_trainer(
         class_weighting: `"balanced"` weighs each class by N / (num_labels * its count), or `"none"`.
         early_stopping_patience: evaluations without improvement before the training stops; None for never.
         group_column: column that the splits must not share a value of.
+        learning_rate_decay: factor from the rate of a teacher's layer to that of the layer below, in (0, 1].
+        head_learning_rate_multiplier: rate of a teacher's head over `args.learning_rate`.
+        label_smoothing: share of each label that is spread over all classes; `args.label_smoothing_factor` where None.
+        augmentation: changes to the training windows: names, `"time_shift,noise=0.3"`, names with probabilities, or an
+            [`EEGAugmentation`] with strengths of your own.
         **kwargs: further arguments of `Trainer`, such as `processing_class` (the feature extractor).
 
     Returns:
         the `Trainer`, ready for `train()`.
 
     Raises:
+        ImportError: the augmentation needs braindecode, which does not load.
         ValueError: the splits share a subject; the model knows the labels by other names; weights are to be balanced
-            and a class is missing from the training set; or an argument contradicts another.
+            and a class is missing from the training set; or an argument is out of range or contradicts another.
     """
     if "train" not in splits:
         raise ValueError(f"`splits` must hold a dataset named 'train', got {list(splits)}.")
@@ -79,18 +163,28 @@ def make_trainer(
     weights = None
     if class_weighting == "balanced":
         weights = balanced_class_weights(splits["train"]["labels"][:], model.config.num_labels)
+    if isinstance(augmentation, str):
+        augmentation = parse_augmentations(augmentation)
+    if augmentation is not None and not isinstance(augmentation, EEGAugmentation):
+        seed = args.seed if args.data_seed is None else args.data_seed
+        augmentation = EEGAugmentation(augmentation, sfreq=model.config.sfreq, seed=seed)
     callbacks = [] if early_stopping_patience is None else [EarlyStoppingCallback(early_stopping_patience)]
-    return Trainer(
+    return FineTuningTrainer(
         model=model,
         args=args,
         train_dataset=splits["train"],
         eval_dataset=splits.get("validation"),
         data_collator=EEGDataCollator(),
         compute_metrics=compute_metrics,
-        compute_loss_func=WeightedCrossEntropy(weights),
+        compute_loss_func=WeightedCrossEntropy(
+            weights, args.label_smoothing_factor if label_smoothing is None else label_smoothing
+        ),
         callbacks=callbacks,
+        learning_rate_decay=learning_rate_decay,
+        head_learning_rate_multiplier=head_learning_rate_multiplier,
+        augmentation=augmentation,
         **kwargs,
     )
 
 
-__all__ = ["WeightedCrossEntropy", "make_trainer"]
+__all__ = ["FineTuningTrainer", "WeightedCrossEntropy", "make_trainer"]

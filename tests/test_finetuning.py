@@ -29,7 +29,12 @@ from toy_training import (  # noqa: E402
     weights,
 )
 
-from dlink_hf import DLinkStudioModel, DLinkTeacherForEEGClassification, DLinkTrainer  # noqa: E402
+from dlink_hf import (  # noqa: E402
+    DLinkStudioModel,
+    DLinkTeacherForEEGClassification,
+    DLinkTrainer,
+    EEGAugmentation,
+)
 from dlink_hf.data import SignalInfo, set_signal_info  # noqa: E402
 from dlink_hf.finetuning import WeightedCrossEntropy, make_trainer  # noqa: E402
 
@@ -57,7 +62,7 @@ def test_the_first_loss_is_the_weighted_cross_entropy(class_weighting, splits, t
     by_hand = copy.deepcopy(teacher).train()
     args = plain(tmp_path, num_train_epochs=1, per_device_train_batch_size=48)
     trainer = make_trainer(teacher, splits, args, class_weighting=class_weighting)
-    assert type(trainer) is Trainer
+    assert isinstance(trainer, Trainer)
     trainer.train()
     labels = splits["train"]["labels"][:]
     assert np.bincount(labels).tolist() == [32, 16]
@@ -216,3 +221,92 @@ def test_a_distillation_refuses_labels_in_another_order(splits, tmp_path):
     swapped = toy_dataset(["S1", "S2"], names=LABELS[::-1])
     with pytest.raises(ValueError, match="order differs"):
         DLinkTrainer(studio, arguments(tmp_path), train_dataset=swapped)
+
+
+@pytest.mark.parametrize("weight", [None, [0.5, 1.0, 2.0]])
+def test_smoothed_labels_are_torchs(weight):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(12, 3), torch.arange(12) % 3
+    weight = None if weight is None else torch.tensor(weight)
+    loss = WeightedCrossEntropy(weight, label_smoothing=0.1)(SimpleNamespace(logits=logits), labels)
+    torch.testing.assert_close(
+        loss, F.cross_entropy(logits, labels, weight=weight, reduction="sum", label_smoothing=0.1) / 12
+    )
+    if weight is None:
+        torch.testing.assert_close(loss, torch.nn.CrossEntropyLoss(label_smoothing=0.1)(logits, labels))
+        # by hand: 0.9 of the label and a tenth spread over the three
+        target = 0.9 * F.one_hot(labels, 3) + 0.1 / 3
+        torch.testing.assert_close(loss, -(target * logits.log_softmax(-1)).sum(-1).mean())
+
+
+@pytest.mark.parametrize("given", ["argument", "TrainingArguments"])
+def test_the_trainer_smooths_labels(given, splits, tmp_path):
+    teacher = toy_teacher(dropout=0.0)
+    by_hand = copy.deepcopy(teacher)
+    fields = {"label_smoothing_factor": 0.2} if given == "TrainingArguments" else {}
+    args = plain(tmp_path, num_train_epochs=1, per_device_train_batch_size=48, **fields)
+    trainer = make_trainer(teacher, splits, args, label_smoothing=0.2 if given == "argument" else None)
+    trainer.train()
+    with torch.no_grad():
+        logits = by_hand(torch.tensor(splits["train"]["input_values"][:])).logits
+    expected = F.cross_entropy(logits, torch.tensor(splits["train"]["labels"][:]), label_smoothing=0.2)
+    assert losses(trainer) == [pytest.approx(float(expected), rel=1e-4)]
+    with pytest.raises(ValueError, match=r"`label_smoothing` must lie in \[0, 1\), got 1"):
+        make_trainer(teacher, splits, args, label_smoothing=1.0)
+
+
+class _Watched(EEGAugmentation):
+    """Notes what it was given."""
+
+    def __call__(self, input_values, *step):
+        output = super().__call__(input_values, *step)
+        self.seen = [*getattr(self, "seen", []), (step, input_values, output)]
+        return output
+
+
+def test_training_windows_alone_are_augmented(splits, tmp_path):
+    augmentation = _Watched({"sign_flip": 1.0}, sfreq=200.0)
+    teacher = toy_teacher(dropout=0.0)
+    args = plain(tmp_path, num_train_epochs=1, gradient_accumulation_steps=2, eval_strategy="epoch")
+    trainer = make_trainer(teacher, splits, args, augmentation=augmentation)
+    inputs = []
+    teacher.register_forward_pre_hook(
+        lambda module, _, kwargs: inputs.append(kwargs["input_values"]), with_kwargs=True
+    )
+    trainer.train()
+    assert [step for step, _, _ in augmentation.seen] == [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0)]
+    assert len(inputs) == 5  # four batches of training, one of validation
+    for (_, given, changed), used in zip(augmentation.seen, inputs, strict=False):
+        assert torch.equal(changed, used) and torch.equal(changed, -given)
+    assert torch.equal(inputs[-1], torch.tensor(splits["validation"]["input_values"][:]))
+    trained = {window.tobytes() for _, given, _ in augmentation.seen for window in given.numpy()}
+    assert trained == {window.tobytes() for window in splits["train"]["input_values"][:]}
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_resuming_an_augmented_training_changes_no_bit(accumulation, splits, tmp_path):
+    fields = dict(
+        num_train_epochs=2,
+        save_strategy="steps",
+        save_steps=1,
+        gradient_accumulation_steps=accumulation,
+        per_device_train_batch_size=12,
+    )
+    chosen = "time_shift=1,channel_dropout=1,noise=1,frequency_shift=1"
+    both = dict(augmentation=chosen, learning_rate_decay=0.7)
+    whole = make_trainer(toy_teacher(), splits, plain(tmp_path / "whole", **fields), **both)
+    whole.train()
+    plainly = make_trainer(toy_teacher(), splits, plain(tmp_path / "plainly", **fields))
+    plainly.train()
+    assert not same(weights(whole.model), weights(plainly.model))
+    resumed = make_trainer(toy_teacher(seed=5), splits, plain(tmp_path / "resumed", **fields), **both)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    assert same(weights(whole.model), weights(resumed.model))
+
+
+def test_augmentations_of_a_trainer_take_the_models_rate_and_the_seed(splits, tmp_path):
+    trainer = make_trainer(toy_teacher(), splits, plain(tmp_path, seed=7), augmentation=["noise"])
+    assert trainer.augmentation.sfreq == 200.0 and trainer.augmentation.seed == 7
+    assert trainer.augmentation.probabilities == {"noise": 0.5}
+    with pytest.raises(ValueError, match="'blur' is none of time_shift"):
+        make_trainer(toy_teacher(), splits, plain(tmp_path), augmentation="blur")
