@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 # module -> the public names it holds, in the order in which data flows
 _PUBLIC_NAMES = {
     "electrodes": ["ELECTRODE_POSITIONS", "canonical_name", "channel_positions"],
+    "alignment": ["EuclideanAlignment", "MongeAlignment", "ZScoreAlignment", "alignment_from_dict", "make_alignment"],
     "feature_extraction_eeg": ["EEGFeatureExtractor"],
     "data": [
         "EEG_SETS",
@@ -25,6 +26,8 @@ _PUBLIC_NAMES = {
         "PathLabels",
         "SignalInfo",
         "TableLabels",
+        "align_dataset",
+        "alignment_info",
         "build_dataset",
         "build_report",
         "check_no_shared_subjects",
@@ -32,6 +35,7 @@ _PUBLIC_NAMES = {
         "eeg_set_extractor",
         "load_eeg_set",
         "make_synthetic_recordings",
+        "monge_reference",
         "set_signal_info",
         "signal_fields",
         "signal_info",
@@ -70,6 +74,13 @@ __all__ = ["__version__", *sorted(_MODULE_OF)]
 
 
 if TYPE_CHECKING:
+    from .alignment import (
+        EuclideanAlignment as EuclideanAlignment,
+        MongeAlignment as MongeAlignment,
+        ZScoreAlignment as ZScoreAlignment,
+        alignment_from_dict as alignment_from_dict,
+        make_alignment as make_alignment,
+    )
     from .augmentation import (
         EEGAugmentation as EEGAugmentation,
     )
@@ -93,6 +104,8 @@ if TYPE_CHECKING:
         PathLabels as PathLabels,
         SignalInfo as SignalInfo,
         TableLabels as TableLabels,
+        align_dataset as align_dataset,
+        alignment_info as alignment_info,
         build_dataset as build_dataset,
         build_report as build_report,
         check_no_shared_subjects as check_no_shared_subjects,
@@ -100,6 +113,7 @@ if TYPE_CHECKING:
         eeg_set_extractor as eeg_set_extractor,
         load_eeg_set as load_eeg_set,
         make_synthetic_recordings as make_synthetic_recordings,
+        monge_reference as monge_reference,
         set_signal_info as set_signal_info,
         signal_fields as signal_fields,
         signal_info as signal_info,

@@ -10,6 +10,7 @@ from typing import Any
 
 
 _PUBLIC_NAMES = {
+    "aligned_windows": ["align_dataset", "monge_reference"],
     "collator": ["EEGDataCollator"],
     "dataset": ["build_dataset"],
     "eeg_sets": ["EEG_SETS", "eeg_set_extractor", "load_eeg_set"],
@@ -17,6 +18,7 @@ _PUBLIC_NAMES = {
     "recordings": ["find_recordings", "read_recording"],
     "signal_facts": [
         "SignalInfo",
+        "alignment_info",
         "build_report",
         "concatenate_windows",
         "set_signal_info",

@@ -53,15 +53,16 @@ def describe(info: SignalInfo, report: dict[str, Any] | None = None) -> str:
 
 
 def _descriptions(dataset: Dataset) -> list[dict[str, Any]]:
-    found = []
-    for text in (dataset.info.description or "").split("\n\n"):
-        try:
-            entry = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and isinstance(entry.get("signal"), dict):
-            found.append(entry)
-    return found
+    entries = map(_entry, (dataset.info.description or "").split("\n\n"))
+    return [entry for entry in entries if entry is not None]
+
+
+def _entry(text: str) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and isinstance(entry.get("signal"), dict) else None
 
 
 def signal_info(dataset: Dataset) -> SignalInfo:
@@ -96,6 +97,33 @@ def signal_info(dataset: Dataset) -> SignalInfo:
     if len(infos) > 1:
         raise ValueError(_mixture(infos))
     return infos[0]
+
+
+def alignment_info(dataset: Dataset) -> dict[str, Any] | None:
+    """How a dataset's windows were aligned (`align_dataset`).
+
+    Args:
+        dataset: A dataset of this library, or one derived from it.
+
+    Returns:
+        `method`, `reference`, `group_columns` and so on; None where the windows are not aligned.
+
+    Raises:
+        ValueError: If datasets of different alignments were concatenated.
+    """
+    found = [entry.get("alignment") for entry in _descriptions(dataset)]
+    if any(other != found[0] for other in found):
+        raise ValueError(
+            f"datasets of different alignments were concatenated: {', '.join(map(str, found))}. Align all of them "
+            "alike, or none."
+        )
+    return found[0] if found else None
+
+
+def with_alignment_info(description: str, facts: dict[str, Any]) -> str:
+    """A dataset's description with a note of how its windows were aligned, which `alignment_info` reads."""
+    first = next(entry for entry in map(_entry, description.split("\n\n")) if entry is not None)
+    return json.dumps({**first, "alignment": facts})
 
 
 def signal_fields(dataset: Dataset) -> dict[str, Any]:
@@ -147,8 +175,10 @@ def set_signal_info(dataset: Dataset, info: SignalInfo) -> Dataset:
                 f"the rows' input_values have shape {shape}, but the signal facts say "
                 f"({info.n_chans} channels, {info.n_times} samples)."
             )
+    aligned = alignment_info(dataset)
     dataset = dataset.select(range(len(dataset)))
-    dataset.info.description = describe(info)
+    description = describe(info)
+    dataset.info.description = with_alignment_info(description, aligned) if aligned else description
     return dataset
 
 
@@ -182,6 +212,9 @@ def concatenate_windows(datasets: Sequence[Dataset]) -> Dataset:
     infos = list(dict.fromkeys(signal_info(dataset) for dataset in datasets))
     if len(infos) > 1:
         raise ValueError(_mixture(infos))
+    alignments = [alignment_info(dataset) for dataset in datasets]
+    if any(other != alignments[0] for other in alignments):
+        raise ValueError(f"the datasets are aligned differently: {alignments}. Align all of them alike, or none.")
     names = [getattr(dataset.features["labels"], "names", None) for dataset in datasets]
     if any(other != names[0] for other in names):
         raise ValueError(

@@ -1,0 +1,246 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Datasets of windows, aligned person by person.
+
+Two passes in the dataset's own order, the first for the statistics, the second for the windows: memory holds one
+portion of windows and the statistics of each person.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Array2D, Dataset, Features
+from tqdm.auto import tqdm
+
+from .. import alignment as alignment_code
+from ..alignment import MIN_SECONDS, Alignment, alignment_facts, make_alignment
+from .cache import default_cache_dir, fingerprint_of, load_windows, write_windows
+from .signal_facts import alignment_info, signal_info, with_alignment_info
+
+
+logger = logging.getLogger(__name__)
+
+ONE_CLASS = ("refuse", "drop", "allow")
+# Windows are read in portions of this many.
+_PORTION = 64
+
+
+def align_dataset(
+    dataset: Dataset,
+    method: str,
+    *,
+    group_column: str = "subject",
+    session_column: str | None = None,
+    reference: str | Mapping[str, Any] | None = None,
+    one_class: str = "refuse",
+    min_seconds: float = MIN_SECONDS,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+) -> Dataset:
+    """Aligns each person's windows by statistics of all windows of that person's session.
+
+    No label enters the alignment. Labels, where there are any, serve one purpose: to refuse groups that hold one class
+    only. What is fitted on such a group, a file of rest alone, say, knows the label of all its windows, and scores
+    would be those of the leak.
+
+    Args:
+        dataset: Windows of `build_dataset`, or others with signal facts (`set_signal_info`).
+        method: "zscore", "euclidean" or "monge".
+        group_column: Column that tells people apart.
+        session_column: Column that tells a person's sessions apart, if they are to be aligned one by one: the headset
+            was put on anew, the gains differ.
+        reference: Of "monge", as in `make_alignment`.
+        one_class: What to do with groups whose windows have one class only: "refuse"; "drop" leaves such people out,
+            with a warning; "allow" fits on them all the same. **"allow" is dangerous**: it is right only where a
+            person's whole session truly has one class (a diagnosis, say), and never where the group is a part of a
+            session.
+        min_seconds: Groups of fewer seconds of windows are warned of.
+        cache_dir: Cache folder, as of `build_dataset`; the same windows are aligned once.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The same rows in the same order and format, `input_values` aligned; `alignment_info` reads how.
+
+    Raises:
+        KeyError: If a column is absent.
+        ValueError: If the windows are aligned already, a group has one class only, or a channel of a person is flat.
+    """
+    facts = alignment_facts(method, reference)
+    make_alignment(method)
+    already = alignment_info(dataset)
+    if already is not None:
+        raise ValueError(f"these windows are aligned already ({already['method']}); aligning them twice is no use.")
+    if one_class not in ONE_CLASS:
+        raise ValueError(f"one_class must be one of {', '.join(map(repr, ONE_CLASS))}; got {one_class!r}.")
+    columns = [group_column, *([session_column] if session_column else [])]
+    groups = _groups(dataset, columns)
+    dataset, groups = _judge_classes(dataset, groups, columns, one_class)
+    info = signal_info(dataset)
+    names, counts = np.unique(groups, return_counts=True)
+    short = names[counts * info.duration < min_seconds]
+    if len(short):
+        logger.warning(
+            "the alignment of %d of %d %ss has less than %g s of windows to go by: %s",
+            *(len(short), len(names), "/".join(columns), min_seconds, _listed(short)),
+        )
+    facts = {**facts, "group_columns": columns, "one_class": one_class}
+    source = {"dataset": dataset._fingerprint, "alignment": facts, "code": _code()}
+    folder = (default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()) / (
+        f"aligned-{fingerprint_of(source)}"
+    )
+    aligned = load_windows(folder)
+    if aligned is None:
+        bar = tqdm(total=2 * len(dataset), desc=f"alignment ({method})", unit="window", disable=not progress, delay=1)
+        with bar:
+            fitted = fit_groups(dataset, groups, method, reference=reference, bar=bar)
+            features = Features({**dataset.features, "input_values": Array2D((info.n_chans, info.n_times), "float32")})
+            description = with_alignment_info(dataset.info.description, facts)
+            aligned = write_windows(folder, _aligned(dataset, groups, fitted, bar), features, lambda: description)
+    layout = dataset.format
+    return aligned.with_format(layout["type"], columns=layout["columns"], **layout["format_kwargs"])
+
+
+def monge_reference(
+    dataset: Dataset, *, group_column: str = "subject", filter_length: int = 256, progress: bool = True
+) -> dict[str, Any]:
+    """The barycentre of people's spectra: each channel's squared mean, over people, of the root of their PSDs.
+
+    Args:
+        dataset: Windows of the *training* people alone, not aligned: whoever is in here is part of the model.
+        group_column: Column that tells people apart.
+        filter_length: As in `MongeAlignment`.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        `ch_names`, `sfreq` (Hz), `filter_length` and `psd` (C, filter_length / 2 + 1) in uV^2/Hz of six digits, as
+        JSON values: a `reference` of `MongeAlignment`, and the `alignment_reference` of an `EEGFeatureExtractor`.
+
+    Raises:
+        KeyError: If the column is absent.
+        ValueError: If the windows are aligned already.
+    """
+    if alignment_info(dataset) is not None:
+        raise ValueError("these windows are aligned already: the reference is that of windows before alignment.")
+    info = signal_info(dataset)
+    bar = tqdm(total=len(dataset), desc="reference spectrum", unit="window", disable=not progress, delay=1)
+    with bar:
+        groups = _groups(dataset, [group_column])
+        fitted = fit_groups(dataset, groups, "monge", reference=None, bar=bar, filter_length=filter_length)
+    psd = np.mean([np.sqrt(alignment.psd()) for alignment in fitted.values()], axis=0) ** 2
+    return {
+        "ch_names": list(info.ch_names),
+        "sfreq": info.sfreq,
+        "filter_length": filter_length,
+        "psd": [[float(f"{value:.6g}") for value in row] for row in psd],
+    }
+
+
+def fit_groups(
+    dataset: Dataset, groups: np.ndarray, method: str, *, reference: Any = None, bar: Any = None, **settings: Any
+) -> dict[str, Alignment]:
+    """One fitted alignment a group, in one pass over a dataset.
+
+    Args:
+        dataset: With signal facts.
+        groups: (N,) the group of each row.
+        method, reference: As in `align_dataset`.
+        bar: A progress bar that counts windows.
+        **settings: More arguments of the method's class.
+
+    Returns:
+        The group's alignment by the group's name.
+    """
+    info = signal_info(dataset)
+    fitted: dict[str, Alignment] = {}
+    for rows, windows in _portions(dataset, bar):
+        for group in dict.fromkeys(groups[rows]):
+            if group not in fitted:
+                made = make_alignment(method, sfreq=info.sfreq, ch_names=info.ch_names, reference=reference)
+                fitted[group] = type(made)(**{**made.settings(), **settings}) if settings else made
+            fitted[group].partial_fit(windows[groups[rows] == group])
+    return fitted
+
+
+def _groups(dataset: Dataset, columns: Sequence[str]) -> np.ndarray:
+    """(N,) texts."""
+    lacking = [name for name in columns if name not in dataset.column_names]
+    if lacking:
+        raise KeyError(f"the dataset has no column {lacking[0]!r}; it has {', '.join(dataset.column_names)}.")
+    values = dataset.select_columns(list(columns)).with_format(None)[:]
+    return np.asarray([" / ".join(map(str, row)) for row in zip(*values.values(), strict=True)])
+
+
+def _portions(dataset: Dataset, bar: Any) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows and their windows (N, C, T), in the dataset's order, which is the order of time within a recording."""
+    windows = dataset.select_columns(["input_values"]).with_format("numpy")
+    for start in range(0, len(dataset), _PORTION):
+        rows = slice(start, min(start + _PORTION, len(dataset)))
+        yield rows, windows[rows]["input_values"]
+        if bar is not None:
+            bar.update(rows.stop - rows.start)
+
+
+def _aligned(
+    dataset: Dataset, groups: np.ndarray, fitted: Mapping[str, Alignment], bar: Any
+) -> Iterator[dict[str, Any]]:
+    """Columns of a portion at a time, windows aligned."""
+    others = dataset.remove_columns("input_values").with_format(None)
+    for rows, windows in _portions(dataset, bar):
+        values = np.empty(windows.shape, dtype=np.float32)
+        for group in dict.fromkeys(groups[rows]):
+            chosen = groups[rows] == group
+            try:
+                values[chosen] = fitted[group].transform(windows[chosen])
+            except ValueError as error:
+                raise ValueError(f"{group}: {error}") from error
+        yield {**others[rows], "input_values": values}
+
+
+def _judge_classes(
+    dataset: Dataset, groups: np.ndarray, columns: Sequence[str], one_class: str
+) -> tuple[Dataset, np.ndarray]:
+    """The rows that may be aligned, and their groups; the only use of labels."""
+    if "labels" not in dataset.column_names or one_class == "allow":
+        return dataset, groups
+    labels = np.asarray(dataset.select_columns(["labels"]).with_format(None)[:]["labels"])
+    pairs = sorted(set(zip(groups.tolist(), labels.tolist(), strict=True)))
+    owners = [group for group, _ in pairs]
+    single = {group: label for group, label in pairs if owners.count(group) == 1}
+    if not single:
+        return dataset, groups
+    if one_class == "drop":
+        logger.warning(
+            "%d of %d %ss have windows of one class only and are left out: an alignment fitted on them would see the "
+            "label: %s",
+            *(len(single), len(set(owners)), "/".join(columns), _listed(single)),
+        )
+        keep = np.flatnonzero(~np.isin(groups, list(single)))
+        if not len(keep):
+            raise ValueError(f"every {'/'.join(columns)} has windows of one class only: none is left to align.")
+        return dataset.select(keep), groups[keep]
+    first, label = next(iter(single.items()))
+    names = getattr(dataset.features["labels"], "names", None)
+    raise ValueError(
+        f"{len(single)} of {len(set(owners))} groups ({'/'.join(columns)}) have windows of one class only, such as "
+        f"{first}: {names[label] if names else label}. What is fitted on them would see the label, and scores would "
+        "be those of the leak. Fit on a person's whole session, group_column='subject', so that every group holds all "
+        "classes; or leave such people out with one_class='drop'. Only where a person's whole session truly has one "
+        f"class is one_class='allow' right. The groups: {_listed(single)}."
+    )
+
+
+def _code() -> str:
+    """The code that aligns, so that an edited checkout does not serve what it made before."""
+    return "".join(Path(path).read_text(encoding="utf-8") for path in (alignment_code.__file__, __file__))
+
+
+def _listed(names: Any, most: int = 8) -> str:
+    names = [str(name) for name in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+__all__ = ["ONE_CLASS", "align_dataset", "fit_groups", "monge_reference"]
