@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
+from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from .configuration_teacher import BACKBONES, DLinkTeacherConfig
+from .hub_files import damaged
 from .modeling_base import DLinkPreTrainedModel, check_input_values
 from .modeling_mic import check_labels
+from .teacher_checkpoints import find_checkpoint, load_checkpoint
 from .teacher_head import TeacherHead
 
 
@@ -105,6 +110,47 @@ class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
     config: DLinkTeacherConfig
     base_model_prefix = "teacher"
     _head_keys = ("head.",)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *model_args: Any,
+        output_loading_info: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Load a checkpoint of this package or of braindecode, from the Hub or a folder, whole.
+
+        A checkpoint in braindecode's own format is fitted to a new task, montage and window: `ch_names`, `n_times`,
+        `id2label` and the other fields of [`DLinkTeacherConfig`] are keyword arguments here, and what the checkpoint
+        says holds where they are left out. The head is always new. What is not loaded as it stands is said;
+        [`teacher_checkpoints.load_checkpoint`] lists the further arguments (`filename`, `start_anew` ...).
+
+        Raises:
+            OSError: no such folder or repository, no access, or no network and nothing cached.
+            ValueError: pickled, damaged or foreign weights, a tensor that is missing or of another shape, or channels,
+                a window or a rate that the model can't take.
+
+        Example:
+
+        ```python
+        >>> from dlink_hf import DLinkTeacherForEEGClassification
+
+        >>> DLinkTeacherForEEGClassification.from_pretrained(
+        ...     "braindecode/cbramod-pretrained", ch_names=["C3", "Cz", "C4"], n_times=800, num_labels=4
+        ... )  # doctest: +SKIP
+        ```
+        """
+        checkpoint = find_checkpoint(pretrained_model_name_or_path, kwargs)
+        if checkpoint is not None:
+            model, info = load_checkpoint(cls, checkpoint, kwargs)
+            return (model, info) if output_loading_info else model
+        try:
+            return super().from_pretrained(
+                pretrained_model_name_or_path, *model_args, output_loading_info=output_loading_info, **kwargs
+            )
+        except SafetensorError as error:
+            raise damaged(str(pretrained_model_name_or_path), error) from error
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
