@@ -8,14 +8,21 @@ under autocast, since spectra and logarithms do not survive half precision.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
 # axes of a representation (B, C, P, D) along which a spectrum can be taken
 SPECTRAL_AXES = {"space": 1, "time": 2, "features": 3}
+# up to this many patches, a product with the Fourier matrix is faster than a Fast Fourier Transform
+_MAX_MATRIX_PATCHES = 64
 DISTANCES = ("mse", "smooth_l1", "cosine")
 MAGNITUDES = ("relative", "log")
 
@@ -201,6 +208,141 @@ def spectral_phase_loss(
     return (weight * (1 - cross / product)).sum() / weight.sum().clamp_min(1e-8)
 
 
+@functools.cache
+def _time_fourier_matrices(n_patches: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Real and imaginary parts, each (F, P) float64, of the F = P // 2 + 1 rows of the orthonormal real transform."""
+    bins, patches = torch.arange(n_patches // 2 + 1.0), torch.arange(float(n_patches))
+    angle = 2 * math.pi * bins.double()[:, None] * patches.double() / n_patches
+    return angle.cos() / math.sqrt(n_patches), -angle.sin() / math.sqrt(n_patches)
+
+
+def _spectrum_parts(values: torch.Tensor, axes: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """[`spectrum`] as real and imaginary parts; over time alone, as (B, F, C * D)."""
+    (values,) = _float(values)
+    n_patches = values.shape[2]
+    if tuple(axes) != ("time",) or n_patches > _MAX_MATRIX_PATCHES:
+        bins = spectrum(values, axes)
+        return bins.real.contiguous(), bins.imag.contiguous()
+    # patches first: what the student makes lies in memory in this order, and one matrix serves every channel
+    patches_first = values.transpose(1, 2).flatten(2)
+    with torch.autocast(values.device.type, enabled=False):
+        real, imaginary = (torch.matmul(part.to(values), patches_first) for part in _time_fourier_matrices(n_patches))
+    return real, imaginary
+
+
+def _weighted_sum(
+    first: torch.Tensor, second: torch.Tensor, third: torch.Tensor, fourth: torch.Tensor
+) -> torch.Tensor:
+    """first * second + third * fourth, in one new tensor."""
+    return (first * second).addcmul_(third, fourth)
+
+
+@dataclass
+class TargetSpectrum:
+    """The teacher's side of the spectral terms, taken once a step and held against several states of the student.
+
+    Args:
+        axes: see [`spectrum`].
+        shape: of the representation, (B, C, P, D).
+        real, imaginary: parts of the spectrum T.
+        magnitude: |T|, rounded off at `floor`.
+        weight: |T| divided by its sum: what each bin counts in the phase term.
+        floor: rounding-off level, scalar.
+    """
+
+    axes: tuple[str, ...]
+    shape: torch.Size
+    real: torch.Tensor
+    imaginary: torch.Tensor
+    magnitude: torch.Tensor
+    weight: torch.Tensor
+    floor: torch.Tensor
+
+
+@torch.no_grad()
+def target_spectrum(teacher: torch.Tensor, axes: Sequence[str] = ("time",), eps: float = 1e-3) -> TargetSpectrum:
+    """What [`spectral_losses`] needs of the teacher.
+
+    Args:
+        teacher: (B, C, P, D), real.
+        axes: see [`spectrum`].
+        eps: rounding-off level of the magnitudes, relative to the mean teacher magnitude.
+    """
+    real, imaginary = _spectrum_parts(teacher, axes)
+    squares = _weighted_sum(real, real, imaginary, imaginary)
+    weight = squares.sqrt()
+    floor = (eps * weight.mean()).clamp_min(1e-8)
+    magnitude = squares.add_(floor**2).sqrt_()
+    weight.div_(weight.sum().clamp_min(1e-8))
+    return TargetSpectrum(tuple(axes), teacher.shape, real, imaginary, magnitude, weight, floor)
+
+
+class _SpectralTerms(torch.autograd.Function):
+    """Magnitude and phase term of a spectrum S in one go, each with its derivative by hand.
+
+    With s = sqrt(|S|^2 + floor^2) and t the target's: ds/dS = S / s, so that the magnitude term has the derivative
+    `pull * S`; and cos = (Re(S conj T) + floor^2) / (s t) gives the phase term `follow * S - turn * T`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, real: torch.Tensor, imaginary: torch.Tensor, target: TargetSpectrum, kind: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        square = target.floor**2
+        size = _weighted_sum(real, real, imaginary, imaginary).add_(square).sqrt_()
+        if kind == "relative":
+            total = target.magnitude.square().sum()
+            difference = size - target.magnitude
+            magnitude = difference.square().sum() / total
+            pull = difference.mul_(2 / total).div_(size)
+        else:
+            difference = (size / target.magnitude).log_()
+            magnitude = difference.square().mean()
+            pull = difference.mul_(2 / difference.numel()).div_(size).div_(size)
+        product = size * target.magnitude
+        cosine = _weighted_sum(real, target.real, imaginary, target.imaginary).add_(square).div_(product)
+        turn = torch.div(target.weight, product, out=product)
+        phase = (1 - cosine).mul_(target.weight).sum()
+        follow = cosine.mul_(target.weight).div_(size).div_(size)
+        ctx.save_for_backward(real, imaginary, target.real, target.imaginary, pull, follow, turn)
+        return magnitude, phase
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, magnitude_grad: torch.Tensor, phase_grad: torch.Tensor) -> tuple[Any, ...]:
+        real, imaginary, target_real, target_imaginary, pull, follow, turn = ctx.saved_tensors
+        along = _weighted_sum(pull, magnitude_grad, follow, phase_grad)
+        away = turn * -phase_grad
+        real_grad = _weighted_sum(along, real, away, target_real)
+        imaginary_grad = along.mul_(imaginary).addcmul_(away, target_imaginary)
+        return real_grad, imaginary_grad, None, None
+
+
+def spectral_losses(
+    student: torch.Tensor, target: TargetSpectrum, kind: str = "relative"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """[`spectral_magnitude_loss`] and [`spectral_phase_loss`] of a state, at a fraction of their time.
+
+    Args:
+        student: (B, C, P, D), real.
+        target: of [`target_spectrum`].
+        kind: `"relative"` or `"log"`, see [`spectral_magnitude_loss`].
+
+    Returns:
+        the magnitude term and the phase term, scalars. They can be differentiated once.
+
+    Raises:
+        ValueError: shapes differ, or the kind is unknown.
+    """
+    if student.shape != target.shape:
+        raise ValueError(
+            f"student and teacher must have the same shape, got {tuple(student.shape)} and {tuple(target.shape)}."
+        )
+    if kind not in MAGNITUDES:
+        raise ValueError(f"`kind` must be one of {', '.join(map(repr, MAGNITUDES))}, got {kind!r}.")
+    return _SpectralTerms.apply(*_spectrum_parts(student, target.axes), target, kind)
+
+
 def router_balance_loss(weights: torch.Tensor) -> torch.Tensor:
     """How far the batch's mean router weights are from even: L * sum of squared means - 1.
 
@@ -235,13 +377,16 @@ __all__ = [
     "DISTANCES",
     "MAGNITUDES",
     "SPECTRAL_AXES",
+    "TargetSpectrum",
     "classification_loss",
     "feature_distance",
     "logit_distillation_loss",
     "router_balance_loss",
     "router_entropy",
     "smooth_magnitude",
+    "spectral_losses",
     "spectral_magnitude_loss",
     "spectral_phase_loss",
     "spectrum",
+    "target_spectrum",
 ]

@@ -18,9 +18,8 @@ from .losses import (
     logit_distillation_loss,
     router_balance_loss,
     router_entropy,
-    spectral_magnitude_loss,
-    spectral_phase_loss,
-    spectrum,
+    spectral_losses,
+    target_spectrum,
 )
 from .modeling_base import DLinkPreTrainedModel
 from .modeling_mic import MiCForEEGClassification, MiCModelOutput, check_labels
@@ -78,7 +77,8 @@ class MiCDecoder(nn.Module):
         temporal = student.temporal_weights.transpose(0, 1)
         temporal = temporal / temporal.sum(-1, keepdim=True).clamp_min(1e-6)
         slots = torch.matmul(temporal, student.compressed_state)  # (B, K, P, c)
-        return self.features(torch.einsum("bck,bkpf->bcpf", spatial, slots))
+        tokens = torch.matmul(spatial[:, None], slots.transpose(1, 2))  # (B, P, C, c)
+        return self.features(tokens).transpose(1, 2)
 
 
 class DLinkStudioModel(DLinkPreTrainedModel):
@@ -86,19 +86,34 @@ class DLinkStudioModel(DLinkPreTrainedModel):
 
     Args:
         config ([`DLinkStudioConfig`]): the three sub-configs and the weights of the losses.
+        teacher, student, router: parts that fit the config; fresh ones where left out. See [`from_parts`].
     """
 
     config_class = DLinkStudioConfig
     config: DLinkStudioConfig
     base_model_prefix = "studio"
 
-    def __init__(self, config: DLinkStudioConfig):
+    def __init__(
+        self,
+        config: DLinkStudioConfig,
+        teacher: DLinkTeacherForEEGClassification | None = None,
+        student: MiCForEEGClassification | None = None,
+        router: DLinkRouter | None = None,
+    ):
         super().__init__(config)
-        self.teacher = DLinkTeacherForEEGClassification(config.teacher_config)
-        self.router = DLinkRouter(config.router_config)
-        self.student = MiCForEEGClassification(config.student_config)
+        given = {"teacher": teacher, "router": router, "student": student}
+        if teacher is None:
+            self.teacher = DLinkTeacherForEEGClassification(config.teacher_config)
+        if router is None:
+            self.router = DLinkRouter(config.router_config)
+        if student is None:
+            self.student = MiCForEEGClassification(config.student_config)
         self.decoder = MiCDecoder(config.student_config)
         self.post_init()
+        # parts that hold weights already join after the initialisation of those that are new
+        for name, part in given.items():
+            if part is not None:
+                setattr(self, name, part)
         self.freeze_teacher()
 
     @classmethod
@@ -109,7 +124,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         router: DLinkRouter | None = None,
         **fields: Any,
     ) -> DLinkStudioModel:
-        """Put a studio together from trained or fresh parts.
+        """Put a studio together from trained or fresh parts. None of them is copied.
 
         Args:
             teacher: fine-tuned for the task.
@@ -126,12 +141,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             router_config=fields.pop("router_config", None) if router is None else router.config,
             **fields,
         )
-        studio = cls(config)
-        studio.teacher, studio.student = teacher, student
-        if router is not None:
-            studio.router = router
-        studio.freeze_teacher()
-        return studio
+        return cls(config, teacher, student, router)
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -169,6 +179,9 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         class_weights: torch.Tensor | None = None,
         stage: str = "compress",
         return_dict: bool | None = None,
+        teacher_states: torch.Tensor | None = None,
+        teacher_pooled: torch.Tensor | None = None,
+        teacher_logits: torch.Tensor | None = None,
     ) -> DLinkStudioOutput | tuple[Any, ...]:
         r"""
         Args:
@@ -178,19 +191,32 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             stage (`str`, *optional*, defaults to `"compress"`): `"mimic"`: the feature and spectral terms, and the
                 router's own; `"compress"`: all terms.
             return_dict (`bool`, *optional*): return a [`DLinkStudioOutput`] rather than a tuple.
+            teacher_states (`torch.Tensor`, (B, L, C, P, D), *optional*): layer-normalised hidden states of the
+                teacher for these windows, of any floating-point type, as a [`TeacherCache`] holds them; the teacher
+                is then not run.
+            teacher_pooled (`torch.Tensor`, (B, L, D), *optional*): their means over channels and patches.
+            teacher_logits (`torch.Tensor`, (B, num_labels), *optional*): the teacher's, with `teacher_states`.
 
         Returns:
             [`DLinkStudioOutput`].
 
         Raises:
-            ValueError: the stage is unknown, or the input does not fit the teacher.
+            ValueError: the stage is unknown, the input does not fit the teacher, or only one of `teacher_states` and
+                `teacher_logits` is given.
         """
         if stage not in STAGES:
             raise ValueError(f"`stage` must be one of {', '.join(map(repr, STAGES))}, got {stage!r}.")
         return_dict = self.config.return_dict if return_dict is None else return_dict
-        with torch.no_grad():
-            teacher = self.teacher(input_values, output_hidden_states=True, return_dict=True)
-        router = self.router(teacher.hidden_states)
+        if (teacher_states is None) != (teacher_logits is None):
+            raise ValueError(
+                "`teacher_states` and `teacher_logits` stand in for the teacher together: give both or neither."
+            )
+        if teacher_states is None:
+            with torch.no_grad():
+                teacher = self.teacher(input_values, output_hidden_states=True, return_dict=True)
+            teacher_logits, router = teacher.logits, self.router(teacher.hidden_states)
+        else:
+            router = self.router(normalised_states=teacher_states, pooled_states=teacher_pooled)
         # left attached, the router would pick whichever layer is easiest to copy
         target = router.routed_state.detach()
         student = self.student.mic(input_values, return_dict=True)
@@ -198,7 +224,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         decoded = self.decoder(student)
         output = DLinkStudioOutput(
             logits=logits,
-            teacher_logits=teacher.logits,
+            teacher_logits=teacher_logits,
             router_logits=router.logits,
             router_weights=router.weights,
             routed_state=target,
@@ -223,12 +249,9 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         terms = {
             "route_loss": (config.route_weight, feature_distance(output.mimic_state, target, config.route_distance))
         }
-        axes = config.spectral_axes
-        target_bins = spectrum(target, axes)
+        target_bins = target_spectrum(target, config.spectral_axes) if config.spectral_placement else None
         for place in config.spectral_placement:
-            bins = spectrum(places[place], axes)
-            magnitude = spectral_magnitude_loss(bins, target_bins, axes, config.magnitude_kind)
-            phase = spectral_phase_loss(bins, target_bins, axes)
+            magnitude, phase = spectral_losses(places[place], target_bins, config.magnitude_kind)
             terms[f"magnitude_{place}_loss"] = (config.spectral_weight * config.magnitude_weight, magnitude)
             terms[f"phase_{place}_loss"] = (config.spectral_weight * config.phase_weight, phase)
         terms["router_task_loss"] = (

@@ -18,9 +18,11 @@ from dlink_hf.losses import (
     logit_distillation_loss,
     router_balance_loss,
     router_entropy,
+    spectral_losses,
     spectral_magnitude_loss,
     spectral_phase_loss,
     spectrum,
+    target_spectrum,
 )
 
 
@@ -387,3 +389,35 @@ def test_unknown_names_are_errors_that_list_the_known():
             spectral_magnitude_loss(values, values, axes=axes)
         with pytest.raises(ValueError, match="'features'"):
             spectral_phase_loss(values, values, axes=axes)
+
+
+# --- both spectral terms at once
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("kind", ["relative", "log"])
+@pytest.mark.parametrize("n_patches", [1, 4, 5, 70])
+def test_both_terms_at_once_are_those_taken_apart(axes, kind, n_patches):
+    student, teacher = (torch.tensor(array) for array in states(shape=(3, 4, n_patches, 6)))
+    student = student.transpose(1, 2).contiguous().transpose(1, 2).requires_grad_()  # in memory as the student's is
+    together = spectral_losses(student, target_spectrum(teacher, axes), kind)
+    apart = spectral_magnitude_loss(student, teacher, axes, kind), spectral_phase_loss(student, teacher, axes)
+    torch.testing.assert_close(together, apart)
+    first, second = (torch.autograd.grad(1.3 * m + 0.7 * p, student)[0] for m, p in (together, apart))
+    torch.testing.assert_close(first, second)
+
+
+def test_both_terms_at_once_survive_silence_and_half_precision():
+    silent = torch.zeros(SHAPE, requires_grad=True)
+    for teacher in (torch.zeros(SHAPE), torch.randn(SHAPE)):
+        magnitude, phase = spectral_losses(silent, target_spectrum(teacher))
+        (gradient,) = torch.autograd.grad(magnitude + phase, silent)
+        assert torch.isfinite(gradient).all() and torch.isfinite(magnitude) and torch.isfinite(phase)
+    student, teacher = (tensor.half() for tensor in tensors(*states()))
+    magnitude, phase = spectral_losses(student, target_spectrum(teacher))
+    assert magnitude.dtype == phase.dtype == torch.float32
+    torch.testing.assert_close(magnitude, spectral_magnitude_loss(student, teacher))
+    with pytest.raises(ValueError, match="same shape"):
+        spectral_losses(student[:2], target_spectrum(teacher))
+    with pytest.raises(ValueError, match="'relative', 'log'"):
+        spectral_losses(student, target_spectrum(teacher), "absolute")

@@ -31,6 +31,7 @@ from dlink_hf.losses import (  # noqa: E402
     spectral_magnitude_loss,
     spectral_phase_loss,
 )
+from dlink_hf.modeling_router import normalise_layers  # noqa: E402
 
 
 NAMES = ["C3", "Cz", "C4", "Pz"]
@@ -446,6 +447,47 @@ def test_from_parts_then_save_and_load(tmp_path):
     studio.save_pretrained(tmp_path)
     again = DLinkStudioModel.from_pretrained(tmp_path)
     assert torch.equal(again(windows(), labels=LABELS).loss, studio(windows(), labels=LABELS).loss)
+
+
+def test_from_parts_builds_no_part_twice():
+    """No module but the router and the decoder is made: the seed's random numbers go to these alone."""
+    teacher, student = parts()
+    torch.manual_seed(7)
+    studio = DLinkStudioModel.from_parts(teacher, student)
+    after = torch.rand(3)
+    torch.manual_seed(7)
+    DLinkRouter(studio.config.router_config)
+    torch.nn.Linear(4, 200)
+    torch.nn.init.xavier_uniform_(torch.empty(200, 4))
+    assert torch.equal(torch.rand(3), after)
+
+
+def test_states_given_stand_in_for_the_teacher():
+    model = make().train()
+    hidden = model.teacher(windows(), output_hidden_states=True)
+    states, pooled = normalise_layers(hidden.hidden_states)
+    given = dict(teacher_states=states.half(), teacher_logits=hidden.logits)
+    called = []
+    handle = model.teacher.register_forward_hook(lambda *_: called.append(1))
+    for more in ({}, {"teacher_pooled": pooled}):
+        torch.manual_seed(1)
+        stored = model(windows(), labels=LABELS, **given, **more)
+        gradients = torch.autograd.grad(stored.loss, model.router.parameters())
+        assert not called
+        torch.manual_seed(1)
+        live = model(windows(), labels=LABELS)
+        for one, two in zip(gradients, torch.autograd.grad(live.loss, model.router.parameters()), strict=True):
+            torch.testing.assert_close(one, two, rtol=2e-3, atol=1e-4)
+        assert len(called) == 1
+        called.clear()
+        torch.testing.assert_close(stored.loss, live.loss, rtol=1e-4, atol=0)
+        torch.testing.assert_close(stored.routed_state, live.routed_state, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(stored.router_weights, live.router_weights, rtol=1e-3, atol=1e-5)
+    handle.remove()
+    with pytest.raises(ValueError, match="give both or neither"):
+        model(windows(), teacher_states=states)
+    with pytest.raises(ValueError, match="3 layers of 4 channels and width 200, got .*\\(2, 4, 200\\)"):
+        model(windows(), teacher_states=states[:, :2], teacher_logits=hidden.logits)
 
 
 @pytest.mark.parametrize(
