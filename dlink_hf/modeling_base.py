@@ -92,11 +92,15 @@ class DLinkPreTrainedModel(PreTrainedModel):
     ) -> Any:
         """Load a checkpoint whole; see `transformers.PreTrainedModel.from_pretrained`.
 
+        Weights stored in 16 bits are computed with in 32, unless `dtype` says otherwise (`"auto"` keeps them).
+
         Raises:
             ValueError: a tensor is missing or has another shape; the message names it. A head of another number of
                 classes needs `ignore_mismatched_sizes=True`, as everywhere in transformers.
         """
         wants_mismatched = kwargs.pop("ignore_mismatched_sizes", False)
+        if kwargs.get("torch_dtype") is None:
+            kwargs.setdefault("dtype", torch.float32)
         # mismatches are collected here rather than raised by transformers, whose message leaves the names to a log
         model, info = super().from_pretrained(
             pretrained_model_name_or_path,

@@ -17,6 +17,7 @@ from transformers import TrainingArguments, set_seed
 
 from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
 from ..data.eeg_sets import EEG_SETS, eeg_set_extractor
+from ..data.labels import match_group
 from ..data.recordings import find_recordings
 from ..data.signal_facts import signal_info
 from ..data.unlabelled import set_recordings, unlabelled_windows
@@ -105,10 +106,11 @@ def load_unlabelled(args: PretrainArguments) -> tuple[list[Dataset], list[dict]]
         else:
             column, pattern = "subject", args.subject_pattern
             paths = find_recordings(Path(source))
+            if wanted is not None:
+                # nobody else's file is opened
+                paths = [path for path in paths if _person(path, pattern) in set(wanted)]
             extractor = EEGFeatureExtractor(unit=args.unit, **settings)
         found = unlabelled_windows(paths, extractor, subject_pattern=pattern, **common)
-        if wanted is not None and source not in EEG_SETS:
-            found = [dataset.select(_rows_of(dataset, column, wanted)) for dataset in found]
         seen = sorted({group for dataset in found for group in dataset[column][:]})
         windows = sum(map(len, found))
         print(f"{source:<14}{windows:>7} windows of {len(seen)} {column}s, {len(found)} montage(s)")
@@ -137,8 +139,9 @@ def hold_out(datasets: Sequence[Dataset], people: Sequence[dict], share: float) 
     return train, [dataset for dataset in validation if len(dataset)]
 
 
-def _rows_of(dataset: Dataset, column: str, wanted: Sequence[str]) -> list[int]:
-    return [i for i, group in enumerate(dataset[column][:]) if group in set(wanted)]
+def _person(path: Path, pattern: str | None) -> str:
+    """Who was recorded, by the path: the pattern's group, or the name of the file."""
+    return match_group(pattern, path.as_posix(), "subject") if pattern else path.stem
 
 
 def run(argv: Sequence[str]) -> None:
