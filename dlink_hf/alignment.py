@@ -362,6 +362,50 @@ class MongeAlignment(Alignment):
         return signal.oaconvolve(padded, self._map, mode="valid", axes=-1)
 
 
+class AlignmentSession:
+    """A person's session while it is going on: windows come in, statistics follow, aligned windows go out.
+
+    Args:
+        alignment: One that has seen nothing yet, or the state of an earlier part of the session.
+        min_windows: Windows (that do not overlap) before the first can be aligned.
+
+    Attributes:
+        alignment: The running statistics; an `alignment_state` of the feature extractor at any time.
+    """
+
+    def __init__(self, alignment: Alignment, min_windows: int) -> None:
+        self.alignment = alignment
+        self.min_windows = int(min_windows)
+
+    @property
+    def n_windows(self) -> int:
+        """Windows seen so far."""
+        return self.alignment.n_windows
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether enough windows were seen to align by."""
+        return self.n_windows >= self.min_windows
+
+    def update(self, windows: Any) -> AlignmentSession:
+        """Adds windows (N, C, T) in microvolts, not aligned, to the statistics; raises as `Alignment.fit` does."""
+        self.alignment.partial_fit(windows)
+        return self
+
+    def transform(self, windows: Any) -> np.ndarray:
+        """Windows (N, C, T) aligned by all that was seen so far; float32.
+
+        Raises:
+            ValueError: If fewer than `min_windows` were seen; otherwise as `Alignment.transform` does.
+        """
+        if not self.is_ready:
+            raise ValueError(
+                f"the session has seen {self.n_windows} windows, an alignment needs {self.min_windows}: update() with "
+                "the person's first windows, and transform() once is_ready."
+            )
+        return self.alignment.transform(windows)
+
+
 _METHODS = {cls.method: cls for cls in (ZScoreAlignment, EuclideanAlignment, MongeAlignment)}
 ALIGNMENTS = tuple(_METHODS)
 
@@ -436,6 +480,7 @@ __all__ = [
     "MIN_SECONDS",
     "REFERENCE_UV",
     "Alignment",
+    "AlignmentSession",
     "EuclideanAlignment",
     "MongeAlignment",
     "ZScoreAlignment",

@@ -3,7 +3,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import mne
 import numpy as np
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 
+from .alignment import ALIGNMENTS, MIN_SECONDS, Alignment, AlignmentSession, make_alignment
 from .data.recordings import pick_channels, read_recording
 from .data.signals import MICROVOLTS_PER_UNIT, as_samples, check_pass_band, check_samples, long_enough, resample
 from .electrodes import canonical_name, channel_positions, describe_unknown
+from .feature_extraction_alignment import AlignmentMixin
 from .files import staged
 
 
@@ -23,7 +25,7 @@ logger = logging.getLogger(__name__)
 _FOREIGN_KEYS = {"feature_extractor_type", "processor_class", "auto_map"}
 
 
-class EEGFeatureExtractor(FeatureExtractionMixin):
+class EEGFeatureExtractor(AlignmentMixin, FeatureExtractionMixin):
     r"""
     Turns EEG recordings into model inputs: EEG channels picked and named alike, microvolts, one sampling rate,
     optional filters, windows of one length.
@@ -34,6 +36,11 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
     attenuated, and beyond the new Nyquist frequency it is gone. Near the ends of a recording filters see a mirror
     image of it: the outer 51 samples (of the slower rate) are less exact where it is resampled, half a filter's length
     (1.65 s / `l_freq` in Hz up to 2 Hz, 3.3 s for a notch) where it is filtered. The output is never padded.
+
+    With an `alignment` the windows are last brought onto the ground of all people, by statistics of the person's own
+    unlabelled windows: fit them on the whole of the person's session, all of its recordings together
+    (`fit_alignment`), not on a file or block that holds one class alone, or as the session goes on (`start_session`).
+    A model that was trained on aligned windows is of little use on others.
 
     Args:
         ch_names (`list[str]`, *optional*):
@@ -63,6 +70,14 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
         min_abs_uv, max_abs_uv (`float`, *optional*, default to 0.1 and 1000.0):
             Plausible typical amplitude in microvolts: mean absolute deviation from the median within one second, then
             the median over seconds and channels. Outside, the unit is taken to be wrong. `None` switches a bound off.
+        alignment (`str`, *optional*):
+            Unsupervised alignment of each person: `"zscore"`, `"euclidean"` or `"monge"` (see `dlink_hf.alignment`);
+            none when `None`.
+        alignment_reference (`dict`, *optional*):
+            For `"monge"`, the spectrum that all people get: what `monge_reference` makes of the training people. A
+            fixed one, falling as 1/f, when `None`.
+        alignment_min_seconds (`float`, *optional*, defaults to 30.0):
+            Seconds of a person's signal that an alignment needs at least.
 
     Raises:
         TypeError: For an argument of a wrong type or an unknown name.
@@ -93,6 +108,9 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
         unknown_channels: str = "error",
         min_abs_uv: float | None = 0.1,
         max_abs_uv: float | None = 1000.0,
+        alignment: str | None = None,
+        alignment_reference: Mapping[str, Any] | None = None,
+        alignment_min_seconds: float = MIN_SECONDS,
         **kwargs: Any,
     ) -> None:
         unknown = sorted(set(kwargs) - _FOREIGN_KEYS)
@@ -100,7 +118,7 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
             raise TypeError(
                 f"EEGFeatureExtractor has no setting named {', '.join(map(repr, unknown))}; it has ch_names, sfreq, "
                 "n_times, stride, l_freq, h_freq, notch_freq, unit, missing_channels, unknown_channels, min_abs_uv, "
-                "max_abs_uv"
+                "max_abs_uv, alignment, alignment_reference, alignment_min_seconds"
             )
         kwargs.pop("feature_extractor_type", None)
         super().__init__(**kwargs)
@@ -133,6 +151,15 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
                         f"{self.sfreq:g} Hz takes everything above {self.sfreq / 2:g} Hz out anyway)"
                     )
 
+        self.alignment = _one_of("alignment", alignment, (None, *ALIGNMENTS))
+        self.alignment_reference = None if alignment_reference is None else dict(alignment_reference)
+        if self.alignment_reference is not None:
+            if self.alignment is None:
+                raise ValueError("alignment_reference is given without an alignment: it is for alignment='monge'")
+            names = self.alignment_reference.get("ch_names")
+            make_alignment(self.alignment, sfreq=self.sfreq, ch_names=names, reference=self.alignment_reference)
+        self.alignment_min_seconds = _positive("alignment_min_seconds", alignment_min_seconds)
+
     def __call__(
         self,
         recording: Any,
@@ -142,6 +169,8 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
         unit: str | None = None,
         onsets: Sequence[float] | None = None,
         is_filtered: bool = False,
+        align: bool = True,
+        alignment_state: Alignment | AlignmentSession | Mapping[str, Any] | None = None,
         return_tensors: str | None = None,
     ) -> BatchFeature:
         """Windows of one recording, or of several.
@@ -162,6 +191,11 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
                 (N, C, T) and Epochs: where they began, handed on as it is. For a list of recordings: a list of lists.
             is_filtered (`bool`, *optional*, defaults to `False`):
                 Whether the signal has been filtered already as this extractor would; then it filters no more.
+            align (`bool`, *optional*, defaults to `True`):
+                `False` leaves the windows unaligned, where the extractor has an alignment: to fit one on them.
+            alignment_state (`Alignment`, `AlignmentSession` or `dict`, *optional*):
+                What `fit_alignment` made of the person's session, or its `to_dict()`. When `None`, an extractor that
+                aligns fits on all windows of this very call, which should then be all of one person's session.
             return_tensors (`str`, *optional*):
                 `"pt"` for torch tensors; NumPy arrays otherwise.
 
@@ -182,6 +216,8 @@ class EEGFeatureExtractor(FeatureExtractionMixin):
         else:
             windows, names, starts = self._one(recording, onsets=onsets, **options)
             data = {"input_values": windows, "ch_names": names, "onset": starts}
+        if align or alignment_state is not None:
+            data["input_values"] = self._align(data, align, alignment_state)
         data["channel_positions"] = np.asarray(channel_positions(data["ch_names"]), dtype=np.float32)
         return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["ch_names"])
 

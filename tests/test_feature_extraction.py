@@ -431,6 +431,11 @@ def test_recordings_know_themselves():
         ({"ch_names": ["Fp1", "E3"]}, ValueError, "ch_names has channels whose place is unknown.*'E3'"),
         ({"ch_names": "Fp1"}, ValueError, "list of at least one channel name"),
         ({"ch_names": []}, ValueError, "list of at least one channel name"),
+        ({"alignment": "riemann"}, ValueError, "alignment must be one of None, 'zscore', 'euclidean', 'monge'"),
+        ({"alignment": "zscore", "alignment_reference": {}}, ValueError, "'zscore' has no reference"),
+        ({"alignment_reference": {}}, ValueError, "alignment='monge'"),
+        ({"alignment": "monge", "alignment_reference": {}}, ValueError, "monge_reference"),
+        ({"alignment_min_seconds": 0}, ValueError, "alignment_min_seconds must be finite and above 0"),
         ({"sampling_rate": 200, "highpass": 1}, TypeError, "no setting named 'highpass', 'sampling_rate'; it has"),
     ],
 )
@@ -456,6 +461,7 @@ def test_save_and_load(tmp_path):
         "ch_names": ["Fp1", "Cz", "A2-A1"], "sfreq": 250.0, "n_times": 500, "stride": 100,
         "l_freq": 0.3, "h_freq": 75.0, "notch_freq": [50.0, 100.0], "unit": "mV",
         "missing_channels": "error", "unknown_channels": "drop", "min_abs_uv": 0.2, "max_abs_uv": None,
+        "alignment": "euclidean", "alignment_reference": None, "alignment_min_seconds": 20.0,
     }  # fmt: skip
     extractor = EEGFeatureExtractor(**settings)
     extractor.save_pretrained(tmp_path)

@@ -19,6 +19,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 
 from ..feature_extraction_eeg import EEGFeatureExtractor
+from .aligned_windows import align_dataset
 from .build_steps import (
     BuildOptions,
     align_channels,
@@ -67,6 +68,8 @@ def build_dataset(
     unit: str | None = None,
     bids_entities: Mapping[str, Any] | None = None,
     subject_columns: Mapping[str, Mapping[str, str]] | None = None,
+    alignment_group: str = "subject",
+    alignment_one_class: str = "refuse",
     cache_dir: str | Path | None = None,
     overwrite_cache: bool = False,
     progress: bool = True,
@@ -78,7 +81,7 @@ def build_dataset(
             that are cut already: MNE `Epochs`, or a NumPy array (N, C, T) with `sfreq`, `ch_names` and `unit`.
         extractor: What turns a recording into windows; None takes 200 Hz, 1000 samples, all EEG channels. Windows
             follow each other within a labelled segment by its `stride`; the rest of a segment that is shorter than a
-            window is left out.
+            window is left out. Its `alignment`, if it has one, is fitted on all windows of each group.
         labels: For recordings an `AnnotationLabels` (the default), `EventLabels`, `TableLabels` or `PathLabels`. For
             windows one label each: names, or integers that index `label_names`; for `Epochs` None takes the names in
             `event_id`.
@@ -100,6 +103,8 @@ def build_dataset(
         unit: "uV", "mV" or "V", what the source's numbers are; None takes the extractor's, or volts for recordings.
         bids_entities: Which recordings of a BIDS root, e.g. `{"tasks": "rest"}`.
         subject_columns: More columns, each a mapping of subject to text, e.g. `{"split": {"00": "train", ...}}`.
+        alignment_group: Column of the people (or sessions) that are aligned each by itself, as in `align_dataset`.
+        alignment_one_class: What to do with groups that hold one class only, as in `align_dataset`.
         cache_dir: Folder for the windows; None takes `default_cache_dir()`. They are found again as long as the files
             (path, size, time), the settings and the package's version are the same.
         overwrite_cache: Whether to build anew even so.
@@ -115,9 +120,11 @@ def build_dataset(
         FileNotFoundError: If a path does not exist or a folder holds no recording.
         TypeError: If the source or the labels are of a kind that can't be read.
         ValueError: If labels are unknown, only one class is there, a subject can't be told, channels differ between
-            recordings, a segment is shorter than a window, or no window is left; the message says what to do.
+            recordings, a segment is shorter than a window, no window is left, or a group to be aligned holds one class
+            only; the message says what to do.
     """
-    extractor = extractor if extractor is not None else EEGFeatureExtractor()
+    wanted = extractor if extractor is not None else EEGFeatureExtractor()
+    extractor = wanted.without_alignment()
     if short not in ("error", "skip"):
         raise ValueError(f"short={short!r} is unknown; choose 'error' or 'skip'.")
     if max_abs_uv is not None and not max_abs_uv > 0:
@@ -128,12 +135,28 @@ def build_dataset(
     options = BuildOptions(names, ignore_labels, max_abs_uv, short, allow_one_class, unit, dict(subject_columns or {}))
     cache = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
 
+    def aligned(dataset: Dataset) -> Dataset:
+        if wanted.alignment is None:
+            return dataset
+        return align_dataset(
+            dataset,
+            wanted.alignment,
+            group_column=alignment_group,
+            reference=wanted.alignment_reference,
+            one_class=alignment_one_class,
+            min_seconds=wanted.alignment_min_seconds,
+            cache_dir=cache,
+            progress=progress,
+        )
+
     are_epochs = isinstance(source, (list, tuple)) and any(isinstance(item, mne.BaseEpochs) for item in source)
     if are_epochs and not all(isinstance(item, mne.BaseEpochs) for item in source):
         raise TypeError("a list of Epochs must hold nothing else.")
     if are_epochs or isinstance(source, (np.ndarray, mne.BaseEpochs)):
-        return build_from_windows(
-            source, extractor, labels, subjects, sfreq, ch_names, options, cache, overwrite_cache, progress
+        return aligned(
+            build_from_windows(
+                source, extractor, labels, subjects, sfreq, ch_names, options, cache, overwrite_cache, progress
+            )
         )
     if sfreq is not None or ch_names is not None:
         raise ValueError("sfreq and ch_names describe a NumPy array; recordings know their own.")
@@ -162,7 +185,7 @@ def build_dataset(
     folder = cache / f"windows-{fingerprint}"
     cached = None if overwrite_cache else reopen(folder)
     if cached is not None:
-        return cached
+        return aligned(cached)
 
     report: Counter = Counter(n_recordings=len(sources))
     if isinstance(labels, TableLabels):
@@ -174,7 +197,7 @@ def build_dataset(
     features = window_features(first["input_values"].shape[1], extractor.n_times, names, options)
     dataset = write_windows(folder, chain([first], batches), features, cutter.describe, overwrite_cache)
     log_report(build_report(dataset))
-    return dataset.with_format("torch")
+    return aligned(dataset.with_format("torch"))
 
 
 def _label_settings(labels: LabelSource) -> dict:

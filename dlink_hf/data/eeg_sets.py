@@ -162,6 +162,7 @@ def load_eeg_set(
         of_subject = {subject: split for split, members in eeg_set.split.items() for subject in members}
         options.setdefault("subject_columns", {"split": of_subject})
     options.setdefault("max_abs_uv", eeg_set.max_abs_uv)
+    options.setdefault("alignment_group", eeg_set.group_column)
     return build_dataset(
         paths,
         extractor if extractor is not None else eeg_set_extractor(name),
