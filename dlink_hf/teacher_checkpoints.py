@@ -44,6 +44,7 @@ class Fit:
         by_channel: prefixes of tensors whose rows belong to the checkpoint's channels, in their order.
         unless: an option and its value under which `by_channel` goes by name, and any channels will do.
         derived: tensors computed from the config, which are not loaded.
+        options_by_channel: options of the class that list something for every channel.
         channels: what is possible with other channels, for the message.
     """
 
@@ -53,6 +54,7 @@ class Fit:
     by_channel: tuple[str, ...] = ()
     unless: tuple[str, str] | None = None
     derived: tuple[str, ...] = ()
+    options_by_channel: tuple[str, ...] = ()
     channels: str = ""
 
 
@@ -80,7 +82,7 @@ FITS: dict[str, Fit] = {
     "LUNA": Fit("cross_attn."),
     "CodeBrain": Fit("residual_layer."),
     "EEGDINO": Fit("encoder_layers.0.attn.", by_channel=("patch_embedding.channel_embedding.",)),
-    "STEEGFormer": Fit("channel_pos."),
+    "STEEGFormer": Fit("channel_pos.", options_by_channel=("chan_pos_idx",)),
     "MVPFormer": Fit("patch_embed.ln."),
     "PBT": Fit("patching_projection.", by_channel=("pos_embedding.",)),
     "MEDFormer": Fit("enc_embedding.", by_channel=("enc_embedding.",)),
@@ -213,27 +215,26 @@ def settle_fields(
         the fields, and the options of the checkpoint that this braindecode does not know.
 
     Raises:
-        ValueError: the channels or the window are neither given nor saved, or an option can't be taken over.
+        ValueError: the channels are neither given nor saved, or an option can't be taken over.
     """
-    saved, fields = checkpoint.saved, dict(given)
-    options, ignored = _saved_options(checkpoint, backbone)
-    fields["backbone_kwargs"] = {**options, **(fields.get("backbone_kwargs") or {})}
-    if fields.get("ch_names") is None:
+    saved, fields = checkpoint.saved, {key: value for key, value in given.items() if value is not None}
+    if "ch_names" not in fields:
         fields["ch_names"] = saved_ch_names(saved)
-    if fields.get("n_times") is None:
-        seconds, sfreq = saved.get("input_window_seconds"), saved.get("sfreq")
-        fields["n_times"] = saved.get("n_times") or (round(seconds * sfreq) if seconds and sfreq else None)
-    unknown = [key for key in ("ch_names", "n_times") if fields[key] is None]
-    if unknown:
-        count = f" (it has {saved['n_chans']})" if "ch_names" in unknown and saved.get("n_chans") else ""
-        what = {"ch_names": f"which channels it reads{count}", "n_times": "how many samples a window has"}
+    if fields["ch_names"] is None:
+        count = f" (there are {saved['n_chans']})" if saved.get("n_chans") else ""
         raise ValueError(
-            f"{checkpoint.name} does not say {' and '.join(what[key] for key in unknown)}. Give "
-            f"{' and '.join(f'`{key}=`' for key in unknown)} for your recordings: `ch_names` in the order of the "
-            f"input's channel axis, `n_times` at {BACKBONES[backbone].sfreq:g} Hz."
+            f"{checkpoint.name} does not say which channels it reads{count}. Give `ch_names=`, in the order of the "
+            "input's channel axis."
         )
-    if fields.get("sfreq") is None:
-        fields["sfreq"] = saved.get("sfreq") or BACKBONES[backbone].sfreq
+    options, ignored = _saved_options(checkpoint, backbone)
+    if fields["ch_names"] != saved_ch_names(saved):
+        options = {key: value for key, value in options.items() if key not in FITS[backbone].options_by_channel}
+    fields["backbone_kwargs"] = {**options, **fields.get("backbone_kwargs", {})}
+    seconds, sfreq = saved.get("input_window_seconds"), saved.get("sfreq")
+    n_times = saved.get("n_times") or (round(seconds * sfreq) if seconds and sfreq else None)
+    for key, value in (("n_times", n_times), ("sfreq", sfreq)):
+        if value is not None:
+            fields.setdefault(key, value)
     return fields, ignored
 
 
