@@ -35,7 +35,7 @@ INSTALL_REQUIRES = [
 
 EXTRAS_REQUIRE = {
     # teachers only: a student needs none of this. braindecode brings torchaudio, which must match torch (see README)
-    "teachers": ["braindecode>=1.8,<2"],
+    "teachers": ["braindecode>=1.8,<2", "peft>=0.21,<1"],
     "bids": ["mne-bids>=0.18"],
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
     "stream": ["pylsl>=1.16"],

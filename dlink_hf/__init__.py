@@ -56,6 +56,7 @@ _PUBLIC_NAMES = {
     "training_args": ["DLinkTrainingArguments"],
     "trainer": ["DLinkTrainer"],
     "augmentation": ["EEGAugmentation"],
+    "adaptation": ["adapt_teacher"],
     "finetuning": ["make_trainer"],
     "evaluation": ["evaluate_model", "load_classifier", "predict_probabilities"],
     "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
@@ -74,6 +75,9 @@ __all__ = ["__version__", *sorted(_MODULE_OF)]
 
 
 if TYPE_CHECKING:
+    from .adaptation import (
+        adapt_teacher as adapt_teacher,
+    )
     from .alignment import (
         EuclideanAlignment as EuclideanAlignment,
         MongeAlignment as MongeAlignment,

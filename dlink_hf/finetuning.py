@@ -12,7 +12,14 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
 
-from .adaptation import check_rates, parameter_groups
+from .adaptation import (
+    GradualUnfreezing,
+    adapt_teacher,
+    check_adaptation,
+    check_is_teacher,
+    check_rates,
+    parameter_groups,
+)
 from .augmentation import EEGAugmentation, parse_augmentations
 from .compatibility import check_training_windows
 from .data.collator import EEGDataCollator
@@ -51,34 +58,52 @@ class WeightedCrossEntropy:
 
 
 class FineTuningTrainer(Trainer):
-    """[`transformers.Trainer`] with a rate for each layer of a teacher, and with augmented training windows.
+    """[`transformers.Trainer`] that adapts a teacher in part or layer by layer, on augmented windows if asked to.
 
     Args:
         *args, **kwargs: as for `Trainer`.
+        adaptation: what trains: `"full"`, `"probe"` or `"lora"`, see [`dlink_hf.adaptation.adapt_teacher`]. When
+            `train` returns, adapters are merged and the model is an ordinary one.
+        lora_rank: rank of the adapters.
         learning_rate_decay: factor from a layer's rate to that of the layer below, see
             [`dlink_hf.adaptation.parameter_groups`]; 1 for one rate.
         head_learning_rate_multiplier: the head's rate over the full one.
         augmentation: changes the windows of each training step; none of an evaluation.
 
     Raises:
-        ValueError: a rate is out of range, or layers are to have rates of their own and the model is no teacher, or
-            the optimizer makes its own groups.
+        ValueError: an argument is out of range, or asks for what only a teacher has and the model is none, or layers
+            are to have rates of their own and the optimizer makes its own groups.
     """
 
     def __init__(
         self,
         *args: Any,
+        adaptation: str = "full",
+        lora_rank: int = 8,
         learning_rate_decay: float = 1.0,
         head_learning_rate_multiplier: float = 1.0,
         augmentation: EEGAugmentation | None = None,
         **kwargs: Any,
     ):
         check_rates(learning_rate_decay, head_learning_rate_multiplier)
+        check_adaptation(adaptation, lora_rank)
         super().__init__(*args, **kwargs)
+        if (adaptation, learning_rate_decay, head_learning_rate_multiplier) != ("full", 1.0, 1.0):
+            check_is_teacher(self.model, "Training a part of the model, or each layer at a rate of its own,")
+        self.adaptation, self.lora_rank = adaptation, lora_rank
         self.learning_rate_decay = learning_rate_decay
         self.head_learning_rate_multiplier = head_learning_rate_multiplier
         self.augmentation = augmentation
         self._batch = (-1, 0)  # training step, and the number of the batch within it
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; see [`transformers.Trainer.train`]. The model is an ordinary one again when it returns."""
+        with adapt_teacher(self.model, self.adaptation, rank=self.lora_rank, seed=self.args.seed):
+            result = super().train(*args, **kwargs)
+        if self.adaptation != "full":
+            # they belong to weights that are merged or frozen
+            self.optimizer = self.lr_scheduler = None
+        return result
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The optimizer that the arguments name, with a rate for each layer where that was asked for."""
@@ -118,6 +143,9 @@ def make_trainer(
     class_weighting: str = "none",
     early_stopping_patience: int | None = None,
     group_column: str = "subject",
+    adaptation: str = "full",
+    lora_rank: int = 8,
+    freeze_epochs: float = 0.0,
     learning_rate_decay: float = 1.0,
     head_learning_rate_multiplier: float = 1.0,
     label_smoothing: float | None = None,
@@ -133,18 +161,22 @@ def make_trainer(
         class_weighting: `"balanced"` weighs each class by N / (num_labels * its count), or `"none"`.
         early_stopping_patience: evaluations without improvement before the training stops; None for never.
         group_column: column that the splits must not share a value of.
+        adaptation: what of a teacher trains: `"full"` all of it, `"probe"` its head, `"lora"` its head and low-rank
+            adapters, which are merged at the end.
+        lora_rank: rank of the adapters.
+        freeze_epochs: epochs in which a teacher's head trains alone, before everything does.
         learning_rate_decay: factor from the rate of a teacher's layer to that of the layer below, in (0, 1].
         head_learning_rate_multiplier: rate of a teacher's head over `args.learning_rate`.
         label_smoothing: share of each label that is spread over all classes; `args.label_smoothing_factor` where None.
         augmentation: changes to the training windows: names, `"time_shift,noise=0.3"`, names with probabilities, or an
             [`EEGAugmentation`] with strengths of your own.
-        **kwargs: further arguments of `Trainer`, such as `processing_class` (the feature extractor).
+        **kwargs: further arguments of `Trainer`, such as `processing_class` (the feature extractor) and `callbacks`.
 
     Returns:
         the `Trainer`, ready for `train()`.
 
     Raises:
-        ImportError: the augmentation needs braindecode, which does not load.
+        ImportError: an augmentation needs braindecode, which does not load.
         ValueError: the splits share a subject; the model knows the labels by other names; weights are to be balanced
             and a class is missing from the training set; or an argument is out of range or contradicts another.
     """
@@ -168,7 +200,16 @@ def make_trainer(
     if augmentation is not None and not isinstance(augmentation, EEGAugmentation):
         seed = args.seed if args.data_seed is None else args.data_seed
         augmentation = EEGAugmentation(augmentation, sfreq=model.config.sfreq, seed=seed)
-    callbacks = [] if early_stopping_patience is None else [EarlyStoppingCallback(early_stopping_patience)]
+    callbacks = list(kwargs.pop("callbacks", None) or [])
+    if early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience))
+    if freeze_epochs != 0:
+        if adaptation != "full":
+            raise ValueError(
+                f"`freeze_epochs` is for `adaptation='full'`; with {adaptation!r} the backbone stays frozen."
+            )
+        check_is_teacher(model, "`freeze_epochs`")
+        callbacks.append(GradualUnfreezing(freeze_epochs))
     return FineTuningTrainer(
         model=model,
         args=args,
@@ -180,6 +221,8 @@ def make_trainer(
             weights, args.label_smoothing_factor if label_smoothing is None else label_smoothing
         ),
         callbacks=callbacks,
+        adaptation=adaptation,
+        lora_rank=lora_rank,
         learning_rate_decay=learning_rate_decay,
         head_learning_rate_multiplier=head_learning_rate_multiplier,
         augmentation=augmentation,

@@ -3,17 +3,28 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 
 pytest.importorskip("braindecode", reason="teachers need braindecode: pip install 'dlink-hf[teachers]'")
 
-from toy_training import N_TIMES, NAMES, arguments, toy_dataset, toy_student, toy_teacher, weights  # noqa: E402
+from toy_training import (  # noqa: E402
+    N_TIMES,
+    NAMES,
+    arguments,
+    same,
+    toy_dataset,
+    toy_student,
+    toy_teacher,
+    weights,
+)
 
 from dlink_hf import DLinkTeacherConfig, DLinkTeacherForEEGClassification  # noqa: E402
-from dlink_hf.adaptation import called_modules, parameter_depths  # noqa: E402
+from dlink_hf.adaptation import adapt_teacher, adapted_modules, called_modules, parameter_depths  # noqa: E402
 from dlink_hf.finetuning import make_trainer  # noqa: E402
 
 
@@ -147,3 +158,239 @@ def test_rates_that_make_no_sense_are_errors(splits, tmp_path):
         make_trainer(toy_teacher(), splits, args, head_learning_rate_multiplier=0)
     with pytest.raises(ValueError, match="is for teachers.*got MiCForEEGClassification"):
         make_trainer(toy_student(), splits, args, learning_rate_decay=0.5).train()
+
+
+def logits_of(teacher) -> torch.Tensor:
+    """Logits of fixed windows, in evaluation mode."""
+    windows = 20.0 * torch.randn(6, len(NAMES), N_TIMES, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return teacher.eval()(windows).logits
+
+
+class _Noted(TrainerCallback):
+    """After each step: which parameters have a gradient, and what trains."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        self.steps.append({name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())})
+
+
+def with_running_statistics() -> DLinkTeacherForEEGClassification:
+    """A teacher with a BatchNorm, whose running statistics a frozen backbone must not move."""
+    teacher = toy_teacher(dropout=0.5)
+    teacher.teacher.backbone.patch_embedding.proj_in[1] = torch.nn.BatchNorm2d(25)
+    return teacher
+
+
+def test_a_probe_leaves_every_bit_of_the_backbone(splits, tmp_path):
+    teacher = with_running_statistics()
+    before = weights(teacher)
+    make_trainer(teacher, splits, plain(tmp_path, weight_decay=0.1), adaptation="probe").train()
+    changed = {name for name, value in teacher.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if name.startswith("head.")}
+    # behind the training everything trains again
+    mask = "teacher.backbone.patch_embedding.mask_encoding"  # never trained: braindecode's own choice
+    assert {name for name, p in teacher.named_parameters() if not p.requires_grad} == {mask}
+    assert teacher.train().teacher.backbone.training
+    teacher(torch.randn(2, len(NAMES), N_TIMES))
+    assert teacher.teacher.backbone.training
+
+
+def test_a_probe_is_the_head_on_features_without_dropout(splits, tmp_path):
+    """The loss of the first step by hand: a quiet backbone, a head that trains."""
+    teacher = toy_teacher(dropout=0.5)
+    teacher.head.dropout.p = 0.0
+    by_hand = copy.deepcopy(teacher).eval()
+    args = plain(tmp_path, num_train_epochs=1, per_device_train_batch_size=36)
+    trainer = make_trainer(teacher, splits, args, adaptation="probe")
+    trainer.train()
+    windows, labels = (torch.tensor(splits["train"][name][:]) for name in ("input_values", "labels"))
+    with torch.no_grad():
+        expected = by_hand(windows, labels=labels).loss
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(("backbone", "build"), [("CBraMod", toy_teacher), ("Labram", labram)])
+def test_adapters_lie_beside_every_linear_map_and_attention_of_the_layers(backbone, build):
+    modules = {
+        "CBraMod": ["encoder.layers.{}.self_attn_s", "encoder.layers.{}.self_attn_t"]
+        + ["encoder.layers.{}.linear1", "encoder.layers.{}.linear2"],
+        "Labram": [f"blocks.{{}}.{name}" for name in ("attn.qkv", "attn.proj", "mlp.0", "mlp.2")],
+    }[backbone]
+    expected = {f"teacher.backbone.{name.format(layer)}" for name in modules for layer in range(2)}
+    teacher = build()
+    assert set(adapted_modules(teacher)) == expected
+    start = logits_of(teacher)
+    with adapt_teacher(teacher, "lora", rank=2):
+        assert torch.equal(logits_of(teacher), start)  # the adapters begin at zero
+        trained = {name for name, p in teacher.named_parameters() if p.requires_grad}
+        assert all("lora_" in name or name.startswith("head.") for name in trained)
+        adapters = [p for name, p in teacher.named_parameters() if "lora_" in name]
+        # each one is on the path: it moves the logits
+        teacher.train()
+        optimizer = torch.optim.SGD([p for p in teacher.parameters() if p.requires_grad], 1e-1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            teacher(20 * torch.randn(6, len(NAMES), N_TIMES), labels=torch.arange(6) % 2).loss.backward()
+            optimizer.step()
+        assert all(adapter.grad is not None and bool(adapter.grad.any()) for adapter in adapters)
+        beside = logits_of(teacher)
+        assert (beside - start).abs().max() > 1e-3
+    torch.testing.assert_close(logits_of(teacher), beside, atol=1e-5, rtol=1e-5)
+
+
+def test_the_merged_weights_are_the_sum_by_hand():
+    teacher = toy_teacher()
+    before = weights(teacher)
+    with adapt_teacher(teacher, "lora", rank=3, alpha=12):
+        adapters = {}
+        with torch.no_grad():
+            for name, parameter in teacher.named_parameters():
+                if "lora_" in name:
+                    parameter.copy_(0.1 * torch.randn(parameter.shape))
+                    adapters[name] = parameter.clone()
+    layer = "teacher.backbone.encoder.layers.1."
+    for weight, adapter in (
+        ("linear1.weight", "linear1."),
+        ("self_attn_s.in_proj_weight", "self_attn_s."),
+    ):
+        down, up = (adapters[f"{layer}{adapter}lora_{half}.default.weight"].numpy() for half in "AB")
+        assert down.shape[0] == 3 == up.shape[1]
+        expected = before[layer + weight].numpy() + 12 / 3 * up @ down
+        torch.testing.assert_close(teacher.state_dict()[layer + weight], torch.tensor(expected), atol=1e-6, rtol=1e-5)
+    for name in ("out_proj.weight", "in_proj_weight"):
+        name = f"{layer}self_attn_t.{name}"
+        update = (teacher.state_dict()[name] - before[name]).double()
+        values = torch.linalg.svdvals(update)
+        assert values[2] > 0.1 * values[0] and values[3] < 1e-5 * values[0], "not of rank 3"
+
+
+def test_torchs_own_transformer_layer_does_not_pass_the_adapters_by():
+    """Its fused path, taken in evaluation, reads the weights and calls no part."""
+    teacher = toy_teacher(dropout=0.0)
+
+    class Flat(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.TransformerEncoderLayer(200, 4, 16, 0.0, "gelu", batch_first=True)
+
+        def forward(self, src, src_mask=None):
+            return self.layer(src.flatten(1, 2)).view_as(src)
+
+    teacher.teacher.backbone.encoder.layers[1] = Flat()
+    start = logits_of(teacher)
+    with adapt_teacher(teacher, "lora"):
+        with torch.no_grad():
+            for name, parameter in teacher.named_parameters():
+                if "layers.1.layer.linear1.lora_B" in name:
+                    parameter.fill_(0.05)
+        beside = logits_of(teacher)
+    assert (beside - start).abs().max() > 1e-3
+    torch.testing.assert_close(logits_of(teacher), beside, atol=1e-5, rtol=1e-5)
+    assert not any(module._forward_hooks for module in teacher.modules())
+
+
+def test_a_teacher_trained_with_adapters_is_an_ordinary_checkpoint(splits, tmp_path):
+    teacher = toy_teacher()
+    before, noted = weights(teacher), _Noted()
+    trainer = make_trainer(
+        teacher, splits, plain(tmp_path), adaptation="lora", lora_rank=2, learning_rate_decay=0.5, callbacks=[noted]
+    )
+    trainer.train()
+    assert len(noted.steps) == 6 and all("lora_" in name or name.startswith("head.") for name in noted.steps[-1])
+    assert sum("lora_" in name for name in noted.steps[-1]) == 2 * 2 * 6  # A and B of six maps in two layers
+    after = weights(teacher)
+    assert after.keys() == before.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert "teacher.backbone.encoder.layers.0.self_attn_s.in_proj_weight" in changed
+    assert not any("patch_embedding" in name or "bias" in name for name in changed if name.startswith("teacher."))
+    trainer.save_model(str(tmp_path / "teacher"))
+    loaded = DLinkTeacherForEEGClassification.from_pretrained(tmp_path / "teacher")
+    assert torch.equal(logits_of(loaded), logits_of(teacher))
+    # and it can be trained once more
+    trainer.train()
+    assert teacher.state_dict().keys() == before.keys()
+
+
+@pytest.mark.parametrize("fields", [{"adaptation": "lora", "lora_rank": 2}, {"adaptation": "probe"}])
+def test_resuming_an_adaptation_changes_no_bit(fields, splits, tmp_path):
+    args = dict(num_train_epochs=2, save_strategy="steps", save_steps=2, eval_strategy="epoch")
+    whole = make_trainer(toy_teacher(), splits, plain(tmp_path / "whole", **args), **fields)
+    whole.train()
+    resumed = make_trainer(toy_teacher(seed=5), splits, plain(tmp_path / "resumed", **args), **fields)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert same(weights(whole.model), weights(resumed.model))
+
+
+@pytest.mark.parametrize("adaptation", ["lora", "probe"])
+def test_the_best_of_an_adaptation_is_kept(adaptation, splits, tmp_path):
+    best = dict(load_best_model_at_end=True, eval_strategy="epoch", save_strategy="epoch")
+    args = plain(tmp_path, num_train_epochs=4, metric_for_best_model="auroc", learning_rate=5e-2, **best)
+    trainer = make_trainer(toy_teacher(), splits, args, adaptation=adaptation, early_stopping_patience=3)
+    trainer.train()
+    scores = [entry["eval_auroc"] for entry in trainer.state.log_history if "eval_auroc" in entry]
+    assert trainer.evaluate()["eval_auroc"] == pytest.approx(max(scores))
+
+
+def test_the_backbone_rests_for_the_first_epochs(splits, tmp_path):
+    teacher, noted = toy_teacher(), _Noted()
+    before, states = weights(teacher), []
+
+    class Kept(TrainerCallback):
+        def on_epoch_end(self, args, state, control, model=None, **kwargs):
+            states.append(weights(model))
+
+    fields = dict(num_train_epochs=3, weight_decay=0.1, save_strategy="steps", save_steps=2)
+    args = plain(tmp_path / "whole", **fields)
+    trainer = make_trainer(teacher, splits, args, freeze_epochs=1, callbacks=[noted, Kept()])
+    trainer.train()
+    backbone = [name for name in before if name.startswith("teacher.")]
+    assert all(name.startswith("head.") for names in noted.steps[:3] for name in names)
+    assert all(torch.equal(states[0][name], before[name]) for name in backbone)
+    assert all(any(name.startswith("teacher.") for name in names) for names in noted.steps[3:])
+    assert not same(states[1], states[0]) and teacher.train().teacher.training
+    moved = [name for name in backbone if not torch.equal(states[1][name], before[name])]
+    assert len(moved) > 0.9 * len(backbone)
+    # on the way and behind it, resuming gives the same
+    for step in (2, 4):
+        resumed = make_trainer(toy_teacher(seed=5), splits, plain(tmp_path / str(step), **fields), freeze_epochs=1)
+        resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
+        assert same(weights(resumed.model), weights(teacher))
+
+
+def test_adaptations_that_make_no_sense_are_errors(splits, tmp_path):
+    args = plain(tmp_path)
+    for fields, reason in (
+        ({"adaptation": "half"}, "`adaptation` must be one of full, probe, lora, got 'half'"),
+        ({"adaptation": "lora", "lora_rank": 0}, "positive whole number, got 0"),
+        ({"adaptation": "probe", "freeze_epochs": 2}, "with 'probe' the backbone stays frozen"),
+        ({"freeze_epochs": -1}, "0 or more, got -1"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            make_trainer(toy_teacher(), splits, args, **fields)
+    for fields in ({"adaptation": "lora"}, {"adaptation": "probe"}, {"freeze_epochs": 1}):
+        with pytest.raises(ValueError, match="for teachers.*got MiCForEEGClassification"):
+            make_trainer(toy_student(), splits, args, **fields)
+
+
+def test_a_pretrained_backbone_takes_a_fresh_head_for_another_montage(tmp_path):
+    """A checkpoint without a head, and one with a head of another task, both become a teacher of these windows."""
+    pretrained = toy_teacher(seed=3)
+    pretrained.teacher.save_pretrained(tmp_path / "base")
+    pretrained.save_pretrained(tmp_path / "tuned")
+    signal = {"ch_names": ["O1", "Oz", "O2"], "n_times": 1000, "id2label": {0: "a", 1: "b", 2: "c"}}
+    for folder in ("base", "tuned"):
+        torch.manual_seed(1)
+        teacher = DLinkTeacherForEEGClassification.from_pretrained(
+            tmp_path / folder, ignore_mismatched_sizes=True, **signal
+        )
+        state, given = teacher.state_dict(), pretrained.state_dict()
+        assert all(torch.equal(state[name], given[name]) for name in given if name.startswith("teacher."))
+        assert teacher(torch.randn(2, 3, 1000)).logits.shape == (2, 3)
+        fresh = state["head.classifier.weight"]
+        assert fresh.shape == (3, 12) and 0 < float(fresh.std()) < 1 and bool(torch.isfinite(fresh).all())
+        assert teacher.config.ch_names == signal["ch_names"] and teacher.config.n_times == 1000
+    with pytest.raises(ValueError, match="sfreq"):
+        DLinkTeacherForEEGClassification.from_pretrained(tmp_path / "base", ignore_mismatched_sizes=True, sfreq=256.0)
