@@ -24,6 +24,9 @@ from .modeling_teacher import DLinkTeacherModel, DLinkTeacherPreTrainedModel
 # backbones whose forward takes a mask of patches
 MASKABLE = ("CBraMod",)
 _EVALUATION_SEED = 0
+# amplitudes of this size and below look alike in a log-spectrum
+_AMPLITUDE_FLOOR_UV = 0.05
+_SILENCE_UV = 1e-2
 
 
 @dataclass
@@ -34,7 +37,8 @@ class DLinkPretrainingOutput(ModelOutput):
         loss (`torch.Tensor`, scalar): `reconstruction_error + spectral_weight * spectral_error`.
         reconstruction_error (`torch.Tensor`, (B,)): mean squared error over the masked patches of each window, over
             the window's mean square: 1 is what a flat line gets.
-        spectral_error (`torch.Tensor`, (B,)): mean squared error of the log-amplitudes of the masked patches.
+        spectral_error (`torch.Tensor`, (B,)): mean squared error of the natural logarithm of the amplitudes of
+            all patches.
     """
 
     loss: torch.Tensor | None = None
@@ -47,13 +51,15 @@ class DLinkTeacherForPretraining(DLinkTeacherPreTrainedModel):
 
     Of every window `mask_ratio` of the (channel, second) patches are hidden. The backbone's own output layer must give
     back their samples (CBraMod's objective); here each window's error is taken relative to its mean square, so that
-    calm windows count as much as loud ones. A second small layer, dropped afterwards, must give back the
-    log-amplitude spectrum of the hidden patches: the samples of an unseen second can hardly be told, its rhythms can.
+    calm windows count as much as loud ones. A second small layer, dropped afterwards, must tell the log-amplitude
+    spectrum of every patch, hidden or not, from the last layer: the samples of an unseen second can hardly be told,
+    its rhythms can, and the amplitudes of what is seen must not get lost on the way.
 
     Args:
         config ([`DLinkTeacherConfig`]): of the teacher.
         mask_ratio: share of the patches that is hidden, in (0, 1).
         spectral_weight: weight of the spectral term, 0 or more.
+        target_scale: factor from microvolts to the samples that the output layer must give.
 
     Raises:
         ValueError: the backbone takes no mask, or an argument is out of range.
@@ -61,7 +67,13 @@ class DLinkTeacherForPretraining(DLinkTeacherPreTrainedModel):
 
     _head_keys = ()
 
-    def __init__(self, config: DLinkTeacherConfig, mask_ratio: float = 0.5, spectral_weight: float = 0.5):
+    def __init__(
+        self,
+        config: DLinkTeacherConfig,
+        mask_ratio: float = 0.5,
+        spectral_weight: float = 0.5,
+        target_scale: float = 0.1,
+    ):
         super().__init__(config)
         if config.backbone not in MASKABLE:
             raise ValueError(
@@ -71,7 +83,9 @@ class DLinkTeacherForPretraining(DLinkTeacherPreTrainedModel):
             raise ValueError(f"`mask_ratio` must lie between 0 and 1, got {mask_ratio}.")
         if spectral_weight < 0:
             raise ValueError(f"`spectral_weight` must be 0 or more, got {spectral_weight}.")
-        self.mask_ratio, self.spectral_weight = mask_ratio, spectral_weight
+        if not target_scale > 0:
+            raise ValueError(f"`target_scale` must be positive, got {target_scale}.")
+        self.mask_ratio, self.spectral_weight, self.target_scale = mask_ratio, spectral_weight, target_scale
         self.teacher = DLinkTeacherModel(config)
         self.spectrum_head = nn.Linear(config.hidden_size, config.patch_size // 2)
         self.post_init()
@@ -101,7 +115,7 @@ class DLinkTeacherForPretraining(DLinkTeacherPreTrainedModel):
             [`DLinkPretrainingOutput`].
 
         Raises:
-            TypeError, ValueError: the input does not fit, or holds a flat window or no single patch to hide.
+            TypeError, ValueError: the input does not fit, or is a single patch.
         """
         patch_size = self.config.patch_size
         check_input_values(input_values, patch_size, f"The pre-training of {self.config.backbone}")
@@ -119,15 +133,14 @@ class DLinkTeacherForPretraining(DLinkTeacherPreTrainedModel):
             predicted = self.teacher.backbone(scaled, mask=mask, return_features=True)["features"].float()
         finally:
             handle.remove()
-        patches = scaled.float().unflatten(-1, (-1, patch_size))  # (B, C, P, samples)
+        patches = input_values.float().unflatten(-1, (-1, patch_size))  # (B, C, P, samples), microvolts
         hidden = mask.to(patches.dtype)
-        power = patches.pow(2).mean((1, 2, 3)).clamp_min(1e-6)
-        error = ((predicted - patches).pow(2).mean(-1) * hidden).sum((1, 2)) / hidden.sum((1, 2)) / power
-        # in microvolts, so that the 1 inside the logarithm means the same at every input scale
-        amplitudes = torch.fft.rfft(patches / self.config.input_scale, norm="forward").abs()[..., 1:]
+        power = patches.pow(2).mean((1, 2, 3)).clamp_min(_SILENCE_UV**2)
+        error = (predicted / self.target_scale - patches).pow(2).mean(-1) * hidden
+        error = error.sum((1, 2)) / hidden.sum((1, 2)) / power
+        amplitudes = torch.fft.rfft(patches, norm="forward").abs()[..., 1:]
         spectrum = self.spectrum_head(hidden_layer[0]).float()
-        spectral = (spectrum - torch.log(amplitudes + 0.05)).pow(2).mean(-1)
-        spectral = (spectral * hidden).sum((1, 2)) / hidden.sum((1, 2))
+        spectral = (spectrum - torch.log(amplitudes + _AMPLITUDE_FLOOR_UV)).pow(2).mean((1, 2, 3))
         output = DLinkPretrainingOutput(
             loss=error.mean() + self.spectral_weight * spectral.mean(),
             reconstruction_error=error.detach(),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -16,6 +17,7 @@ from datasets import Dataset
 from transformers import TrainingArguments, set_seed
 
 from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
+from ..data.aligned_windows import align_dataset
 from ..data.eeg_sets import EEG_SETS, eeg_set_extractor
 from ..data.labels import match_group
 from ..data.recordings import find_recordings
@@ -62,13 +64,18 @@ class PretrainArguments:
     h_freq: float = arg(45.0, "Low-pass edge in Hz.")
     unit: str | None = arg(None, "Unit that the numbers of your own files really have, if not volts: uV, mV or V.")
     reject_uv: float = arg(300.0, "Leave out windows with a sample beyond this many microvolts.")
+    alignments: list[str] = arg(
+        [],
+        "Show every window again as unsupervised alignment of its person makes it: some of zscore, euclidean, monge. "
+        "The teacher then knows aligned windows, too.",
+    )
     cache_dir: str | None = arg(None, "Where prepared windows are kept; the user's cache if left out.")
     teacher_backbone: str = arg("CBraMod", "Foundation model to pre-train: CBraMod.")
     teacher_layers: int = arg(4, "Its number of layers.")
-    teacher_input_scale: float = arg(0.1, "Factor from microvolts to its own numbers.")
+    teacher_input_scale: float = arg(1.0, "Factor from microvolts to its own numbers.")
     teacher_dropout: float = arg(0.0, "Its dropout while it is pre-trained.")
     mask_ratio: float = arg(0.5, "Share of the patches that is hidden.")
-    spectral_target_weight: float = arg(0.5, "Weight of the log-spectra of hidden patches beside their samples.")
+    spectral_target_weight: float = arg(0.5, "Weight of the log-spectra of the patches beside the hidden samples.")
     half: bool = arg(False, "Save the teacher in 16-bit floating point, half the size.")
 
 
@@ -116,6 +123,10 @@ def load_unlabelled(args: PretrainArguments) -> tuple[list[Dataset], list[dict]]
         print(f"{source:<14}{windows:>7} windows of {len(seen)} {column}s, {len(found)} montage(s)")
         people.append({"source": source, "group_column": column, "people": seen})
         datasets += found
+        for method in args.alignments:
+            # one label stands for none; a person's statistics are those of all of their recordings
+            options = {"group_column": column, "one_class": "allow", "cache_dir": args.cache_dir}
+            datasets += [align_dataset(dataset, method, **options) for dataset in found]
     return datasets, people
 
 
@@ -193,6 +204,7 @@ def run(argv: Sequence[str]) -> None:
         "held_out": after,
         "minutes": (time.perf_counter() - started) / 60,
         "windows": sum(map(len, train)),
+        "arguments": dataclasses.asdict(pretrain_args),
         "steps": trainer.state.global_step,
         "people": people,
         "log": trainer.state.log_history,
