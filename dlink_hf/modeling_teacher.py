@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from einops import rearrange
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional as F
@@ -21,8 +19,12 @@ from .configuration_teacher import BACKBONES, DLinkTeacherConfig
 from .hub_files import damaged
 from .modeling_base import DLinkPreTrainedModel, check_input_values
 from .modeling_mic import check_labels
+from .teacher_backbones import MODULE
+from .teacher_building import build_backbone, keep_constants, restore_constants
 from .teacher_checkpoints import find_checkpoint, load_checkpoint
 from .teacher_head import TeacherHead
+from .teacher_modules import check_module, measure_module
+from .token_layout import Tap
 
 
 @dataclass
@@ -30,9 +32,10 @@ class DLinkTeacherOutput(ModelOutput):
     """Output of [`DLinkTeacherModel`].
 
     Args:
-        last_hidden_state (`torch.Tensor`, (B, C, P, D)): what the backbone gives to its head.
-        hidden_states (`tuple[torch.Tensor]`, L of (B, C, P, D)): the output of every layer, the first layer first; the
-            embedding is not among them.
+        last_hidden_state (`torch.Tensor`, (B, C_t, P_t, D)): the tokens of the patches behind the last layer, and
+            behind the norm or projection that follows it where the backbone has one that keeps the tokens apart.
+        hidden_states (`tuple[torch.Tensor]`, L of (B, C_t, P_t, D)): the output of every layer, the first layer first;
+            the embedding is not among them.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -46,61 +49,12 @@ class DLinkTeacherClassifierOutput(ModelOutput):
     Args:
         loss (`torch.Tensor`, scalar): cross-entropy, where `labels` were given.
         logits (`torch.Tensor`, (B, num_labels)): before the softmax.
-        hidden_states (`tuple[torch.Tensor]`, L of (B, C, P, D)): the output of every layer.
+        hidden_states (`tuple[torch.Tensor]`, L of (B, C_t, P_t, D)): the output of every layer.
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
-
-
-def build_backbone(config: DLinkTeacherConfig) -> nn.Module:
-    """Make the braindecode model that a config names, without its classification head.
-
-    Raises:
-        ImportError: braindecode, or the torchaudio that it needs, is missing or does not load.
-        ValueError: braindecode refuses the arguments, or a channel is not among those that the model knows.
-    """
-    spec = BACKBONES[config.backbone]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            import braindecode.models
-    except OSError as error:
-        raise ImportError(
-            "braindecode needs torchaudio, which is installed but does not load: it was built for another PyTorch "
-            "(a CUDA build beside a CPU build, most often). Install torch and torchaudio from the same index."
-        ) from error
-    except ImportError as error:
-        raise ImportError(
-            "Teachers wrap models of braindecode, which could not be imported. Install it with `pip install "
-            f'"dlink-hf[teachers]"`. The reason: {error}'
-        ) from error
-    if spec.passes_ch_names:
-        _check_known_channels(config)
-    arguments = {**dict(spec.without_head), **config.backbone_kwargs}
-    try:
-        backbone = getattr(braindecode.models, config.backbone)(
-            n_outputs=1, n_chans=len(config.ch_names), n_times=config.n_times, sfreq=config.sfreq, **arguments
-        )
-    except (TypeError, ValueError, AssertionError) as error:
-        raise ValueError(
-            f"`backbone_kwargs` {config.backbone_kwargs} do not fit {config.backbone}: {error}"
-        ) from error
-    backbone.final_layer = nn.Identity()
-    return backbone
-
-
-def _check_known_channels(config: DLinkTeacherConfig) -> None:
-    from braindecode.models.labram import LABRAM_CHANNEL_ORDER
-
-    known = {name.upper() for name in LABRAM_CHANNEL_ORDER}
-    unknown = [name for name in config.ch_names if name.upper() not in known]
-    if unknown:
-        raise ValueError(
-            f"`ch_names`: {config.backbone} has no embedding for {', '.join(unknown)}. It knows "
-            f"{len(LABRAM_CHANNEL_ORDER)} names of the 10-05 system; leave the others out of `ch_names`."
-        )
 
 
 class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
@@ -154,7 +108,9 @@ class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # braindecode has initialised its own layers; only the head is ours
+        # braindecode has initialised its own layers; only the head is ours. transformers empties the buffers that no
+        # checkpoint holds, and calls this for the modules that have some.
+        restore_constants(module)
         if not getattr(module, "is_teacher_head", False):
             return
         if isinstance(module, nn.Linear):
@@ -163,45 +119,186 @@ class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
             nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)
 
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        layers: Sequence[str],
+        layout: str,
+        *,
+        ch_names: Sequence[str],
+        sfreq: float,
+        n_times: int,
+        prefix_tokens: int = 0,
+        suffix_tokens: int = 0,
+        token_chans: int | None = None,
+        input_scale: float = 1.0,
+        own_logits: bool = False,
+        **fields: Any,
+    ) -> Any:
+        """Make a teacher of any network that takes windows (B, C, T).
+
+        One window of zeros is passed through the network to learn the shapes. The network itself is taken, not a copy;
+        `save_pretrained` saves its weights, and loading them needs the network again:
+        `from_pretrained(folder, module=MyNetwork())`.
+
+        Args:
+            module: the network.
+            layers: names of the modules whose outputs are the layers, the first first: `["blocks.0", "blocks.1"]`.
+            layout: einops pattern of these outputs: `b` batch, `c` channels, `p` patches, `d` width; such as
+                `"b (c p) d"`, or `"b d p"` for a network whose convolutions have mixed the channels.
+            ch_names: names of the C channels, in the order of the input's channel axis.
+            sfreq: sampling rate in Hz.
+            n_times: samples T in a window.
+            prefix_tokens, suffix_tokens: tokens before and after those of the patches, which are cut off.
+            token_chans: channels on the tokens where these are not the input's C.
+            input_scale: factor from microvolts to the network's own numbers.
+            own_logits: take what the network itself returns as logits, rather than a new head on its last layer. For
+                `DLinkTeacherForEEGClassification`.
+            **fields: other fields of [`DLinkTeacherConfig`], such as `id2label`.
+
+        Raises:
+            TypeError: `module` is no `torch.nn.Module`.
+            ValueError: no such layer, a layout that does not fit, layers of different shapes, or logits for another
+                number of classes.
+
+        Example:
+
+        ```python
+        >>> from torch import nn
+        >>> from dlink_hf import DLinkTeacherModel
+
+        >>> network = nn.Sequential(nn.Conv1d(3, 16, 50, stride=50), nn.Conv1d(16, 16, 3, padding=1))
+        >>> teacher = DLinkTeacherModel.from_module(
+        ...     network, ["0", "1"], "b d p", ch_names=["C3", "Cz", "C4"], sfreq=200.0, n_times=1000
+        ... )
+        >>> teacher.config.token_chans, teacher.config.n_patches, teacher.config.hidden_size
+        (1, 20, 16)
+        ```
+        """
+        info, n_outputs = measure_module(
+            module, layers, layout, len(ch_names), n_times, prefix_tokens, suffix_tokens, token_chans
+        )
+        config = DLinkTeacherConfig(
+            backbone=MODULE,
+            module_info={**info, "own_logits": bool(own_logits)},
+            ch_names=list(ch_names),
+            sfreq=sfreq,
+            n_times=n_times,
+            input_scale=input_scale,
+            **fields,
+        )
+        if own_logits and n_outputs != (2, config.num_labels):
+            raise ValueError(
+                f"`own_logits`: {type(module).__name__} returns {n_outputs} for two windows, where logits for "
+                f"{config.num_labels} classes were expected; give `num_labels` or `id2label`, or leave `own_logits` "
+                "out for a new head."
+            )
+        return cls(config, module=module)
+
     def get_input_embeddings(self) -> None:
         """None: the input is a signal, there is no table of embeddings."""
         return None
 
 
 class DLinkTeacherModel(DLinkTeacherPreTrainedModel):
-    """A foundation model of braindecode without its head, its hidden states as (B, C, P, D).
+    """A foundation model of braindecode without its head, its hidden states as (B, C_t, P_t, D).
+
+    C_t, P_t and D are `config.token_chans`, `config.n_patches` and `config.hidden_size`, whatever the model's own
+    order of tokens is; class, register and summary tokens are left out.
 
     Args:
         config ([`DLinkTeacherConfig`]): which backbone, and the montage, rate and window that it reads.
+        module: the network itself where `config.backbone` is `"module"`; see `from_module`.
 
     Raises:
         ImportError: braindecode is missing or does not load.
-        ValueError: the backbone does not know a channel, or refuses an argument.
+        OSError: REVE's or STEEGFormer's list of channels is neither here nor can be downloaded.
+        ValueError: the backbone does not know a channel, or refuses an argument; or a network of the user's own is
+            needed and not given.
     """
 
-    def __init__(self, config: DLinkTeacherConfig):
+    def __init__(self, config: DLinkTeacherConfig, module: nn.Module | None = None):
         super().__init__(config)
-        self.backbone = build_backbone(config)
+        if config.backbone == MODULE:
+            self.backbone = check_module(config, module)
+        elif module is not None:
+            raise ValueError(
+                f"`module` is for teachers made by `from_module`; this config names braindecode's {config.backbone}."
+            )
+        else:
+            self.backbone = build_backbone(config)
+        keep_constants(self.backbone)
         self.post_init()
 
-    def to_tokens(self, state: torch.Tensor, n_chans: int) -> torch.Tensor:
-        """Bring a layer's output into the layout (B, C, P, D), class tokens cut off."""
-        spec = BACKBONES[self.config.backbone]
-        if spec.prefix_tokens:
-            state = state[:, spec.prefix_tokens :]
-        return rearrange(state, f"{spec.layout} -> b c p d", **({"c": n_chans} if "(" in spec.layout else {}))
-
     @contextlib.contextmanager
-    def _record_layers(self, record: bool) -> Iterator[list[torch.Tensor]]:
-        """Collect the outputs of the layers while the block runs."""
-        states: list[torch.Tensor] = []
-        pattern = BACKBONES[self.config.backbone].layers
+    def _record(self, taps: Sequence[Tap]) -> Iterator[list[torch.Tensor | None]]:
+        """Collect what the taps give while the block runs, in their order."""
+        states: list[torch.Tensor | None] = [None] * len(taps)
+        # a network of the user's own may go on to change in place what one of its layers gave
+        keep = torch.clone if self.config.backbone == MODULE else lambda state: state
+
+        def listen(index: int, tap: Tap) -> Any:
+            module = self.backbone.get_submodule(tap.module)
+            if tap.of_input:
+                return module.register_forward_pre_hook(
+                    lambda module, inputs: states.__setitem__(index, keep(tap.pick(inputs, None)))
+                )
+            return module.register_forward_hook(
+                lambda module, inputs, output: states.__setitem__(index, keep(tap.pick(inputs, output)))
+            )
+
         with contextlib.ExitStack() as stack:
-            for layer in range(self.config.num_hidden_layers if record else 0):
-                module = self.backbone.get_submodule(pattern.format(layer))
-                handle = module.register_forward_hook(lambda module, inputs, output: states.append(output))
-                stack.callback(handle.remove)
+            for index, tap in enumerate(taps):
+                stack.callback(listen(index, tap).remove)
             yield states
+
+    def _tokens(self, tap: Tap, state: torch.Tensor | None, batch: int) -> torch.Tensor:
+        """A recorded state as (B, C_t, P_t, D)."""
+        config = self.config
+        if state is None:
+            raise ValueError(f"The layer {tap.module} of {config.backbone} was not run, so it can't be read.")
+        tokens = tap.layout.apply(state, batch, config.token_chans)
+        expected = (batch, config.token_chans, config.n_patches, config.hidden_size)
+        if tokens.shape != expected:
+            raise ValueError(
+                f"`backbone_kwargs` {config.backbone_kwargs} give tokens of {tap.module} the shape "
+                f"{tuple(tokens.shape)}, where {expected} (windows, channels, patches, width) was expected: arguments "
+                f"of {config.backbone} contradict each other."
+            )
+        return tokens
+
+    def run(
+        self, input_values: torch.Tensor, output_hidden_states: bool = False
+    ) -> tuple[Any, torch.Tensor, tuple[torch.Tensor, ...] | None]:
+        """Run the backbone: its own output, the last hidden state, and every layer's where asked for.
+
+        Args:
+            input_values: (B, C, T), microvolts.
+            output_hidden_states: read every layer.
+
+        Raises:
+            TypeError, ValueError: the input does not fit the config.
+        """
+        config = self.config
+        patched = config.n_times % config.patch_size == 0
+        check_input_values(input_values, config.patch_size if patched else 1, f"The {config.backbone} teacher")
+        if input_values.shape[1:] != (len(config.ch_names), config.n_times):
+            raise ValueError(
+                f"This {config.backbone} teacher reads {len(config.ch_names)} channels ({', '.join(config.ch_names)}) "
+                f"x {config.n_times} samples, got {input_values.shape[1]} x {input_values.shape[2]}."
+            )
+        batch = input_values.shape[0]
+        layers, last = config.taps()
+        taps = [*(layers if output_hidden_states else ()), last]
+        scaled = (input_values.to(self.dtype) * config.input_scale).contiguous()
+        forward = {} if config.backbone == MODULE else dict(BACKBONES[config.backbone].forward)
+        if hasattr(self.backbone, "dlink_ch_names"):
+            forward["ch_names"] = self.backbone.dlink_ch_names
+        with self._record(taps) as states:
+            output = self.backbone(scaled, **forward)
+        tokens = [self._tokens(tap, state, batch) for tap, state in zip(taps, states, strict=True)]
+        return output, tokens[-1], tuple(tokens[:-1]) if output_hidden_states else None
 
     def forward(
         self,
@@ -226,28 +323,8 @@ class DLinkTeacherModel(DLinkTeacherPreTrainedModel):
         return_dict = config.return_dict if return_dict is None else return_dict
         if output_hidden_states is None:
             output_hidden_states = config.output_hidden_states
-        check_input_values(input_values, config.patch_size, f"The {config.backbone} teacher")
-        if input_values.shape[1:] != (len(config.ch_names), config.n_times):
-            raise ValueError(
-                f"This {config.backbone} teacher reads {len(config.ch_names)} channels ({', '.join(config.ch_names)}) "
-                f"x {config.n_times} samples, got {input_values.shape[1]} x {input_values.shape[2]}."
-            )
-        n_chans = input_values.shape[1]
-        scaled = input_values.to(self.dtype) * config.input_scale
-        names = {"ch_names": config.ch_names} if BACKBONES[config.backbone].passes_ch_names else {}
-        with self._record_layers(output_hidden_states) as states:
-            features = self.backbone(scaled, return_features=True, **names)["features"]
-        if features.shape[-1] != config.hidden_size:
-            raise ValueError(
-                f"`backbone_kwargs` {config.backbone_kwargs} give layers {features.shape[-1]} wide, where "
-                f"{config.hidden_size} was expected: arguments of {config.backbone} contradict each other."
-            )
-        output = DLinkTeacherOutput(
-            last_hidden_state=features
-            if features.ndim == 4
-            else rearrange(features, "b (c p) d -> b c p d", c=n_chans),
-            hidden_states=tuple(self.to_tokens(state, n_chans) for state in states) if output_hidden_states else None,
-        )
+        _, last, states = self.run(input_values, output_hidden_states)
+        output = DLinkTeacherOutput(last_hidden_state=last, hidden_states=states)
         return output if return_dict else output.to_tuple()
 
 
@@ -256,13 +333,15 @@ class DLinkTeacherForEEGClassification(DLinkTeacherPreTrainedModel):
 
     Args:
         config ([`DLinkTeacherConfig`]): `num_labels` or `id2label` say how many classes there are.
+        module: the network itself where `config.backbone` is `"module"`; see `from_module`.
     """
 
-    def __init__(self, config: DLinkTeacherConfig):
+    def __init__(self, config: DLinkTeacherConfig, module: nn.Module | None = None):
         super().__init__(config)
         self.num_labels = config.num_labels
-        self.teacher = DLinkTeacherModel(config)
-        self.head = TeacherHead(config)
+        self.teacher = DLinkTeacherModel(config, module)
+        own_logits = config.backbone == MODULE and config.module_info["own_logits"]
+        self.head = None if own_logits else TeacherHead(config)
         self.post_init()
 
     def forward(
@@ -287,13 +366,19 @@ class DLinkTeacherForEEGClassification(DLinkTeacherPreTrainedModel):
             TypeError, ValueError: the input or the labels do not fit the config.
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
-        outputs = self.teacher(input_values, output_hidden_states, return_dict=True)
-        logits = self.head(outputs.last_hidden_state)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        # called like this, the hooks that others set on `teacher` fire
+        if self.head is None:
+            logits, _, states = self.teacher.run(input_values, output_hidden_states)
+        else:
+            outputs = self.teacher(input_values, output_hidden_states, return_dict=True)
+            logits, states = self.head(outputs.last_hidden_state), outputs.hidden_states
         loss = None
         if labels is not None:
             check_labels(labels, logits)
             loss = F.cross_entropy(logits.float(), labels)
-        output = DLinkTeacherClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+        output = DLinkTeacherClassifierOutput(loss=loss, logits=logits, hidden_states=states)
         return output if return_dict else output.to_tuple()
 
 
