@@ -213,7 +213,7 @@ class EuclideanAlignment(Alignment):
 
     method = "euclidean"
 
-    def __init__(self, *, shrinkage: float = 0.01, **common: Any) -> None:
+    def __init__(self, *, shrinkage: float = 0.001, **common: Any) -> None:
         super().__init__(**common)
         if not 0 <= shrinkage < 1:
             raise ValueError(f"shrinkage={shrinkage!r} must lie in [0, 1).")

@@ -59,6 +59,16 @@ class DataArguments:
     notch_freq: float | None = arg(None, "Line frequency to take out, in Hz (50 or 60).")
     unit: str | None = arg(None, "Unit that the numbers of the files really have, if not volts: uV, mV or V.")
     reject_uv: float | None = arg(None, "Leave out windows with a sample beyond this many microvolts.")
+    alignment: str | None = arg(
+        None,
+        "Align each person by their own unlabelled windows, of people tested too: `zscore`, `euclidean` or `monge`. "
+        "Saved with the model; scores with it stand apart from those without.",
+    )
+    alignment_one_class: str = arg(
+        "refuse",
+        "People whose windows have one class only, by which an alignment would see the label: `refuse`, `drop`, or "
+        "`allow` (dangerous: right only where a person's whole session truly has one class).",
+    )
     split: str = arg(
         "subjects",
         "`subjects`: subjects at random; `published`: the set's published split (eegmat); or FOLD/FOLDS such as 0/5.",
@@ -83,6 +93,34 @@ class TeacherArguments:
     )
     teacher_epochs: float = arg(8.0, "Epochs of its fine-tuning.")
     teacher_learning_rate: float = arg(5e-4, "Learning rate of its fine-tuning.")
+    teacher_checkpoint: str | None = arg(
+        None,
+        "Folder or Hub id of a pre-trained teacher to start its fine-tuning from, instead of random weights; it says "
+        "itself what backbone it is.",
+    )
+    adaptation: str = arg(
+        "full", "What of it trains: full, probe (its head alone) or lora (its head and low-rank adapters)."
+    )
+    lora_rank: int = arg(8, "Rank of those adapters.")
+    freeze_epochs: float = arg(0.0, "Epochs in which its head trains alone, before everything does.")
+    layer_decay: float = arg(1.0, "Factor from the learning rate of one of its layers to that of the layer below.")
+    head_learning_rate_multiplier: float = arg(1.0, "Learning rate of its head over --teacher_learning_rate.")
+    label_smoothing: float = arg(0.0, "Share of each label that is spread over all classes while it trains.")
+    augmentations: str = arg(
+        "",
+        "Random changes to the windows it trains on, comma separated, each with a probability of 0.5 or the one given: "
+        "'time_shift,noise=0.3'. Known are time_shift, channel_dropout, noise, frequency_shift, amplitude_scale, "
+        "time_mask and sign_flip.",
+    )
+
+    def trainer_fields(self) -> dict[str, Any]:
+        """The arguments of `make_trainer` among these."""
+        same = ("adaptation", "lora_rank", "freeze_epochs", "head_learning_rate_multiplier", "label_smoothing")
+        return {
+            **{name: getattr(self, name) for name in same},
+            "learning_rate_decay": self.layer_decay,
+            "augmentation": self.augmentations or None,
+        }
 
 
 @dataclass
@@ -142,6 +180,7 @@ _COMMON_TRAINING = {
     "class_weighting",
     "early_stopping_patience",
     "save_studio",
+    "teacher_cache_dir",
 }
 
 TRAINING_DEFAULTS: dict[str, Any] = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..compatibility import label_names
+from ..data import alignment_info
 from ..evaluation import dataset_predictions, evaluate_model, load_classifier
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..model_card import SCORE_NAMES
@@ -50,10 +51,13 @@ def run(argv: Sequence[str]) -> None:
             raise ValueError(f"--part must be `all` or one of {', '.join(splits)}, got {own.part!r}.")
         dataset = splits[own.part]
     scores, probabilities = evaluate_model(model, dataset)
+    scores["alignment"] = alignment_info(dataset)
     folder = Path(own.output_dir)
     names = label_names(model)
     predictions = dataset_predictions(folder / "predictions.csv", dataset, probabilities, names)
     print(f"\n{scores['n_windows']} windows of {len(scores['per_subject'])} subjects\n")
+    if scores["alignment"] is not None:
+        print(f"with alignment ({scores['alignment']['method']}): each person's unlabelled windows were used\n")
     for key, title in SCORE_NAMES.items():
         print(f"{title:<20}{scores[key]:>8.3f}")
     print(f"\n{'class':<24}{'windows':>9}{'recall':>9}{'precision':>11}{'F1':>7}")

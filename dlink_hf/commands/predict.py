@@ -10,6 +10,7 @@ from pathlib import Path
 import mne
 import numpy as np
 
+from ..alignment import Alignment
 from ..compatibility import label_names
 from ..evaluation import load_classifier, predict_probabilities, write_predictions
 from ..feature_extraction_eeg import EEGFeatureExtractor
@@ -36,10 +37,19 @@ class PredictArguments:
     format: str = arg("csv", "`csv`, or `annotations`: MNE annotations (.fif, .csv or .txt, by the name of --output).")
     stride_seconds: float | None = arg(None, "From one window to the next in seconds; the model's own if left out.")
     unit: str | None = arg(None, "Unit that the file's numbers really have, if not volts: uV, mV or V.")
+    session_recordings: list[str] | None = arg(
+        None,
+        "Further recordings of the same person's session, for a model with an alignment: it is fitted on all of them "
+        "and the one that is classified. Needed where that one holds a single block or condition.",
+    )
 
 
 def classify_recording(
-    model_path: str, recording: str, stride_seconds: float | None = None, unit: str | None = None
+    model_path: str,
+    recording: str,
+    stride_seconds: float | None = None,
+    unit: str | None = None,
+    session_recordings: Sequence[str] = (),
 ) -> tuple[np.ndarray, np.ndarray, list[str], float]:
     """Classify a recording window by window.
 
@@ -48,6 +58,7 @@ def classify_recording(
         recording: path of the recording.
         stride_seconds: from one window to the next, in seconds; the extractor's own where left out.
         unit: unit of the file's numbers, if not volts.
+        session_recordings: further recordings of the same person's session, to fit the model's alignment on.
 
     Returns:
         onsets (N,) in seconds, probabilities (N, num_labels), the labels' names, the length of a window in seconds.
@@ -65,10 +76,29 @@ def classify_recording(
     if not is_student:
         # a teacher knows its own channels only; a student takes what there is of them
         extractor.missing_channels = "error"
-    batch = extractor(recording, unit=unit, return_tensors="np")
+    state = fit_session(extractor, [recording, *session_recordings], unit)
+    batch = extractor(recording, unit=unit, alignment_state=state, return_tensors="np")
     positions = {"channel_positions": batch["channel_positions"]} if is_student else {}
     probabilities = predict_probabilities(model, np.asarray(batch["input_values"]), **positions)
     return np.asarray(batch["onset"]), probabilities, label_names(model), extractor.n_times / extractor.sfreq
+
+
+def fit_session(extractor: EEGFeatureExtractor, recordings: Sequence[str], unit: str | None) -> Alignment | None:
+    """The alignment of a person, fitted on recordings of one session; None for an extractor without one.
+
+    Raises:
+        ValueError: several recordings are given and there is nothing to align, or they are too short.
+    """
+    if extractor.alignment is None:
+        if len(recordings) > 1:
+            raise ValueError("--session_recordings are for a model with an alignment; this one has none.")
+        return None
+    state = extractor.fit_alignment(list(recordings), unit=unit)
+    print(
+        f"alignment ({state.method}) fitted on {state.n_windows} unlabelled windows of {len(recordings)} "
+        f"recording{'s' * (len(recordings) > 1)}, taken to be one person's whole session"
+    )
+    return state
 
 
 def save_annotations(path: Path, onsets: np.ndarray, duration: float, labels: list[str]) -> Path:
@@ -90,7 +120,7 @@ def run(argv: Sequence[str]) -> None:
     if args.format not in FORMATS:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {args.format!r}.")
     onsets, probabilities, names, duration = classify_recording(
-        args.model, args.recording, args.stride_seconds, args.unit
+        args.model, args.recording, args.stride_seconds, args.unit, args.session_recordings or ()
     )
     stem = Path(args.recording).name.split(".")[0]
     labels = [names[index] for index in probabilities.argmax(1)]
@@ -104,4 +134,4 @@ def run(argv: Sequence[str]) -> None:
     print(f"{len(labels)} windows of {duration:g} s: {counts}\nwritten to {path}")
 
 
-__all__ = ["FORMATS", "PredictArguments", "classify_recording", "run", "save_annotations"]
+__all__ = ["FORMATS", "PredictArguments", "classify_recording", "fit_session", "run", "save_annotations"]

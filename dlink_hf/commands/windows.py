@@ -3,27 +3,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, DatasetDict, load_from_disk
 
+from ..alignment import alignment_facts
 from ..data import (
     EEG_SETS,
     AnnotationLabels,
     EventLabels,
     PathLabels,
     TableLabels,
+    align_dataset,
+    alignment_info,
     build_dataset,
     eeg_set_extractor,
     load_eeg_set,
+    monge_reference,
     split_by_column,
     split_by_subject,
     subject_kfold,
     synthetic_dataset,
 )
+from ..data.aligned_windows import judge_classes
 from ..data.signal_facts import signal_info
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..training_args import DLinkTrainingArguments
@@ -40,9 +47,8 @@ OWN_DEFAULTS = {"sfreq": 200.0, "window_seconds": 5.0, "l_freq": 0.5, "h_freq": 
 
 def extractor_settings(args: DataArguments, defaults: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `EEGFeatureExtractor`: those of flags that were given, else the defaults."""
-    values = {
-        name: getattr(args, name) for name in ("sfreq", "l_freq", "h_freq", "notch_freq", "unit", "window_seconds")
-    }
+    names = ("sfreq", "l_freq", "h_freq", "notch_freq", "unit", "window_seconds", "alignment")
+    values = {name: getattr(args, name) for name in names}
     settings = {**defaults, **{name: value for name, value in values.items() if value is not None}}
     sfreq, seconds = settings.get("sfreq", 200.0), settings.pop("window_seconds", None)
     if seconds is not None:
@@ -93,7 +99,8 @@ def load_windows(
         extractor: that of a trained model, in place of the flags' settings.
 
     Returns:
-        the dataset; the extractor, its `ch_names` those of the windows (None for a dataset that was saved ready-made).
+        the dataset, aligned person by person where the flags or the extractor say so; the extractor, its `ch_names`
+        those of the windows (None for a dataset that was saved ready-made).
 
     Raises:
         FileNotFoundError: the recordings are not there.
@@ -103,7 +110,12 @@ def load_windows(
         raise ValueError(
             f"say which recordings to use: --dataset FOLDER, --dataset synthetic, or one of {', '.join(EEG_SETS)}."
         )
-    common = {"cache_dir": args.cache_dir}
+    if extractor is not None and args.alignment not in (None, extractor.alignment):
+        raise ValueError(
+            f"--alignment {args.alignment} contradicts the model, whose windows have {extractor.alignment or 'none'}: "
+            "leave it out, the model's own is taken."
+        )
+    common = {"cache_dir": args.cache_dir, "alignment_one_class": args.alignment_one_class}
     if args.reject_uv is not None:
         common["max_abs_uv"] = args.reject_uv
     if args.dataset == "synthetic":
@@ -126,7 +138,7 @@ def load_windows(
                 f"{', '.join(EEG_SETS)}."
             )
         if (folder / "dataset_info.json").is_file():
-            return load_from_disk(str(folder)).with_format("torch"), None
+            return _align_saved(load_from_disk(str(folder)).with_format("torch"), args, extractor), None
         extractor = extractor or EEGFeatureExtractor(**extractor_settings(args, OWN_DEFAULTS))
         dataset = build_dataset(
             folder,
@@ -140,6 +152,45 @@ def load_windows(
     # the montage that the models are trained on is what the extractor looks for in the next recording
     extractor.ch_names = list(signal_info(dataset).ch_names)
     return dataset, extractor
+
+
+def _align_saved(dataset: Dataset, args: DataArguments, extractor: EEGFeatureExtractor | None) -> Dataset:
+    """A dataset that was saved ready-made, aligned as the flags or a model want it; never twice."""
+    found = alignment_info(dataset)
+    if extractor is None:
+        method, reference = args.alignment, None
+    else:
+        method, reference = extractor.alignment, extractor.alignment_reference
+    if extractor is None and method is None:
+        return dataset
+    if found is not None:
+        wanted = None if method is None else alignment_facts(method, reference)
+        if wanted != {name: found[name] for name in ("method", "reference")}:
+            raise ValueError(
+                f"the windows in {args.dataset} are aligned already ({found['method']}, reference "
+                f"{found['reference']}), wanted is {method or 'no alignment'}: take the windows before alignment."
+            )
+        return dataset
+    if method is None:
+        return dataset
+    options = {"cache_dir": args.cache_dir, "one_class": args.alignment_one_class}
+    return align_dataset(dataset, method, reference=reference, **options)
+
+
+def measure_reference(args: DataArguments, group_column: str) -> EEGFeatureExtractor | None:
+    """The extractor for Monge mapping to the spectrum of the training people, who are those of the split.
+
+    Returns:
+        the extractor; None for windows that were saved ready-made, which get the fixed reference.
+    """
+    dataset, extractor = load_windows(dataclasses.replace(args, alignment=None))
+    if extractor is None:
+        return None
+    # the people that the alignment leaves out must be out before the split is drawn
+    keep = judge_classes(dataset, np.asarray(dataset[group_column][:]), group_column, args.alignment_one_class)
+    train = split_windows(dataset.select(np.flatnonzero(keep)), args, group_column)["train"]
+    reference = monge_reference(train, group_column=group_column, one_class=args.alignment_one_class)
+    return EEGFeatureExtractor(**{**extractor.to_dict(), "alignment": "monge", "alignment_reference": reference})
 
 
 def split_windows(dataset: Dataset, args: DataArguments, group_column: str = "subject") -> DatasetDict:
@@ -166,16 +217,24 @@ def load_splits(
     args: DataArguments, training_args: DLinkTrainingArguments, extractor: EEGFeatureExtractor | None = None
 ) -> tuple[DatasetDict, EEGFeatureExtractor | None]:
     """Windows, split; a set of one subject is split by recording, and the trainer told so."""
-    dataset, extractor = load_windows(args, extractor)
     if args.dataset in EEG_SETS:
         training_args.group_column = EEG_SETS[args.dataset].group_column
+    if args.alignment == "monge" and extractor is None:
+        extractor = measure_reference(args, training_args.group_column)
+    dataset, extractor = load_windows(args, extractor)
     splits = split_windows(dataset, args, training_args.group_column)
     print_splits(splits, training_args.group_column)
     return splits, extractor
 
 
 def print_splits(splits: DatasetDict, group_column: str = "subject") -> None:
-    """Say who trains, who chooses and who tests."""
+    """Say who trains, who chooses and who tests, and what was done with their windows."""
+    alignment = alignment_info(next(iter(splits.values())))
+    if alignment is not None:
+        print(
+            f"alignment: {alignment['method']}, each {'/'.join(alignment['group_columns'])} by all of its unlabelled "
+            "windows, those tested on too"
+        )
     for name, split in splits.items():
         names = split.features["labels"].names
         labels = split["labels"][:]
@@ -230,6 +289,7 @@ __all__ = [
     "label_source",
     "load_splits",
     "load_windows",
+    "measure_reference",
     "parse_label_map",
     "split_windows",
     "write_people",

@@ -74,11 +74,11 @@ def align_dataset(
     already = alignment_info(dataset)
     if already is not None:
         raise ValueError(f"these windows are aligned already ({already['method']}); aligning them twice is no use.")
-    if one_class not in ONE_CLASS:
-        raise ValueError(f"one_class must be one of {', '.join(map(repr, ONE_CLASS))}; got {one_class!r}.")
     columns = [group_column, *([session_column] if session_column else [])]
     groups = _groups(dataset, columns)
-    dataset, groups = _judge_classes(dataset, groups, columns, one_class)
+    keep = judge_classes(dataset, groups, "/".join(columns), one_class)
+    if not keep.all():
+        dataset, groups = dataset.select(np.flatnonzero(keep)), groups[keep]
     info = signal_info(dataset)
     names, counts = np.unique(groups, return_counts=True)
     short = names[counts * info.duration < min_seconds]
@@ -105,7 +105,12 @@ def align_dataset(
 
 
 def monge_reference(
-    dataset: Dataset, *, group_column: str = "subject", filter_length: int = 256, progress: bool = True
+    dataset: Dataset,
+    *,
+    group_column: str = "subject",
+    filter_length: int = 256,
+    one_class: str = "refuse",
+    progress: bool = True,
 ) -> dict[str, Any]:
     """The barycentre of people's spectra: each channel's squared mean, over people, of the root of their PSDs.
 
@@ -113,6 +118,7 @@ def monge_reference(
         dataset: Windows of the *training* people alone, not aligned: whoever is in here is part of the model.
         group_column: Column that tells people apart.
         filter_length: As in `MongeAlignment`.
+        one_class: As in `align_dataset`.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -121,14 +127,17 @@ def monge_reference(
 
     Raises:
         KeyError: If the column is absent.
-        ValueError: If the windows are aligned already.
+        ValueError: If the windows are aligned already, or a group has one class only.
     """
     if alignment_info(dataset) is not None:
         raise ValueError("these windows are aligned already: the reference is that of windows before alignment.")
     info = signal_info(dataset)
+    groups = _groups(dataset, [group_column])
+    keep = judge_classes(dataset, groups, group_column, one_class)
+    if not keep.all():
+        dataset, groups = dataset.select(np.flatnonzero(keep)), groups[keep]
     bar = tqdm(total=len(dataset), desc="reference spectrum", unit="window", disable=not progress, delay=1)
     with bar:
-        groups = _groups(dataset, [group_column])
         fitted = fit_groups(dataset, groups, "monge", reference=None, bar=bar, filter_length=filter_length)
     psd = np.mean([np.sqrt(alignment.psd()) for alignment in fitted.values()], axis=0) ** 2
     return {
@@ -200,32 +209,45 @@ def _aligned(
         yield {**others[rows], "input_values": values}
 
 
-def _judge_classes(
-    dataset: Dataset, groups: np.ndarray, columns: Sequence[str], one_class: str
-) -> tuple[Dataset, np.ndarray]:
-    """The rows that may be aligned, and their groups; the only use of labels."""
+def judge_classes(dataset: Dataset, groups: np.ndarray, name: str, one_class: str) -> np.ndarray:
+    """The rows that may be aligned; the only use of labels.
+
+    Args:
+        dataset: Windows, with `labels` or without.
+        groups: (N,) the group of each row.
+        name: What to call a group in messages.
+        one_class: As in `align_dataset`.
+
+    Returns:
+        (N,) bool.
+
+    Raises:
+        ValueError: If a group has windows of one class only and that is to be refused, or none is left.
+    """
+    if one_class not in ONE_CLASS:
+        raise ValueError(f"one_class must be one of {', '.join(map(repr, ONE_CLASS))}; got {one_class!r}.")
     if "labels" not in dataset.column_names or one_class == "allow":
-        return dataset, groups
+        return np.ones(len(dataset), dtype=bool)
     labels = np.asarray(dataset.select_columns(["labels"]).with_format(None)[:]["labels"])
     pairs = sorted(set(zip(groups.tolist(), labels.tolist(), strict=True)))
     owners = [group for group, _ in pairs]
     single = {group: label for group, label in pairs if owners.count(group) == 1}
     if not single:
-        return dataset, groups
+        return np.ones(len(dataset), dtype=bool)
     if one_class == "drop":
         logger.warning(
             "%d of %d %ss have windows of one class only and are left out: an alignment fitted on them would see the "
             "label: %s",
-            *(len(single), len(set(owners)), "/".join(columns), _listed(single)),
+            *(len(single), len(set(owners)), name, _listed(single)),
         )
-        keep = np.flatnonzero(~np.isin(groups, list(single)))
-        if not len(keep):
-            raise ValueError(f"every {'/'.join(columns)} has windows of one class only: none is left to align.")
-        return dataset.select(keep), groups[keep]
+        keep = ~np.isin(groups, list(single))
+        if not keep.any():
+            raise ValueError(f"every {name} has windows of one class only: none is left to align.")
+        return keep
     first, label = next(iter(single.items()))
     names = getattr(dataset.features["labels"], "names", None)
     raise ValueError(
-        f"{len(single)} of {len(set(owners))} groups ({'/'.join(columns)}) have windows of one class only, such as "
+        f"{len(single)} of {len(set(owners))} groups ({name}) have windows of one class only, such as "
         f"{first}: {names[label] if names else label}. What is fitted on them would see the label, and scores would "
         "be those of the leak. Fit on a person's whole session, group_column='subject', so that every group holds all "
         "classes; or leave such people out with one_class='drop'. Only where a person's whole session truly has one "
