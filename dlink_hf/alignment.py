@@ -2,9 +2,9 @@
 """Unsupervised alignment of a person: statistics of a person's unlabelled windows bring people onto common ground.
 
 Three methods with one interface: z-scores of each channel, Euclidean alignment of the channels' covariance, Monge
-mapping of each channel's spectrum. What a method is fitted on is the whole of a person's session: fitted on a file or
-block that holds one class alone, it would see the label. Scores with alignment use the test person's unlabelled data
-and are to be reported apart from those without.
+mapping of each channel's spectrum; and a fourth, the last two one after the other. What a method is fitted on is the
+whole of a person's session: fitted on a file or block that holds one class alone, it would see the label. Scores with
+alignment use the test person's unlabelled data and are to be reported apart from those without.
 """
 
 from __future__ import annotations
@@ -362,6 +362,87 @@ class MongeAlignment(Alignment):
         return signal.oaconvolve(padded, self._map, mode="valid", axes=-1)
 
 
+class EuclideanMongeAlignment(Alignment):
+    """Euclidean alignment first, Monge mapping of what it gives second: channels' covariance and spectra are alike.
+
+    Both maps follow from running statistics of the windows as they come in: their covariance, and Welch's cospectra
+    (the real part of the cross-spectral densities), from which the spectra of any mixture of channels follow exactly.
+    So the statistics are the same in whatever portions the windows come, as for the single methods.
+
+    Args:
+        sfreq, filter_length, max_gain: As in `MongeAlignment`, whose reference is "1/f" here: mixed channels have no
+            names that a measured one could go by.
+        shrinkage: As in `EuclideanAlignment`.
+        half_life, ch_names: As in `Alignment`.
+    """
+
+    method = "euclidean_monge"
+
+    def __init__(
+        self,
+        *,
+        sfreq: float = 200.0,
+        filter_length: int = 256,
+        max_gain: float = 10.0,
+        shrinkage: float = 0.001,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self._space = EuclideanAlignment(shrinkage=shrinkage, ch_names=self.ch_names)
+        self._time = MongeAlignment(
+            sfreq=sfreq, filter_length=filter_length, max_gain=max_gain, ch_names=self.ch_names
+        )
+
+    def settings(self) -> dict[str, Any]:
+        time = {name: getattr(self._time, name) for name in ("sfreq", "filter_length", "max_gain")}
+        return {**super().settings(), **time, "shrinkage": self._space.shrinkage}
+
+    def _statistics(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        length = self._time.filter_length
+        if values.shape[-1] < length:
+            raise ValueError(
+                f"windows of {values.shape[-1]} samples are shorter than filter_length={length}: choose a shorter "
+                "filter, or longer windows."
+            )
+        return {**self._space._statistics(values), "cospectrum": cospectra(values, self._time.sfreq, length)}
+
+    def _make_map(self) -> tuple[np.ndarray, np.ndarray]:
+        covariance = self._means["covariance"]
+        self._space._means = {"covariance": covariance}
+        self._space.n_windows = self._time.n_windows = self.n_windows
+        mixing = self._space._make_map()
+        spectra = np.einsum("ci,cj,ijf->cf", mixing, mixing, self._means["cospectrum"], optimize=True)
+        self._time._means = {
+            "psd": np.maximum(spectra, 0.0),
+            "square": np.einsum("ci,cj,ij->c", mixing, mixing, covariance),
+        }
+        self._space._map, self._time._map = mixing, self._time._make_map()
+        return self._space._map, self._time._map
+
+    def _apply(self, values: np.ndarray) -> np.ndarray:
+        return self._time._apply(self._space._apply(values))
+
+
+def cospectra(values: np.ndarray, sfreq: float, length: int) -> np.ndarray:
+    """Welch's cospectra: the real part of what `scipy.signal.csd` gives for every pair of channels.
+
+    Args:
+        values: (N, C, T).
+        sfreq: Sampling rate in hertz.
+        length: Samples of a segment, even; segments overlap by half, Hann window, their means taken out.
+
+    Returns:
+        (N, C, C, length / 2 + 1), the square of the input's unit per hertz.
+    """
+    window = signal.get_window("hann", length)
+    segments = np.lib.stride_tricks.sliding_window_view(values, length, axis=-1)[..., :: length // 2, :]
+    bins = np.fft.rfft((segments - segments.mean(-1, keepdims=True)) * window)  # (N, C, segments, F)
+    bins = np.moveaxis(bins, -1, 1)  # (N, F, C, segments)
+    real = bins.real @ bins.real.swapaxes(-1, -2) + bins.imag @ bins.imag.swapaxes(-1, -2)
+    real[:, 1 : (length + 1) // 2] *= 2
+    return np.moveaxis(real, 1, -1) / (segments.shape[-2] * sfreq * (window**2).sum())
+
+
 class AlignmentSession:
     """A person's session while it is going on: windows come in, statistics follow, aligned windows go out.
 
@@ -406,7 +487,7 @@ class AlignmentSession:
         return self.alignment.transform(windows)
 
 
-_METHODS = {cls.method: cls for cls in (ZScoreAlignment, EuclideanAlignment, MongeAlignment)}
+_METHODS = {cls.method: cls for cls in (ZScoreAlignment, EuclideanAlignment, MongeAlignment, EuclideanMongeAlignment)}
 ALIGNMENTS = tuple(_METHODS)
 
 
@@ -421,7 +502,7 @@ def make_alignment(
     """An alignment that has seen nothing yet.
 
     Args:
-        method: "zscore", "euclidean" or "monge".
+        method: "zscore", "euclidean", "monge" or "euclidean_monge".
         sfreq: Sampling rate of the windows in hertz.
         ch_names: Their C channels.
         reference: For "monge" as in `MongeAlignment`; None takes "1/f". The others have none.
@@ -443,7 +524,8 @@ def make_alignment(
         return MongeAlignment(sfreq=sfreq, half_life=half_life, ch_names=ch_names, **own)
     if reference is not None:
         raise ValueError(f"the alignment {method!r} has no reference spectrum: that is for 'monge'.")
-    return _METHODS[method](half_life=half_life, ch_names=ch_names)
+    own = {"sfreq": sfreq} if method == "euclidean_monge" else {}
+    return _METHODS[method](half_life=half_life, ch_names=ch_names, **own)
 
 
 def alignment_from_dict(state: Mapping[str, Any]) -> Alignment:
@@ -482,9 +564,11 @@ __all__ = [
     "Alignment",
     "AlignmentSession",
     "EuclideanAlignment",
+    "EuclideanMongeAlignment",
     "MongeAlignment",
     "ZScoreAlignment",
     "alignment_facts",
     "alignment_from_dict",
+    "cospectra",
     "make_alignment",
 ]

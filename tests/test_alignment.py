@@ -27,6 +27,7 @@ from dlink_hf.alignment import (
     MongeAlignment,
     ZScoreAlignment,
     alignment_from_dict,
+    cospectra,
     make_alignment,
 )
 
@@ -309,3 +310,21 @@ def test_on_real_recordings_files_of_one_class_are_refused(data_dir, tmp_path):
         covariance = np.mean([x @ x.T / x.shape[1] for x in windows], axis=0)
         assert np.trace(covariance) / len(covariance) == pytest.approx(100, rel=0.4)
         assert len(windows) == list(dataset["subject"][:]).count(subject)
+
+
+def test_both_maps_one_after_the_other_follow_from_running_statistics():
+    rng = np.random.default_rng(3)
+    windows = 9.0 * rng.standard_normal((40, 5, 600))
+    windows[:, 1] += 0.8 * windows[:, 0]
+    aligned = make_alignment("euclidean_monge", sfreq=200.0).fit(windows).transform(windows)
+    first = make_alignment("euclidean").fit(windows).transform(windows)
+    second = make_alignment("monge", sfreq=200.0).fit(first).transform(first)
+    np.testing.assert_allclose(aligned, second, atol=1e-4)
+    portions = make_alignment("euclidean_monge", sfreq=200.0).partial_fit(windows[:13]).partial_fit(windows[13:])
+    np.testing.assert_allclose(portions.transform(windows), aligned, atol=1e-5)
+    again = alignment_from_dict(json.loads(json.dumps(portions.to_dict())))
+    np.testing.assert_array_equal(again.transform(windows), portions.transform(windows))
+    with pytest.raises(ValueError, match="no reference spectrum"):
+        make_alignment("euclidean_monge", reference="1/f")
+    _, expected = signal.csd(windows[:, :, None], windows[:, None], 200.0, nperseg=256, axis=-1)
+    np.testing.assert_allclose(cospectra(windows, 200.0, 256), expected.real, atol=1e-12)
