@@ -18,9 +18,11 @@ from torch import nn
 from transformers.utils import logging
 from transformers.utils.hub import extract_commit_hash
 
-from .configuration_teacher import BACKBONES, DLinkTeacherConfig
+from .configuration_teacher import DLinkTeacherConfig
 from .electrodes import canonical_name
 from .hub_files import fetch, find_weights, read_json, read_tensors, some
+from .teacher_backbones import BACKBONES
+from .teacher_building import braindecode_models
 
 
 logger = logging.get_logger(__name__)
@@ -39,17 +41,15 @@ class Fit:
 
     Args:
         mark: prefix of tensors that this backbone has and no other; it tells whose checkpoint it is.
-        dropped: prefixes of tensors that are left out: heads of a task.
         cut: tensors whose axis 1 is a position in time, and which are cut to a shorter window.
         by_channel: prefixes of tensors whose rows belong to the checkpoint's channels, in their order.
         unless: an option and its value under which `by_channel` goes by name, and any channels will do.
         derived: tensors computed from the config, which are not loaded.
-        options_by_channel: options of the class that list something for every channel.
+        options_by_channel: options of the class that list something for every channel, and may do so by name.
         channels: what is possible with other channels, for the message.
     """
 
     mark: str
-    dropped: tuple[str, ...] = ("final_layer.",)
     cut: tuple[str, ...] = ()
     by_channel: tuple[str, ...] = ()
     unless: tuple[str, str] | None = None
@@ -83,7 +83,7 @@ FITS: dict[str, Fit] = {
     "CodeBrain": Fit("residual_layer."),
     "EEGDINO": Fit("encoder_layers.0.attn.", by_channel=("patch_embedding.channel_embedding.",)),
     "STEEGFormer": Fit("channel_pos.", options_by_channel=("chan_pos_idx",)),
-    "MVPFormer": Fit("patch_embed.ln."),
+    "MVPFormer": Fit("patch_embed.ln.", by_channel=("channel_embedding.",)),
     "PBT": Fit("patching_projection.", by_channel=("pos_embedding.",)),
     "MEDFormer": Fit("enc_embedding.", by_channel=("enc_embedding.",)),
     "ZUNA": Fit("encoder.layers.0.attention_norm."),
@@ -227,8 +227,10 @@ def settle_fields(
             "input's channel axis."
         )
     options, ignored = _saved_options(checkpoint, backbone)
-    if fields["ch_names"] != saved_ch_names(saved):
-        options = {key: value for key, value in options.items() if key not in FITS[backbone].options_by_channel}
+    for key in set(options) & set(FITS[backbone].options_by_channel):
+        names, values = saved_ch_names(saved) or [], options.pop(key)
+        if isinstance(values, list) and len(values) == len(names):
+            options[key] = dict(zip(names, values, strict=True))
     fields["backbone_kwargs"] = {**options, **fields.get("backbone_kwargs", {})}
     seconds, sfreq = saved.get("input_window_seconds"), saved.get("sfreq")
     n_times = saved.get("n_times") or (round(seconds * sfreq) if seconds and sfreq else None)
@@ -278,7 +280,8 @@ def fit_tensors(
     if unmatched:
         raise ValueError(f"{name}: no tensor begins with {some(unmatched)}, named in `start_anew` or `drop`.")
     anew = {key for key in own if start_anew and key.startswith(start_anew)}
-    left_out = {key for key in tensors if key not in own and key.startswith((*fit.dropped, *drop))}
+    heads = (*(f"{head}." for head in BACKBONES[config.backbone].heads), *drop)
+    left_out = {key for key in tensors if key not in own and key.startswith(heads)}
     cut: dict[str, tuple[int, int]] = {}
     for key in fit.cut:
         if key in own and key not in anew and key in tensors and tensors[key].ndim == own[key].ndim > 1:
@@ -375,10 +378,8 @@ def _saved_options(checkpoint: Checkpoint, backbone: str) -> tuple[dict[str, Any
     saved = checkpoint.saved
     if not set(saved) - _SIGNAL - {"braindecode_version"}:
         return {}, {}
-    import braindecode.models
-
-    defaults = inspect.signature(getattr(braindecode.models, backbone).__init__).parameters
-    decided = _SIGNAL | _OUTPUT | {"braindecode_version"} | {key for key, _ in BACKBONES[backbone].without_head}
+    defaults = inspect.signature(getattr(braindecode_models(), backbone).__init__).parameters
+    decided = _SIGNAL | _OUTPUT | {"braindecode_version"}
     options, ignored = {}, {}
     for key, value in saved.items():
         if key in decided:
@@ -388,12 +389,13 @@ def _saved_options(checkpoint: Checkpoint, backbone: str) -> tuple[dict[str, Any
             continue
         default = defaults[key].default
         if isinstance(default, type):  # such as an activation, saved as the path of its class
-            if value != f"{default.__module__}.{default.__qualname__}":
+            default = f"{default.__module__}.{default.__qualname__}"
+            if not str(value).startswith("torch.nn."):
                 raise ValueError(
-                    f"{checkpoint.name} was made with {key}={value}, where {backbone} has {default.__name__}: classes "
-                    "named in a file are not imported, so this checkpoint can't be read."
+                    f"{checkpoint.name} was made with {key}={value!r}. Of the classes that a file names only those of "
+                    "torch.nn are taken, so this checkpoint can't be read."
                 )
-        elif _plain(value) != _plain(default):
+        if _plain(value) != _plain(default):
             options[key] = value
     return options, ignored
 
@@ -422,7 +424,7 @@ def _say(name: str, info: dict[str, Any]) -> None:
     """Tell, once, what was not loaded as it stands."""
     parts = []
     if info["dropped_keys"]:
-        heads = sorted({key.split(".")[0] for key in info["dropped_keys"]})
+        heads = sorted({key.rpartition(".")[0].split(".")[0] for key in info["dropped_keys"]})
         parts.append(f"left out {', '.join(heads)} ({len(info['dropped_keys'])} tensors; the head here is another)")
     parts += [f"cut {key} from {old} to {new} rows" for key, (old, new) in info["cut_keys"].items()]
     if info["new_keys"]:

@@ -7,7 +7,6 @@ What needs the Hub runs in one process of its own (`python tests/test_teacher_ch
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -25,103 +24,80 @@ from safetensors.torch import load_file, save_file
 pytest.importorskip("braindecode", reason="teachers need braindecode: pip install 'dlink-hf[teachers]'")
 
 import braindecode.models  # noqa: E402
+from braindecode_hub import (  # noqa: E402
+    SMALL,
+    digest,
+    save,
+    small_config,
+    states_of_braindecode,
+    states_of_ours,
+    windows,
+    write_reve_positions,
+)
 
-from dlink_hf import DLinkTeacherConfig, DLinkTeacherForEEGClassification, DLinkTeacherModel  # noqa: E402
+from dlink_hf import DLinkTeacherForEEGClassification, DLinkTeacherModel  # noqa: E402
+from dlink_hf.teacher_backbones import BACKBONES  # noqa: E402
 from dlink_hf.teacher_checkpoints import FITS, identify  # noqa: E402
 
 
 NAMES = ["Fp1", "C3", "Cz", "C4"]
 MORE = [*NAMES, "Pz", "Oz"]
-SMALL = {
-    "CBraMod": {"n_layer": 2, "dim_feedforward": 80, "drop_prob": 0.2},
-    "Labram": {"num_layers": 2, "init_values": 0.3},
-}
-LAYERS = {"CBraMod": "encoder.layers.{}", "Labram": "blocks.{}"}
 
 
-def windows(n_chans: int, n_times: int) -> torch.Tensor:
-    """Two windows (2, C, T) of noise, in microvolts; the same in every process."""
-    return 20 * torch.randn(2, n_chans, n_times, generator=torch.Generator().manual_seed(7))
-
-
-def digest(tensors: list[torch.Tensor]) -> str:
-    """The same for the same bits alone."""
-    joined = hashlib.sha256()
-    for tensor in tensors:
-        joined.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode() + tensor.contiguous().numpy().tobytes())
-    return joined.hexdigest()
+def outputs(model: DLinkTeacherModel) -> str:
+    """Digest of all hidden states and the features."""
+    return digest(states_of_ours(model))
 
 
 @torch.no_grad()
-def outputs_of_ours(model: DLinkTeacherModel) -> str:
-    """Digest of the features and of all hidden states."""
-    output = model(windows(model.config.n_chans, model.config.n_times), output_hidden_states=True)
-    return digest([output.last_hidden_state, *output.hidden_states])
-
-
-@torch.no_grad()
-def outputs_of_braindecode(model: torch.nn.Module, ch_names: list[str], n_times: int) -> str:
-    """The same of braindecode's own model, by plain forward hooks, brought to (B, C, P, D) by hand."""
-    name, states = type(model).__name__, []
-    for layer in range(SMALL[name].get("n_layer", SMALL[name].get("num_layers"))):
-        module = model.get_submodule(LAYERS[name].format(layer))
+def outputs_by_hand(model: torch.nn.Module, ch_names: list[str], n_times: int) -> str:
+    """The same of braindecode's CBraMod or Labram of two layers, hooked and brought to (B, C, P, D) by hand."""
+    labram, states = type(model).__name__ == "Labram", []
+    for layer in range(2):
+        module = model.get_submodule(f"blocks.{layer}" if labram else f"encoder.layers.{layer}")
         module.register_forward_hook(lambda module, inputs, output: states.append(output))
-    known = {"ch_names": ch_names} if name == "Labram" else {}
-    microvolts = windows(len(ch_names), n_times)
-    features = model.eval()(microvolts * 0.01, return_features=True, **known)["features"]
-    shape = (2, len(ch_names), n_times // 200, 200)
-    states = [state[:, 1:] for state in states] if name == "Labram" else states
-    return digest([state.reshape(shape) for state in (features, *states)])
+    known = {"ch_names": ch_names} if labram else {}
+    features = model.eval()(windows(len(ch_names), n_times) * 0.01, return_features=True, **known)["features"]
+    states = [state[:, 1:] for state in states] if labram else states
+    return digest([state.reshape(2, len(ch_names), n_times // 200, 200) for state in (*states, features)])
 
 
 def client() -> None:
-    """Answer requests from stdin: `{"ours": {...}}` or `{"braindecode": [name, {...}, ch_names, n_times]}`."""
+    """Answer requests from stdin: arguments of `from_pretrained`, and `compare`, whether to ask braindecode too."""
     for line in sys.stdin:
-        request = json.loads(line)
+        arguments = json.loads(line)
+        compare = arguments.pop("compare")
         try:
-            if "ours" in request:
-                model = DLinkTeacherModel.from_pretrained(**request["ours"])
-                answer = {"digest": outputs_of_ours(model), "backbone": model.config.backbone}
-            else:
-                name, arguments, ch_names, n_times = request["braindecode"]
-                model = getattr(braindecode.models, name).from_pretrained(**arguments)
-                answer = {"digest": outputs_of_braindecode(model, ch_names, n_times)}
+            model = DLinkTeacherModel.from_pretrained(**arguments)
+            answer = {"digest": outputs(model), "backbone": model.config.backbone}
+            if compare:
+                name = arguments["pretrained_model_name_or_path"]
+                answer["braindecode"] = digest(states_of_braindecode(model.config, name))
         except (OSError, ValueError) as error:
-            answer = {"error": type(error).__name__, "message": str(error), "cause": type(error.__cause__).__name__}
+            answer = {"error": type(error).__name__, "message": str(error)}
         print("ANSWER " + json.dumps(answer), flush=True)
-
-
-def save(folder: Path, name: str, n_chans: int = 6, n_times: int = 800, **arguments: Any) -> Path:
-    """A small model with random weights, saved by braindecode itself."""
-    torch.manual_seed(len(name))
-    arguments = {"n_outputs": 3, "n_chans": n_chans, "n_times": n_times, "sfreq": 200.0, **SMALL[name], **arguments}
-    model = getattr(braindecode.models, name)(**arguments)
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the Hub: checkpoints as braindecode writes them, and spoilt copies."""
+    """Folder of the Hub: every backbone as braindecode saves it (`small/`), variants and spoilt copies (`eeg/`)."""
     root = tmp_path_factory.mktemp("hub")
-    named = [{"ch_name": name, "kind": 2} for name in MORE]
-    cbramod = save(root / "eeg/cbramod", "CBraMod", chs_info=named)
-    save(root / "eeg/labram", "Labram", n_times=1000)
-    save(root / "eeg/cbramod@v1", "CBraMod", n_layer=1)
-    shutil.copytree(cbramod, root / "eeg/gated")
-    shutil.copytree(cbramod, root / "eeg/private")
-    shutil.copytree(cbramod, root / "eeg/folders/inside")
-    pickled = shutil.copytree(cbramod, root / "eeg/pickled")
-    (pickled / "model.safetensors").unlink()
-    cut = shutil.copytree(cbramod, root / "eeg/cut")
-    weights = (cut / "model.safetensors").read_bytes()
-    (cut / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    bare = root / "eeg/bare"
+    write_reve_positions(tmp_path_factory.mktemp("reve"))
+    for name, options in SMALL.items():
+        save(root / "small" / name, small_config(name, MORE), **options)
+    cbramod = shutil.copytree(root / "small/CBraMod", root / "eeg/cbramod")
+    save(root / "eeg/cbramod@v1", small_config("CBraMod", MORE), n_layer=1)
+    save(root / "eeg/labram", small_config("Labram", MORE), named=False, **SMALL["Labram"])
+    for name in ("gated", "private", "pickled", "cut", "folders/inside"):
+        shutil.copytree(cbramod, root / "eeg" / name)
+    (root / "eeg/pickled/model.safetensors").unlink()
+    cut = root / "eeg/cut/model.safetensors"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    bare, bert = root / "eeg/bare", root / "eeg/bert"
     bare.mkdir()
     tensors = load_file(cbramod / "model.safetensors")
     renamed = {f"model.{key}": value for key, value in tensors.items()} | {"model.decoder.weight": torch.ones(2)}
     save_file(renamed, bare / "base.safetensors")
-    bert = root / "eeg/bert"
     bert.mkdir()
     (bert / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 8}))
     save_file({"embeddings.word_embeddings.weight": torch.ones(4, 8)}, bert / "model.safetensors")
@@ -132,9 +108,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`HF_HOME` of the process that talks to the Hub."""
     return tmp_path_factory.mktemp("home")
-
-
-Ask = Callable[..., dict[str, Any]]
 
 
 class Session:
@@ -148,14 +121,9 @@ class Session:
             [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def ours(self, name: str, **arguments: Any) -> dict[str, Any]:
-        return self._ask({"ours": {"pretrained_model_name_or_path": name, **arguments}})
-
-    def braindecode(self, backbone: str, name: str, ch_names: list[str], n_times: int, **arguments: Any) -> str:
-        request = [backbone, {"pretrained_model_name_or_path": name, **arguments}, ch_names, n_times]
-        return self._ask({"braindecode": request})["digest"]
-
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def load(self, name: str, compare: bool = False, **arguments: Any) -> dict[str, Any]:
+        """What the process makes of `DLinkTeacherModel.from_pretrained(name, **arguments)`."""
+        request = {"pretrained_model_name_or_path": name, "compare": compare, **arguments}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         for line in self.process.stdout:
@@ -182,31 +150,34 @@ def session(saved: Path, home: Path) -> Iterator[Session]:
     running.close()
 
 
-@pytest.mark.parametrize(
-    ("name", "backbone", "ch_names", "n_times"),
-    [("eeg/cbramod", "CBraMod", MORE, 800), ("eeg/labram", "Labram", MORE, 1000)],
-)
+def test_every_backbone_is_here() -> None:
+    assert set(SMALL) == set(BACKBONES) == set(FITS)
+
+
+@pytest.mark.parametrize("backbone", SMALL)
 def test_the_hub_gives_the_bits_that_braindecode_reads(
-    session: Session, name: str, backbone: str, ch_names: list[str], n_times: int
+    session: Session, saved: Path, tmp_path: Path, backbone: str
 ) -> None:
-    ours = session.ours(name, ch_names=ch_names)
-    assert ours["backbone"] == backbone
-    assert ours["digest"] == session.braindecode(backbone, name, ch_names, n_times)
+    named = {"ch_names": MORE} if backbone == "BENDR" else {}
+    answer = session.load(f"small/{backbone}", compare=True, **named)
+    assert answer["backbone"] == backbone
+    assert answer["digest"] == answer["braindecode"]
+    model = DLinkTeacherModel.from_pretrained(saved / "small" / backbone, **named)
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "dlink_teacher"
+    assert outputs(DLinkTeacherModel.from_pretrained(tmp_path)) == outputs(model) == answer["digest"]
+    assert identify(list(model.backbone.state_dict())) == backbone
 
 
-def test_saved_again_it_is_the_same_in_our_own_format(saved: Path, tmp_path: Path) -> None:
-    for name, backbone in (("eeg/cbramod", "CBraMod"), ("eeg/labram", "Labram")):
-        model = DLinkTeacherModel.from_pretrained(saved / name, ch_names=MORE)
-        model.save_pretrained(tmp_path / backbone)
-        again = DLinkTeacherModel.from_pretrained(tmp_path / backbone)
-        assert json.loads((tmp_path / backbone / "config.json").read_text())["model_type"] == "dlink_teacher"
-        assert outputs_of_ours(again) == outputs_of_ours(model)
-        theirs = getattr(braindecode.models, backbone).from_pretrained(saved / name)
-        assert outputs_of_ours(again) == outputs_of_braindecode(theirs, MORE, again.config.n_times)
+@pytest.mark.parametrize("backbone", ["CBraMod", "Labram"])
+def test_hooks_set_by_hand_see_the_same(saved: Path, backbone: str) -> None:
+    theirs = getattr(braindecode.models, backbone).from_pretrained(saved / "small" / backbone)
+    ours = DLinkTeacherModel.from_pretrained(saved / "small" / backbone)
+    assert outputs(ours) == outputs_by_hand(theirs, MORE, 1000)
 
 
 def test_only_safetensors_are_downloaded(session: Session, home: Path) -> None:
-    session.ours("eeg/cbramod")
+    session.load("eeg/cbramod")
     assert not [request for request in session.hub.requests if request.endswith(".bin")]
     assert not list(home.rglob("*.bin"))
 
@@ -234,14 +205,14 @@ def test_a_shorter_window_reads_what_braindecode_reads_with_the_embedding_cut(sa
     tensors["temporal_embedding"] = tensors["temporal_embedding"][:, :3]
     theirs.load_state_dict(tensors, strict=True)
     ours = DLinkTeacherModel.from_pretrained(saved / "eeg/labram", ch_names=NAMES, n_times=400)
-    assert outputs_of_ours(ours) == outputs_of_braindecode(theirs, NAMES, 400)
+    assert outputs(ours) == outputs_by_hand(theirs, NAMES, 400)
 
 
 def test_other_channels_and_windows_need_nothing_of_cbramod(saved: Path) -> None:
     theirs = braindecode.models.CBraMod.from_pretrained(saved / "eeg/cbramod", return_encoder_output=True)
     ours = DLinkTeacherModel.from_pretrained(saved / "eeg/cbramod", ch_names=["O1", "Oz", "O2"], n_times=1200)
     assert ours.config.backbone_kwargs == {**SMALL["CBraMod"]}
-    assert outputs_of_ours(ours) == outputs_of_braindecode(theirs, ["O1", "Oz", "O2"], 1200)
+    assert outputs(ours) == outputs_by_hand(theirs, ["O1", "Oz", "O2"], 1200)
 
 
 def test_channels_are_the_saved_ones_where_none_are_given(saved: Path) -> None:
@@ -258,30 +229,30 @@ def test_dtype(saved: Path) -> None:
 
 
 def test_revision_subfolder_and_token(session: Session, tmp_path: Path) -> None:
-    first = session.ours("eeg/cbramod", revision="v1", ch_names=MORE)
-    other = session.ours("eeg/cbramod", ch_names=MORE)
+    first = session.load("eeg/cbramod", revision="v1", ch_names=MORE)
+    other = session.load("eeg/cbramod", ch_names=MORE)
     assert first["digest"] != other["digest"]
-    assert first["digest"] != session.ours("eeg/folders", subfolder="inside")["digest"] == other["digest"]
+    assert first["digest"] != session.load("eeg/folders", subfolder="inside")["digest"] == other["digest"]
     for name in ("eeg/private", "eeg/gated"):
-        assert session.ours(name, token="hf_right", cache_dir=str(tmp_path))["digest"] == other["digest"]
+        assert session.load(name, token="hf_right", cache_dir=str(tmp_path))["digest"] == other["digest"]
 
 
 def test_a_cache_of_its_own_and_downloading_anew(session: Session, tmp_path: Path) -> None:
-    session.ours("eeg/cbramod", cache_dir=str(tmp_path))
+    session.load("eeg/cbramod", cache_dir=str(tmp_path))
     blobs = [path for path in tmp_path.rglob("*") if path.name == "model.safetensors"]
     assert len(blobs) == 1
     blobs[0].resolve().write_bytes(b"damaged")
-    answer = session.ours("eeg/cbramod", cache_dir=str(tmp_path))
+    answer = session.load("eeg/cbramod", cache_dir=str(tmp_path))
     assert answer["error"] == "ValueError" and "`force_download=True`" in answer["message"]
-    assert "digest" in session.ours("eeg/cbramod", cache_dir=str(tmp_path), force_download=True)
+    assert "digest" in session.load("eeg/cbramod", cache_dir=str(tmp_path), force_download=True)
 
 
 def test_weights_of_another_name_and_prefix(session: Session, saved: Path) -> None:
-    plain = session.ours("eeg/cbramod")["digest"]
-    asked = {"ch_names": MORE, "n_times": 800, "backbone": "CBraMod", "key_prefix": "model.", "drop": ["decoder."]}
+    plain = session.load("eeg/cbramod")["digest"]
+    asked = {"ch_names": MORE, "n_times": 1000, "backbone": "CBraMod", "key_prefix": "model.", "drop": ["decoder."]}
     options = {"backbone_kwargs": SMALL["CBraMod"], "filename": "base.safetensors"}
-    assert session.ours("eeg/bare", **asked, **options)["digest"] == plain
-    without = session.ours("eeg/bare", **asked)
+    assert session.load("eeg/bare", **asked, **options)["digest"] == plain
+    without = session.load("eeg/bare", **asked)
     assert without["error"] == "ValueError" and "`filename=`: base.safetensors" in without["message"]
     with pytest.raises(ValueError, match="left over: decoder.weight"):
         DLinkTeacherModel.from_pretrained(saved / "eeg/bare", **{**asked, "drop": []}, **options)
@@ -319,7 +290,7 @@ def test_weights_of_another_name_and_prefix(session: Session, saved: Path) -> No
 def test_what_cannot_be_loaded_is_one_clear_error(
     session: Session, name: str, arguments: dict[str, Any], error: str, message: str
 ) -> None:
-    answer = session.ours(name, **arguments)
+    answer = session.load(name, **arguments)
     assert answer.get("error") == error, answer
     assert message in answer["message"] and ("filename" in arguments or name in answer["message"])
     assert len(answer["message"]) < 700
@@ -328,7 +299,7 @@ def test_what_cannot_be_loaded_is_one_clear_error(
 def test_pickled_weights_are_never_read(session: Session, saved: Path, home: Path) -> None:
     with pytest.raises(ValueError, match="Reading a pickle can run any code"):
         DLinkTeacherModel.from_pretrained(saved / "eeg/pickled")
-    assert "pickled weights only" in session.ours("eeg/pickled")["message"]
+    assert "pickled weights only" in session.load("eeg/pickled")["message"]
     assert not [request for request in session.hub.requests if request.startswith("GET") and ".bin" in request]
 
 
@@ -364,7 +335,7 @@ def test_channels_and_windows_that_the_model_cannot_take(saved: Path) -> None:
         DLinkTeacherModel.from_pretrained(labram, ch_names=["C3", "EOG1"])
     with pytest.raises(ValueError, match=r"windows of at most 1000 samples; `n_times` is 1200"):
         DLinkTeacherModel.from_pretrained(labram, ch_names=NAMES, n_times=1200)
-    with pytest.raises(ValueError, match="a multiple of Labram's patch of 200 samples, got 450"):
+    with pytest.raises(ValueError, match="a multiple of Labram's patch of 200 samples .*, got 450"):
         DLinkTeacherModel.from_pretrained(labram, ch_names=NAMES, n_times=450)
     with pytest.raises(ValueError, match="`sfreq` must be 200.0 Hz"):
         DLinkTeacherModel.from_pretrained(labram, ch_names=NAMES, sfreq=128)
@@ -383,7 +354,7 @@ def test_options_of_the_class(saved: Path, tmp_path: Path, caplog: pytest.LogCap
     assert model.config.backbone_kwargs == {**SMALL["CBraMod"], "drop_prob": 0.0}
     (folder / "config.json").write_text(json.dumps({**config, "activation": "os.abort"}))
     with pytest.raises(
-        ValueError, match="activation=os.abort, where CBraMod has GELU: classes named in a file are not"
+        ValueError, match="activation='os.abort'. Of the classes that a file names only those of torch.nn"
     ):
         DLinkTeacherModel.from_pretrained(folder)
     (folder / "config.json").write_text("{")
@@ -396,28 +367,80 @@ def test_a_truncated_shard_of_our_own_format(saved: Path, tmp_path: Path) -> Non
     model.save_pretrained(tmp_path, max_shard_size="400KB")
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 1
-    assert outputs_of_ours(DLinkTeacherModel.from_pretrained(tmp_path)) == outputs_of_ours(model)
+    assert outputs(DLinkTeacherModel.from_pretrained(tmp_path)) == outputs(model)
     shards[1].write_bytes(shards[1].read_bytes()[:-100])
     with pytest.raises(ValueError, match="no whole safetensors file"):
         DLinkTeacherModel.from_pretrained(tmp_path)
 
 
-def test_every_backbone_is_told_apart_by_its_tensors() -> None:
-    from dlink_hf.configuration_teacher import BACKBONES
+@pytest.mark.parametrize(
+    ("backbone", "tensors"),
+    [
+        ("BIOT", "encoder.channel_tokens."),
+        ("EEGPT", "chan_proj."),
+        ("SignalJEPA", "pos_encoder.pos_encoder_spat."),
+        ("EEGDINO", "patch_embedding.channel_embedding."),
+        ("PBT", "pos_embedding."),
+        ("MEDFormer", "enc_embedding."),
+        ("MVPFormer", "channel_embedding."),
+    ],
+)
+def test_weights_that_belong_to_channels_are_not_given_to_others(saved: Path, backbone: str, tensors: str) -> None:
+    folder = saved / "small" / backbone
+    for names in (list(reversed(MORE)), ["O1", *MORE[1:]]):
+        with pytest.raises(ValueError, match=f"tells channels by their place; .*start_anew=.'{tensors}'"):
+            DLinkTeacherModel.from_pretrained(folder, ch_names=names)
+    others = ["O1", "O2", "P3", "P4", "Fz"]
+    model, info = DLinkTeacherModel.from_pretrained(
+        folder, ch_names=others, start_anew=[tensors], output_loading_info=True
+    )
+    assert info["new_keys"] and all(key.startswith(tensors) for key in info["new_keys"])
+    assert model.config.ch_names == others and states_of_ours(model)
 
-    assert set(BACKBONES) <= set(FITS)
-    for name in SMALL:
-        own = DLinkTeacherModel(DLinkTeacherConfig(backbone=name, backbone_kwargs=SMALL[name])).backbone
-        assert identify(list(own.state_dict())) == name
+
+@pytest.mark.parametrize("backbone", ["Labram", "REVE", "LUNA", "STEEGFormer", "ZUNA"])
+def test_channels_known_by_name_or_place_may_come_in_any_order(saved: Path, backbone: str) -> None:
+    folder = saved / "small" / backbone
+    model = DLinkTeacherModel.from_pretrained(folder)
+    turned = DLinkTeacherModel.from_pretrained(folder, ch_names=MORE[::-1])
+    x = windows(len(MORE), model.config.n_times)
+    with torch.no_grad():
+        expected, got = model(x).last_hidden_state, turned(x.flip(1)).last_hidden_state
+    torch.testing.assert_close(got.flip(1), expected, atol=1e-3, rtol=1e-3)
+    assert states_of_ours(DLinkTeacherModel.from_pretrained(folder, ch_names=MORE[:3]))
+
+
+def test_bendr_does_not_name_its_channels(saved: Path) -> None:
+    with pytest.raises(ValueError, match=r"small/BENDR was trained on 6 channels.*start_anew=\['encoder.encoder.Enc"):
+        DLinkTeacherModel.from_pretrained(saved / "small/BENDR", ch_names=NAMES)
+    model = DLinkTeacherModel.from_pretrained(
+        saved / "small/BENDR", ch_names=NAMES, start_anew=["encoder.encoder.Encoder_0.0."]
+    )
+    assert states_of_ours(model)
+
+
+def test_eegpt_takes_channels_by_name_without_its_projection(saved: Path) -> None:
+    others, options = ["O1", "O2", "P3"], {"backbone_kwargs": {"chan_proj_type": "none"}}
+    with pytest.raises(ValueError, match=r"`backbone_kwargs=\{'chan_proj_type': 'none'\}, drop=\['chan_proj"):
+        DLinkTeacherModel.from_pretrained(saved / "small/EEGPT", ch_names=others)
+    model = DLinkTeacherModel.from_pretrained(saved / "small/EEGPT", ch_names=others, drop=["chan_proj."], **options)
+    assert model.config.token_chans == 3
+    known = braindecode.models.eegpt.EEGPT_CHANNELS
+    assert model.backbone.chans_id.flatten().tolist() == [known.index(name.upper()) for name in others]
+
+
+def test_steegformer_keeps_the_slots_of_named_channels(saved: Path) -> None:
+    model = DLinkTeacherModel.from_pretrained(saved / "small/STEEGFormer", ch_names=["C4", "Fp1"])
+    assert model.backbone.channel_indices.tolist() == [9, 0]
 
 
 def test_the_cache_serves_while_offline_and_when_the_hub_is_gone(session: Session, home: Path) -> None:
-    before = session.ours("eeg/cbramod")["digest"]
+    before = session.load("eeg/cbramod")["digest"]
     session.stop_hub()
-    assert session.ours("eeg/cbramod")["digest"] == before
+    assert session.load("eeg/cbramod")["digest"] == before
     # this process is offline (HF_HUB_OFFLINE=1)
     model = DLinkTeacherModel.from_pretrained("eeg/cbramod", cache_dir=home / "hub")
-    assert outputs_of_ours(model) == before
+    assert outputs(model) == before
     with pytest.raises(OSError, match=r"eeg/uncached is no folder here, its config.json is not in the cache.*offline"):
         DLinkTeacherModel.from_pretrained("eeg/uncached", cache_dir=home / "hub")
 
