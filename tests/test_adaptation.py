@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
+from datasets import DatasetDict, load_from_disk
 from transformers import TrainerCallback, TrainingArguments
 
 
@@ -23,8 +28,16 @@ from toy_training import (  # noqa: E402
     weights,
 )
 
-from dlink_hf import DLinkTeacherConfig, DLinkTeacherForEEGClassification  # noqa: E402
+from dlink_hf import (  # noqa: E402
+    DLinkTeacherConfig,
+    DLinkTeacherForEEGClassification,
+    EEGFeatureExtractor,
+    split_by_subject,
+    synthetic_dataset,
+)
 from dlink_hf.adaptation import adapt_teacher, adapted_modules, called_modules, parameter_depths  # noqa: E402
+from dlink_hf.commands import main  # noqa: E402
+from dlink_hf.commands.windows import check_people, write_people  # noqa: E402
 from dlink_hf.finetuning import make_trainer  # noqa: E402
 
 
@@ -394,3 +407,103 @@ def test_a_pretrained_backbone_takes_a_fresh_head_for_another_montage(tmp_path):
         assert teacher.config.ch_names == signal["ch_names"] and teacher.config.n_times == 1000
     with pytest.raises(ValueError, match="sfreq"):
         DLinkTeacherForEEGClassification.from_pretrained(tmp_path / "base", ignore_mismatched_sizes=True, sfreq=256.0)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Synthetic windows of seven people on disk, and a teacher without a head, pre-trained on another montage."""
+    folder = tmp_path_factory.mktemp("recordings")
+    extractor = EEGFeatureExtractor(ch_names=["F3", "C3", "Cz", "C4", "Pz"], sfreq=200.0, n_times=400, l_freq=0.5)
+    dataset = synthetic_dataset(n_subjects=7, n_trials=6, seed=1, extractor=extractor, progress=False)
+    dataset.save_to_disk(folder / "windows")
+    toy_teacher(seed=3).teacher.save_pretrained(folder / "pretrained")
+    return folder
+
+
+def finetune(recordings, output_dir, *flags: str) -> list[str]:
+    base = ["finetune-teacher", "--dataset", str(recordings / "windows"), "--output_dir", str(output_dir), "--use_cpu"]
+    return [*base, "--disable_tqdm", "true", "--teacher_epochs", "1", "--validation", "2", "--test", "2", *flags]
+
+
+def test_finetune_teacher_adapts_a_pretrained_teacher_in_a_process(recordings, tmp_path):
+    flags = ["--teacher_checkpoint", str(recordings / "pretrained"), "--adaptation", "lora", "--lora_rank", "2"]
+    flags += ["--layer_decay", "0.8", "--head_learning_rate_multiplier", "2", "--label_smoothing", "0.1"]
+    flags += ["--augmentations", "time_shift,noise=0.3"]
+    command = [sys.executable, "-c", "import sys; from dlink_hf.commands import main; sys.exit(main(sys.argv[1:]))"]
+    done = subprocess.run([*command, *finetune(recordings, tmp_path, *flags)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "on 2 test subjects" in done.stdout and "balanced acc." in done.stdout
+    assert f"teacher (checkpoint)  {tmp_path / 'teacher'}" in done.stdout
+    # whom the pre-training saw is not known
+    assert "has seen the test subjects is not known" in done.stdout
+    teacher = DLinkTeacherForEEGClassification.from_pretrained(tmp_path / "teacher")
+    before = toy_teacher(seed=3).teacher.state_dict()
+    after = teacher.teacher.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert after.keys() == before.keys() and changed and all(".layers." in name for name in changed)
+    noted = json.loads((tmp_path / "teacher" / "people.json").read_text())
+    assert [entry["source"] for entry in noted["pretraining"]] == [str(recordings / "pretrained")]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--adaptation", "some"], "full, probe, lora, got 'some'"),
+        (["--lora_rank", "0", "--adaptation", "lora"], "positive whole number, got 0"),
+        (["--layer_decay", "2"], "(0, 1]"),
+        (["--label_smoothing", "1"], "[0, 1), got 1"),
+        (["--augmentations", "time_shift,blur"], "'blur' is none of time_shift"),
+        (["--teacher_checkpoint", "PRETRAINED", "--teacher_layers", "3"], "--teacher_layers is what"),
+        (["--teacher_checkpoint", "nowhere/at-all"], "nowhere/at-all"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(flags, reason, recordings, tmp_path, capsys):
+    flags = [str(recordings / "pretrained") if flag == "PRETRAINED" else flag for flag in flags]
+    # a small fresh teacher where none is given
+    small = [] if "--teacher_checkpoint" in flags else ["--teacher_layers", "1"]
+    assert main(finetune(recordings, tmp_path, *small, *flags)) == 1
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "teacher" / "model.safetensors").exists()
+
+
+def test_a_teacher_pretrained_on_people_who_are_tested_is_refused(recordings, tmp_path, capsys):
+    pretrained = tmp_path / "pretrained"
+    shutil.copytree(recordings / "pretrained", pretrained)
+    windows = str(recordings / "windows")
+    everybody = sorted(set(load_from_disk(windows)["subject"][:]))
+
+    def note(people: list[str], held_out: list[str] = (), source: str = windows) -> None:
+        entry = {"source": source, "group_column": "subject", "people": people, "held_out": list(held_out)}
+        (pretrained / "people.json").write_text(json.dumps({"pretraining": [entry]}))
+
+    splits = DatasetDict(split_by_subject(load_from_disk(windows), validation=2, test=2, seed=0))
+    tested, trained = (sorted(set(splits[name]["subject"][:])) for name in ("test", "train"))
+    flags = ["--teacher_checkpoint", str(pretrained)]
+    note(everybody)
+    assert main(finetune(recordings, tmp_path, *flags)) == 1
+    error = capsys.readouterr().err
+    assert "in its pre-training, which stand in the" in error
+    # whom the pre-training only measured itself on it has not seen
+    note(everybody, held_out=[*tested, *sorted(set(splits["validation"]["subject"][:]))])
+    assert check_people(str(pretrained), windows, splits, "subject") is True
+    note(trained)
+    assert check_people(str(pretrained), windows, splits, "subject") is True
+    # of other folders nothing is known; two public sets share nobody
+    assert check_people(str(pretrained), "elsewhere", splits, "subject") is False
+    note(everybody, source="eyes_gnb")
+    assert check_people(str(pretrained), "eegmat", splits, "subject") is True
+    # a teacher made from it hands that on
+    note(tested, source=windows)
+    write_people(tmp_path, "eegmat", splits, "subject", started_from=str(pretrained))
+    with pytest.raises(ValueError, match="in its pre-training, which stand in the test split"):
+        check_people(str(tmp_path), windows, splits, "subject")
+    assert check_people(str(tmp_path), "eegmat", splits, "subject") is False
+
+
+def test_distilling_from_a_finished_teacher_takes_no_flags_of_a_finetuning(recordings, tmp_path, capsys):
+    words = ["distill", "--dataset", str(recordings / "windows"), "--output_dir", str(tmp_path), "--use_cpu"]
+    teacher = ["--teacher", str(recordings / "pretrained")]
+    assert main([*words, *teacher, "--adaptation", "probe"]) == 1
+    assert "--teacher takes a teacher as it is" in capsys.readouterr().err
+    assert main([*words, *teacher, "--teacher_checkpoint", str(recordings / "pretrained")]) == 1
+    assert "give one of them" in capsys.readouterr().err

@@ -108,7 +108,7 @@ class TeacherArguments:
     label_smoothing: float = arg(0.0, "Share of each label that is spread over all classes while it trains.")
     augmentations: str = arg(
         "",
-        "Random changes to the windows it trains on, comma separated, each with a probability of 0.5 or the one given: "
+        "Random changes to the windows it trains on, comma separated, each with a probability of 0.5 or its own: "
         "'time_shift,noise=0.3'. Known are time_shift, channel_dropout, noise, frequency_shift, amplitude_scale, "
         "time_mask and sign_flip.",
     )

@@ -69,7 +69,7 @@ def prepare_teacher(
     args: DLinkTrainingArguments,
     source: str,
 ) -> tuple[DLinkTeacherForEEGClassification, Path | None]:
-    """Load a fine-tuned teacher, or fine-tune one.
+    """Load a fine-tuned teacher, or fine-tune one, pre-trained or fresh.
 
     Args:
         splits: `train` and `validation`.
@@ -82,25 +82,23 @@ def prepare_teacher(
         the teacher, and the folder it was saved in if it was fine-tuned here.
 
     Raises:
-        ValueError: the teacher's labels or channels are not those of the windows, or it has seen people who are to be
-            scored on.
+        ValueError: the teacher's labels, channels or rate are not those of the windows, or one argument contradicts
+            another.
     """
+    if teacher_args.teacher is not None and teacher_args.teacher_checkpoint is not None:
+        raise ValueError(
+            "--teacher takes a teacher as it is, --teacher_checkpoint one that is fine-tuned first: give one of them."
+        )
     if teacher_args.teacher is not None:
+        if teacher_args.trainer_fields() != TeacherArguments().trainer_fields():
+            raise ValueError(
+                "--teacher takes a teacher as it is: --adaptation, --augmentations and what else says how one is "
+                "fine-tuned do nothing to it. Leave them out, or start from it with --teacher_checkpoint."
+            )
         teacher = DLinkTeacherForEEGClassification.from_pretrained(teacher_args.teacher)
         check_training_windows(teacher, splits["train"])
         return teacher, None
-    if teacher_args.teacher_backbone not in BACKBONES:
-        raise ValueError(
-            f"--teacher_backbone must be one of {', '.join(BACKBONES)}, got {teacher_args.teacher_backbone!r}."
-        )
-    config = DLinkTeacherConfig(
-        backbone=teacher_args.teacher_backbone,
-        backbone_kwargs={BACKBONES[teacher_args.teacher_backbone].depth_argument: teacher_args.teacher_layers},
-        input_scale=teacher_args.teacher_input_scale,
-        **signal_fields(splits["train"]),
-    )
-    set_seed(args.seed)
-    teacher = DLinkTeacherForEEGClassification(config)
+    teacher = _start_teacher(teacher_args, signal_fields(splits["train"]), args.seed)
     folder = Path(args.output_dir) / "teacher"
     plain = _plain_arguments(
         args,
@@ -110,12 +108,37 @@ def prepare_teacher(
         resume_from_checkpoint=None,
         learning_rate=teacher_args.teacher_learning_rate,
     )
-    train_plain(teacher, splits, plain, "teacher", processing_class=extractor)
+    train_plain(teacher, splits, plain, "teacher", processing_class=extractor, **teacher_args.trainer_fields())
     teacher.save_pretrained(folder)
-    write_people(folder, source, splits, args.group_column)
+    write_people(folder, source, splits, args.group_column, started_from=teacher_args.teacher_checkpoint)
     if extractor is not None:
         extractor.save_pretrained(folder)
     return teacher, folder
+
+
+def _start_teacher(
+    teacher_args: TeacherArguments, signal: dict[str, Any], seed: int
+) -> DLinkTeacherForEEGClassification:
+    """A teacher to be fine-tuned: pre-trained weights with a head for this montage and these labels, or fresh ones."""
+    set_seed(seed)
+    if teacher_args.teacher_checkpoint is not None:
+        defaults = TeacherArguments()
+        for name in ("teacher_backbone", "teacher_layers", "teacher_input_scale"):
+            if getattr(teacher_args, name) != getattr(defaults, name):
+                raise ValueError(f"--{name} is what --teacher_checkpoint says itself: leave it out.")
+        return DLinkTeacherForEEGClassification.from_pretrained(
+            teacher_args.teacher_checkpoint, ignore_mismatched_sizes=True, **signal
+        )
+    backbone = teacher_args.teacher_backbone
+    if backbone not in BACKBONES:
+        raise ValueError(f"--teacher_backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}.")
+    config = DLinkTeacherConfig(
+        backbone=backbone,
+        backbone_kwargs={BACKBONES[backbone].depth_argument: teacher_args.teacher_layers},
+        input_scale=teacher_args.teacher_input_scale,
+        **signal,
+    )
+    return DLinkTeacherForEEGClassification(config)
 
 
 def make_student(
@@ -162,7 +185,7 @@ def train_all(
         raise ValueError("There is nobody to score on: give --validation or --test a share of the people.")
     known = [
         check_people(given, source, splits, args.group_column)
-        for given in (teacher_args.teacher, student_args.student)
+        for given in (teacher_args.teacher, teacher_args.teacher_checkpoint, student_args.student)
         if given is not None
     ]
     # what can be refused is refused before the teacher has been trained for an hour
@@ -216,6 +239,8 @@ def train_all(
         teacher=(
             f"taken from {teacher_args.teacher}"
             if teacher_folder is None
+            else f"fine-tuned from {teacher_args.teacher_checkpoint} on the training subjects of these recordings"
+            if teacher_args.teacher_checkpoint is not None
             else "trained from random weights on the training subjects of these recordings; no published weights"
         ),
         teacher_folder=teacher_folder or teacher_args.teacher,

@@ -9,12 +9,12 @@ from ..training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, TeacherArguments, parse
 from .distill import prepare_teacher
 from .report import print_scores
-from .windows import load_splits
+from .windows import check_people, load_splits
 
 
 DESCRIPTION = (
     "Fine-tune a foundation model on your recordings, for `dlink distill --teacher OUTPUT_DIR/teacher`: once, however "
-    "many students it is to teach."
+    "many students it is to teach; from pre-trained weights (--teacher_checkpoint) or from none."
 )
 
 
@@ -26,8 +26,10 @@ def run(argv: Sequence[str]) -> None:
     if teacher_args.teacher is not None:
         raise ValueError("--teacher names a teacher that is fine-tuned already; here one is made.")
     splits, extractor = load_splits(data_args, args)
+    start = teacher_args.teacher_checkpoint
+    unseen = start is None or check_people(start, data_args.dataset, splits, args.group_column)
     teacher, folder = prepare_teacher(splits, extractor, teacher_args, args, source=data_args.dataset)
-    print_scores({"teacher": teacher}, splits, args.group_column)
+    print_scores({"teacher": teacher}, splits, args.group_column, unseen)
     print(f"\nteacher (checkpoint)  {folder}")
 
 

@@ -244,10 +244,39 @@ def print_splits(splits: DatasetDict, group_column: str = "subject") -> None:
         print(f"{name:<11}{len(split):>6} windows ({counts}) of {len(groups)} {group_column}s: {shown}")
 
 
-def write_people(folder: Path, source: str, splits: DatasetDict, group_column: str) -> Path:
-    """Note beside a checkpoint whom it was trained on and whom it was chosen by, for [`check_people`]."""
-    people = {name: sorted(set(map(str, split[group_column][:]))) for name, split in splits.items()}
+def write_people(
+    folder: Path, source: str, splits: DatasetDict, group_column: str, started_from: str | None = None
+) -> Path:
+    """Note beside a checkpoint whom it was trained on and whom it was chosen by, for [`check_people`].
+
+    Args:
+        folder: of the checkpoint.
+        source: what the recordings are.
+        splits: the windows, by split.
+        group_column: what splits keep apart.
+        started_from: folder or Hub id of a checkpoint that it was trained further from; whom that saw is noted too.
+    """
+    people: dict[str, Any] = {name: sorted(set(map(str, split[group_column][:]))) for name, split in splits.items()}
+    if started_from is not None:
+        people["pretraining"] = _seen_before(started_from)
     return write_json(folder / PEOPLE_NAME, {"source": source, "group_column": group_column, **people})
+
+
+def _read_people(checkpoint: str) -> dict[str, Any] | None:
+    path = Path(checkpoint) / PEOPLE_NAME
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _seen_before(checkpoint: str) -> list[dict[str, Any]]:
+    """Whom a checkpoint has seen: for each set of recordings its `source`, `group_column` and `people`."""
+    noted = _read_people(checkpoint)
+    if noted is None:
+        return [{"source": checkpoint, "group_column": None, "people": []}]
+    seen = list(noted.get("pretraining", []))
+    if "source" in noted:
+        people = sorted({*noted.get("train", []), *noted.get("validation", [])})
+        seen.append({"source": noted["source"], "group_column": noted["group_column"], "people": people})
+    return seen
 
 
 def check_people(checkpoint: str, source: str, splits: DatasetDict, group_column: str) -> bool:
@@ -265,22 +294,36 @@ def check_people(checkpoint: str, source: str, splits: DatasetDict, group_column
     Raises:
         ValueError: naming those that it has seen.
     """
-    path = Path(checkpoint) / PEOPLE_NAME
-    if not path.is_file():
+    noted = _read_people(checkpoint)
+    if noted is None:
         return False
-    noted = json.loads(path.read_text(encoding="utf-8"))
+    scored = {name: set(map(str, splits[name][group_column][:])) for name in ("validation", "test") if name in splits}
+    known = True
+    for entry in noted.get("pretraining", []):
+        if (entry["source"], entry["group_column"]) == (source, group_column):
+            seen = set(entry["people"]) - set(entry.get("held_out", []))
+            for name, people in scored.items():
+                _refuse_seen(checkpoint, sorted(seen & people), group_column, "pre-training", name)
+        else:
+            # two of the public sets have nobody in common; of other folders nothing is known
+            known &= entry["source"] in EEG_SETS and source in EEG_SETS and entry["source"] != source
+    if "source" not in noted:
+        return known
     if (noted["source"], noted["group_column"]) != (source, group_column):
         return False
     for seen_as, scored_as in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        if scored_as in splits:
-            shared = sorted(set(noted.get(seen_as, [])) & set(map(str, splits[scored_as][group_column][:])))
-            if shared:
-                raise ValueError(
-                    f"{checkpoint} had {group_column}s {', '.join(shared)} in its {seen_as} split, which stand in the "
-                    f"{scored_as} split here: its scores would be those of memory. Use the split that it was made "
-                    "with (--split, --split_seed, --validation, --test)."
-                )
-    return True
+        shared = sorted(set(noted.get(seen_as, [])) & scored.get(scored_as, set()))
+        _refuse_seen(checkpoint, shared, group_column, f"{seen_as} split", scored_as)
+    return known
+
+
+def _refuse_seen(checkpoint: str, shared: list[str], group_column: str, seen_in: str, scored_as: str) -> None:
+    if shared:
+        raise ValueError(
+            f"{checkpoint} had {group_column}s {', '.join(shared)} in its {seen_in}, which stand in the {scored_as} "
+            "split here: its scores would be those of memory. Use the split that it was made with (--split, "
+            "--split_seed, --validation, --test)."
+        )
 
 
 __all__ = [
