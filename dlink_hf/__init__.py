@@ -16,7 +16,14 @@ __version__ = "0.1.0"
 # module -> the public names it holds, in the order in which data flows
 _PUBLIC_NAMES = {
     "electrodes": ["ELECTRODE_POSITIONS", "canonical_name", "channel_positions"],
-    "alignment": ["EuclideanAlignment", "MongeAlignment", "ZScoreAlignment", "alignment_from_dict", "make_alignment"],
+    "alignment": [
+        "EuclideanAlignment",
+        "EuclideanMongeAlignment",
+        "MongeAlignment",
+        "ZScoreAlignment",
+        "alignment_from_dict",
+        "make_alignment",
+    ],
     "feature_extraction_eeg": ["EEGFeatureExtractor"],
     "data": [
         "EEG_SETS",
@@ -80,6 +87,7 @@ if TYPE_CHECKING:
     )
     from .alignment import (
         EuclideanAlignment as EuclideanAlignment,
+        EuclideanMongeAlignment as EuclideanMongeAlignment,
         MongeAlignment as MongeAlignment,
         ZScoreAlignment as ZScoreAlignment,
         alignment_from_dict as alignment_from_dict,

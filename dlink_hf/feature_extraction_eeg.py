@@ -71,8 +71,8 @@ class EEGFeatureExtractor(AlignmentMixin, FeatureExtractionMixin):
             Plausible typical amplitude in microvolts: mean absolute deviation from the median within one second, then
             the median over seconds and channels. Outside, the unit is taken to be wrong. `None` switches a bound off.
         alignment (`str`, *optional*):
-            Unsupervised alignment of each person: `"zscore"`, `"euclidean"` or `"monge"` (see `dlink_hf.alignment`);
-            none when `None`.
+            Unsupervised alignment of each person: `"zscore"`, `"euclidean"`, `"monge"` or `"euclidean_monge"` (see
+            `dlink_hf.alignment`); none when `None`.
         alignment_reference (`dict`, *optional*):
             For `"monge"`, the spectrum that all people get: what `monge_reference` makes of the training people. A
             fixed one, falling as 1/f, when `None`.

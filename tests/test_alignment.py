@@ -27,9 +27,9 @@ from dlink_hf.alignment import (
     MongeAlignment,
     ZScoreAlignment,
     alignment_from_dict,
-    cospectra,
     make_alignment,
 )
+from dlink_hf.alignment_methods import cospectra
 
 
 CH_NAMES = ["Fp1", "C3", "Cz", "C4", "O2"]

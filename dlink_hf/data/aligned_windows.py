@@ -16,7 +16,7 @@ import numpy as np
 from datasets import Array2D, Dataset, Features
 from tqdm.auto import tqdm
 
-from .. import alignment as alignment_code
+from .. import alignment as alignment_code, alignment_methods
 from ..alignment import MIN_SECONDS, Alignment, alignment_facts, make_alignment
 from .cache import default_cache_dir, fingerprint_of, load_windows, write_windows
 from .signal_facts import alignment_info, signal_info, with_alignment_info
@@ -49,7 +49,7 @@ def align_dataset(
 
     Args:
         dataset: Windows of `build_dataset`, or others with signal facts (`set_signal_info`).
-        method: "zscore", "euclidean" or "monge".
+        method: "zscore", "euclidean", "monge" or "euclidean_monge".
         group_column: Column that tells people apart.
         session_column: Column that tells a person's sessions apart, if they are to be aligned one by one: the headset
             was put on anew, the gains differ.
@@ -255,9 +255,12 @@ def judge_classes(dataset: Dataset, groups: np.ndarray, name: str, one_class: st
     )
 
 
+_CODE = (alignment_code.__file__, alignment_methods.__file__, __file__)
+
+
 def _code() -> str:
     """The code that aligns, so that an edited checkout does not serve what it made before."""
-    return "".join(Path(path).read_text(encoding="utf-8") for path in (alignment_code.__file__, __file__))
+    return "".join(Path(path).read_text(encoding="utf-8") for path in _CODE)
 
 
 def _listed(names: Any, most: int = 8) -> str:
