@@ -19,6 +19,8 @@ INSTALL_REQUIRES = [
     "datasets>=4.8",
     "accelerate>=1.15",
     "evaluate>=0.4.6",
+    # locks the folder of a teacher's stored features; torch and huggingface-hub bring it
+    "filelock>=3.20",
     "safetensors>=0.8",
     # braindecode 1.8 uses the name of a montage that MNE removes in 1.14
     "mne>=1.11,<1.14",

@@ -60,6 +60,7 @@ _PUBLIC_NAMES = {
     "modeling_router": ["DLinkRouter"],
     "modeling_studio": ["DLinkStudioModel"],
     "metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
+    "teacher_cache": ["TeacherCache"],
     "training_args": ["DLinkTrainingArguments"],
     "trainer": ["DLinkTrainer"],
     "augmentation": ["EEGAugmentation"],
@@ -178,6 +179,9 @@ if TYPE_CHECKING:
         count_parameters as count_parameters,
         measure_latency as measure_latency,
         peak_memory as peak_memory,
+    )
+    from .teacher_cache import (
+        TeacherCache as TeacherCache,
     )
     from .trainer import (
         DLinkTrainer as DLinkTrainer,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -21,6 +22,8 @@ from .data.splits import check_no_shared_subjects
 from .files import staged
 from .metrics import compute_metrics as default_compute_metrics
 from .modeling_studio import DLinkStudioModel
+from .teacher_batches import ROW, VIEW, NextViewCallback, NumberedCollator, NumberedRows
+from .teacher_cache import Augment, NotCacheableError, TeacherCache
 from .training_args import DLinkTrainingArguments
 
 
@@ -98,12 +101,17 @@ class DLinkTrainer(Trainer):
         data_collator (`Callable`, *optional*): [`EEGDataCollator`] where left out.
         compute_metrics (`Callable`, *optional*): the scores of `dlink_hf.metrics` where left out.
         callbacks (`list[TrainerCallback]`, *optional*): as for `Trainer`.
+        teacher_cache ([`TeacherCache`], *optional*): the teacher's features of the training windows; the teacher is
+            then not run while training. `args.teacher_cache_dir` finds or makes one when the training begins.
+        augmentation (`Callable`, *optional*): changes the training windows: called as `augmentation(window (1, C, T),
+            view, row)`, as [`EEGAugmentation`] takes it; see `args.augmented_views`.
         **kwargs: `train_dataset`, `eval_dataset`, `processing_class` (the feature extractor) ... as for `Trainer`.
 
     Raises:
         TypeError: the model is not a studio, or the arguments are not [`DLinkTrainingArguments`].
         ValueError: training and evaluation sets share a subject; labels, channels or rate are not those of the
-            student's config; or weights are to be balanced and a class is missing from the training set.
+            student's config; weights are to be balanced and a class is missing from the training set; or the cache
+            was made with another teacher or other windows.
     """
 
     def __init__(
@@ -113,6 +121,8 @@ class DLinkTrainer(Trainer):
         data_collator: Callable | None = None,
         compute_metrics: Callable | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        teacher_cache: TeacherCache | None = None,
+        augmentation: Augment | None = None,
         **kwargs: Any,
     ):
         if not isinstance(model, DLinkStudioModel):
@@ -136,7 +146,12 @@ class DLinkTrainer(Trainer):
         if args.class_weighting == "balanced" and kwargs.get("train_dataset") is not None:
             labels = kwargs["train_dataset"]["labels"][:]
             self._class_weights = balanced_class_weights(labels, model.config.num_labels)
-        callbacks = [SecondStageCallback(), *(callbacks or [])]
+        self.augmentation = augmentation
+        self._caches = [] if teacher_cache is None else [teacher_cache]
+        for cache in self._caches:
+            cache.check(model.teacher, kwargs.get("train_dataset"), augmentation)
+        self._next_view = NextViewCallback()
+        callbacks = [SecondStageCallback(), self._next_view, *(callbacks or [])]
         if args.early_stopping_patience is not None:
             callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
         super().__init__(
@@ -157,7 +172,57 @@ class DLinkTrainer(Trainer):
         """Train; see [`transformers.Trainer.train`]."""
         # steps after the last log of an earlier training belong to no log of this one
         self._term_sums = {}
+        if self._caches:
+            self._check_collator()
+        elif self.args.teacher_cache_dir is not None:
+            self._caches = self._build_caches()
         return super().train(*args, **kwargs)
+
+    def _build_caches(self) -> list[TeacherCache]:
+        """Find or make the teacher's stored features, or say why the teacher runs instead."""
+        studio, views = self.accelerator.unwrap_model(self.model), self.args.augmented_views
+        try:
+            self._check_collator()
+            if self.augmentation is not None and not views:
+                raise NotCacheableError(
+                    "The augmentation gives another view of each window in every epoch. `augmented_views=4` would let "
+                    "four of them take turns."
+                )
+            folder, augment = self.args.teacher_cache_dir, self.augmentation
+            return [TeacherCache.build(studio.teacher, self.train_dataset, folder, augment, max(1, views))]
+        except NotCacheableError as error:
+            logger.warning("The teacher runs in every step, its features are not stored: %s", error)
+            return []
+
+    def _check_collator(self) -> None:
+        """A collator of one's own may change the windows, and then the stored features belong to others."""
+        if type(self.data_collator) is EEGDataCollator:
+            return
+        rows = [self.train_dataset[row] for row in range(min(4, len(self.train_dataset)))]
+        plain = EEGDataCollator()(rows)["input_values"]
+        for _ in range(2):
+            given = self.data_collator(rows).get("input_values")
+            if given is None or not torch.equal(torch.as_tensor(given), plain):
+                raise NotCacheableError("The data collator changes the windows. Give the change as `augmentation`.")
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns += [name for name in (ROW, VIEW) if name not in self._signature_columns]
+
+    def _get_dataloader(self, dataset: Any, *args: Any, is_training: bool = False, **kwargs: Any) -> Any:
+        """Training batches with the teacher's stored features and the windows' views, where there are any."""
+        if not is_training or not (self._caches or self.augmentation):
+            return super()._get_dataloader(dataset, *args, is_training=is_training, **kwargs)
+        if isinstance(dataset, datasets.Dataset):
+            dataset = self._remove_unused_columns(dataset, "training")
+        views = self._caches[0].n_views if self._caches else self.args.augmented_views
+        collator = self.data_collator
+        self._next_view.rows = NumberedRows(dataset, views)
+        self.data_collator = NumberedCollator(collator, self._caches, self.augmentation)
+        try:
+            return super()._get_dataloader(self._next_view.rows, *args, is_training=True, **kwargs)
+        finally:
+            self.data_collator = collator
 
     def compute_loss(
         self,

@@ -30,6 +30,12 @@ class DLinkTrainingArguments(TrainingArguments):
             second stage.
         save_studio (`bool`, defaults to `False`):
             Save teacher, router and decoder too, in a folder `studio` beside the student.
+        teacher_cache_dir (`str`, *optional*):
+            Compute the teacher's features of all training windows once, keep them in this folder, and train from them;
+            see [`TeacherCache`]. The teacher runs in every step where left out.
+        augmented_views (`int`, defaults to 0):
+            With an augmentation: views of each window that take turns, one an epoch, the first of them the window
+            itself; they can be cached. 0 for another view in every epoch, which can't.
 
     Raises:
         ValueError: an argument is out of range or contradicts another; the message names it.
@@ -50,9 +56,19 @@ class DLinkTrainingArguments(TrainingArguments):
     save_studio: bool = field(
         default=False, metadata={"help": "Also save teacher, router and decoder, in a folder `studio`."}
     )
+    teacher_cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Compute the teacher's features once, keep them in this folder, and train from them."},
+    )
+    augmented_views: int = field(
+        default=0,
+        metadata={"help": "Views of an augmented window that take turns, one an epoch; 0 for ever new ones."},
+    )
 
     def __post_init__(self):
         super().__post_init__()
+        if self.augmented_views < 0:
+            raise ValueError(f"`augmented_views` must be zero or more, got {self.augmented_views}.")
         if self.class_weighting not in CLASS_WEIGHTINGS:
             raise ValueError(f"`class_weighting` must be one of {CLASS_WEIGHTINGS}, got {self.class_weighting!r}.")
         if not 0 <= self.mimic_epochs or (self.max_steps <= 0 and self.mimic_epochs > self.num_train_epochs):
