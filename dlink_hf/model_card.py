@@ -114,8 +114,8 @@ def _contract(config: Mapping[str, Any], labels: Sequence[str]) -> str:
 def _usage(config: Mapping[str, Any], model_id: str) -> str:
     # repr() keeps a name with a quote in it valid Python
     names, sfreq, n_times = list(config["ch_names"]), float(config["sfreq"]), int(config["n_times"])
-    # two windows at least, and the 10 s that a high-pass of 0.5 Hz can be run on
-    n_windows = max(2, math.ceil(10 * sfreq / n_times))
+    # two windows at least, and the 30 s that an alignment needs (a high-pass of 0.5 Hz needs 10)
+    n_windows = max(2, math.ceil(30 * sfreq / n_times))
     return f"""import numpy as np
 import torch
 from dlink_hf import EEGFeatureExtractor, MiCForEEGClassification

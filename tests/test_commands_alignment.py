@@ -168,3 +168,29 @@ def test_ready_made_windows_and_people_of_one_class(folder, tmp_path):
     assert set(dropped["subject"][:]) == {"S00", "S01", "S03", "S04", "S05"}
     assert len(load_windows(DataArguments(**flags, alignment_one_class="allow"))[0]) == len(keep)
     assert len(load_from_disk(tmp_path / "partly")) == len(keep)
+
+
+def test_a_distillation_says_that_it_was_aligned_and_takes_no_other_teacher(folder, capsys):
+    fast = ["--teacher_layers", "1", "--teacher_epochs", "1", "--student_size", "tiny", "--baseline", "False"]
+    fast += [
+        "--num_train_epochs",
+        "1",
+        "--mimic_epochs",
+        "0",
+        "--use_cpu",
+        "True",
+        "--output_dir",
+        str(folder / "all"),
+    ]
+    assert main(["distill", *data_flags(folder, "--alignment", "zscore"), *fast]) == 0
+    said = "zscore, each subject by all of its unlabelled windows"
+    assert f"alignment: {said}" in capsys.readouterr().out
+    assert said in json.loads((folder / "all" / "results.json").read_text())["alignment"]
+    assert said in (folder / "all" / "student" / "README.md").read_text()
+    for model in ("teacher", "student"):
+        assert EEGFeatureExtractor.from_pretrained(folder / "all" / model).alignment == "zscore"
+    # that teacher is of no use for windows that are aligned otherwise, or not at all
+    taught = ["--teacher", str(folder / "all" / "teacher"), *fast[4:], "--output_dir", str(folder / "more")]
+    for words, reason in (([], "no alignment"), (["--alignment", "monge"], "the alignment monge to sha256:")):
+        assert main(["distill", *data_flags(folder, *words), *taught]) == 1
+        assert f"reads windows with the alignment zscore, these have {reason}" in capsys.readouterr().err

@@ -61,8 +61,8 @@ class DataArguments:
     reject_uv: float | None = arg(None, "Leave out windows with a sample beyond this many microvolts.")
     alignment: str | None = arg(
         None,
-        "Align each person by their own unlabelled windows, of people tested too: `zscore`, `euclidean` or `monge`. "
-        "Saved with the model; scores with it stand apart from those without.",
+        "Align each person by their own unlabelled windows, of people tested too: `zscore`, `euclidean`, `monge` or "
+        "`euclidean_monge`. Saved with the model; scores with it stand apart from those without.",
     )
     alignment_one_class: str = arg(
         "refuse",

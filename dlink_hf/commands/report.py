@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from ..compatibility import label_names
+from ..data.aligned_windows import alignment_text
 from ..data.collator import EEGDataCollator
 from ..data.signal_facts import signal_info
 from ..evaluation import dataset_predictions, evaluate_model
@@ -275,6 +276,7 @@ def write_report(
     results["subjects"] = {name: sorted(set(splits[name][args.group_column][:])) for name in splits}
     results["windows"] = {name: len(splits[name]) for name in splits}
     results["teacher"], results["unseen"] = teacher, unseen
+    results["alignment"] = alignment_text(splits["train"])
     write_json(output_dir / "results.json", results)
     card = output_dir / "student" / "README.md"
     write_card(card, studio, results, args, plots, synthetic=source.startswith("synthetic"))
@@ -335,6 +337,7 @@ def write_card(
             "name": source,
             "synthetic": synthetic,
             "subject_wise": args.group_column == "subject",
+            **({"alignment": results["alignment"]} if results["alignment"] else {}),
             **{f"{name}_{args.group_column}s": ", ".join(map(str, who)) for name, who in results["subjects"].items()},
             **{f"{name}_windows": count for name, count in results["windows"].items()},
         },

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from .. import alignment as alignment_code, alignment_methods
 from ..alignment import MIN_SECONDS, Alignment, alignment_facts, make_alignment
+from ..feature_extraction_eeg import EEGFeatureExtractor
 from .cache import default_cache_dir, fingerprint_of, load_windows, write_windows
 from .signal_facts import alignment_info, signal_info, with_alignment_info
 
@@ -102,6 +103,44 @@ def align_dataset(
             aligned = write_windows(folder, _aligned(dataset, groups, fitted, bar), features, lambda: description)
     layout = dataset.format
     return aligned.with_format(layout["type"], columns=layout["columns"], **layout["format_kwargs"])
+
+
+def alignment_text(dataset: Dataset) -> str | None:
+    """How a dataset's windows were aligned, in words for tables and cards; None where they are not aligned."""
+    facts = alignment_info(dataset)
+    if facts is None:
+        return None
+    people = "/".join(facts["group_columns"])
+    return f"{facts['method']}, each {people} by all of its unlabelled windows, of those tested on too"
+
+
+def check_alignment(checkpoint: str, dataset: Dataset) -> None:
+    """Refuse windows that are aligned otherwise than those a checkpoint was trained on.
+
+    Args:
+        checkpoint: Folder or Hub id of a trained model; one without a feature extractor beside it is not checked.
+        dataset: Windows that it is to read as it is.
+
+    Raises:
+        ValueError: Naming both alignments.
+    """
+    try:
+        wanted = EEGFeatureExtractor.from_pretrained(checkpoint).alignment_facts()
+    except OSError:
+        return
+    found = alignment_info(dataset)
+    found = None if found is None else {name: found[name] for name in ("method", "reference")}
+    if found != wanted:
+        raise ValueError(
+            f"{checkpoint} reads windows with {_named(wanted)}, these have {_named(found)}: make them with the same "
+            "alignment (--alignment), or train it anew on these."
+        )
+
+
+def _named(facts: Mapping[str, Any] | None) -> str:
+    if facts is None:
+        return "no alignment"
+    return f"the alignment {facts['method']}" + (f" to {facts['reference']}" if facts["reference"] else "")
 
 
 def monge_reference(
@@ -268,4 +307,12 @@ def _listed(names: Any, most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-__all__ = ["ONE_CLASS", "align_dataset", "fit_groups", "monge_reference"]
+__all__ = [
+    "ONE_CLASS",
+    "align_dataset",
+    "alignment_text",
+    "check_alignment",
+    "fit_groups",
+    "judge_classes",
+    "monge_reference",
+]
