@@ -155,12 +155,13 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
             )
         try:
             problem = spec.check(spec.arguments(given))
-            spec.grid(given, len(self.ch_names), self.n_times or 1)
-            taps = spec.taps(given)
+            if problem is None:
+                spec.grid(given, len(self.ch_names), self.n_times or 1)
+                spec.width(spec.arguments(given))
+                spec.taps(given)
         except (TypeError, ValueError, IndexError, ArithmeticError) as error:
             raise ValueError(f"`backbone_kwargs` {given} do not fit {self.backbone}: {error}") from error
         require(problem is None, "backbone_kwargs", given, f"such that {problem}")
-        require(len(taps[0]) > 0, "backbone_kwargs", given, "such that there is a layer")
         if self.sfreq is None:
             self.sfreq = spec.sfreq or 200.0
         if self.n_times is None:

@@ -38,8 +38,8 @@ class Backbone:
         channels: one of `ANY_CHANNELS`, `FIXED_CHANNELS`, `NAMED_CHANNELS`, `PLACED_CHANNELS`.
         channel_contract: that requirement in words, for errors and tables.
         sfreq: rate in Hz that the model was made for; None where any will do.
-        input_scale: factor from microvolts to the numbers that the model was trained on.
-        scale_note: what these are, and how sure that is.
+        input_scale: factor from microvolts to the numbers that the model wants.
+        scale_note: what these are, as far as braindecode says it.
         last: module whose output is the last layer's state, for models that only show the inputs of their blocks.
         element: arguments -> indices of the state in what the module gives, where that is a tuple or a list.
         prefix_tokens: (arguments, layer) -> tokens before those of the patches (class tokens), which are cut off.
@@ -189,7 +189,8 @@ _BY_POSITION = (
     "every channel a name of the 10-05 system, or a bipolar pair (its midpoint), so that it has a place on the head"
 )
 _BY_ORDER = "any names; number and order belong to the weights (one embedding a channel)"
-_UNIT = "unit variance, taken to be 20 microvolts; z-scored input wants 1"
+# where braindecode says nothing, 20 microvolts, a usual standard deviation of scalp EEG, become 1
+_UNKNOWN = "not documented; 20 microvolts become 1. Look it up for published weights"
 
 BACKBONES: dict[str, Backbone] = {
     "CBraMod": Backbone(
@@ -242,8 +243,8 @@ BACKBONES: dict[str, Backbone] = {
         channels=FIXED_CHANNELS,
         channel_contract=f"{_BY_ORDER}; 16 or 18 in the published ones",
         sfreq=200.0,
-        input_scale=0.025,
-        scale_note="each channel over its 95th percentile, taken to be 40 microvolts",
+        input_scale=0.05,
+        scale_note=_UNKNOWN,
         max_patches=lambda arguments: 1000,
         fixed={"return_feature": False},
     ),
@@ -268,8 +269,8 @@ BACKBONES: dict[str, Backbone] = {
         channel_contract="any names; number and order belong to the weights, which project them to 19 channels of "
         "their own. With chan_proj_type='none': names of EEGPT's list of 62 electrodes, any number and order",
         sfreq=256.0,
-        input_scale=0.001,
-        scale_note="millivolts",
+        input_scale=0.05,
+        scale_note=_UNKNOWN,
         token_chans=lambda arguments, n_chans: n_chans if arguments["chan_proj_type"] == "none" else 19,
         build={"return_encoder_output": True},
         check=_check_eegpt,
@@ -286,11 +287,10 @@ BACKBONES: dict[str, Backbone] = {
         n_patches=_halvings,
         channels=FIXED_CHANNELS,
         channel_contract="any names; number and order belong to the weights (the first convolution mixes them): in "
-        "the published ones the 19 of the 10-20 system in BENDR_CHANNEL_ORDER and a 20th, SCALE, the window's "
-        "amplitude",
+        "the published ones BENDR_CHANNEL_ORDER, 19 of the 10-20 system and SCALE",
         sfreq=256.0,
-        input_scale=0.01,
-        scale_note="the recording's range mapped to -1 ... 1, taken to be 200 microvolts",
+        input_scale=0.05,
+        scale_note=_UNKNOWN,
         token_chans=lambda arguments, n_chans: 1,
         final="contextualizer.norm",
         final_layout="p b d",
@@ -333,7 +333,7 @@ BACKBONES: dict[str, Backbone] = {
         channel_contract="names of REVE's bank of positions (a file that is downloaded once), any number and order",
         sfreq=200.0,
         input_scale=0.05,
-        scale_note=_UNIT,
+        scale_note="z-scored and clipped at 15; 20 microvolts become 1. For z-scored input set 1",
         check=_check_reve,
     ),
     "LUNA": Backbone(
@@ -347,7 +347,7 @@ BACKBONES: dict[str, Backbone] = {
         channel_contract=f"{_BY_POSITION}; any number and order",
         sfreq=None,
         input_scale=0.05,
-        scale_note=_UNIT,
+        scale_note=_UNKNOWN,
         token_chans=lambda arguments, n_chans: 1,
         final="norm",
         final_layout="b p d",
@@ -365,7 +365,7 @@ BACKBONES: dict[str, Backbone] = {
         channel_contract="any number of channels, any names",
         sfreq=200.0,
         input_scale=0.01,
-        scale_note="microvolts / 100, as CBraMod",
+        scale_note="not documented; microvolts / 100, as CBraMod has it",
         final="norm",
         final_layout="b c p d",
         fixed={"pretrain_mode": False},
@@ -410,11 +410,11 @@ BACKBONES: dict[str, Backbone] = {
         width=_of("embed_dim"),
         **_whole("patch_size"),
         channels=NAMED_CHANNELS,
-        channel_contract="names of the published vocabulary of 145 electrodes (a file that is downloaded once), "
+        channel_contract="names of the published vocabulary of 145 slots (a file that is downloaded once), "
         "any number and order; or the slot of every channel in backbone_kwargs['chan_pos_idx']",
         sfreq=None,
         input_scale=0.05,
-        scale_note=_UNIT,
+        scale_note=_UNKNOWN,
         final="norm",
         final_layout="b (p c) d",
         final_prefix=1,
@@ -431,7 +431,7 @@ BACKBONES: dict[str, Backbone] = {
         channel_contract=f"{_BY_ORDER}; at most 128, or as many as max_channels says",
         sfreq=None,
         input_scale=1.0,
-        scale_note="any: each patch is brought to unit power; 512 Hz and 5 s a patch in the publication",
+        scale_note="any: each patch is brought to unit power first",
         final="ln_f",
         final_layout="b p c d",
         max_patches=_of("max_segments"),
@@ -449,7 +449,7 @@ BACKBONES: dict[str, Backbone] = {
         channel_contract="any names; number and order belong to the weights (one embedding a token)",
         sfreq=None,
         input_scale=0.05,
-        scale_note=_UNIT,
+        scale_note=_UNKNOWN,
         forward={},
     ),
     "MEDFormer": Backbone(
@@ -469,7 +469,7 @@ BACKBONES: dict[str, Backbone] = {
         channel_contract="any names; number and order belong to the weights (neighbours in the array share a token)",
         sfreq=None,
         input_scale=0.05,
-        scale_note=_UNIT,
+        scale_note=_UNKNOWN,
         max_times=5000,
         forward={},
         fixed={"single_channel": False},
@@ -487,7 +487,7 @@ BACKBONES: dict[str, Backbone] = {
         channel_contract=f"{_BY_POSITION}; any number and order",
         sfreq=256.0,
         input_scale=0.05,
-        scale_note=_UNIT,
+        scale_note=_UNKNOWN,
         final="encoder.norm",
         max_patches=_of("max_seqlen"),
     ),

@@ -175,7 +175,8 @@ def channel_infos(ch_names: Sequence[str], spelled: Sequence[str] | None, places
     Args:
         ch_names: as the config has them.
         spelled: as the backbone has them.
-        places: also give their places on the head, metres.
+        places: also give their places on the head, metres: those of MNE's template, as Signal-JEPA's own table has
+            them. `mne.Info` holds them in another frame, some 5 cm away.
     """
     infos = [{"ch_name": name, "kind": "eeg"} for name in spelled or ch_names]
     if places:
@@ -233,7 +234,8 @@ def build_backbone(config: DLinkTeacherConfig) -> nn.Module:
             if loading:
                 stack.enter_context(torch.device("cpu"))
                 stack.enter_context(initialization.no_init_weights())
-            warnings.filterwarnings("ignore", message="dim_feedforward is set to")
+            # remarks of PBT and LUNA on their own layers, which nobody can act on
+            warnings.filterwarnings("ignore", message="dim_feedforward is set to|enable_nested_tensor is True")
             backbone = backbone_class(**arguments, **given, **slots)
     except (
         ArithmeticError,

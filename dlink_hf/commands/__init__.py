@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "score a trained model on labelled recordings"),
     "predict": ("predict", "classify a recording window by window: CSV or MNE annotations"),
     "info": ("info", "what a checkpoint is: montage, rate, labels, size, cost"),
+    "teachers": ("teachers", "every foundation model that can be a teacher: what it takes, what it costs"),
 }
 
 
