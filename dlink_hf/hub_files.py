@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, hf_hub_download, list_repo_files
+from huggingface_hub import constants, hf_hub_download, is_offline_mode, list_repo_files
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -150,7 +150,7 @@ def _list_files(name: str, hub: dict[str, Any]) -> list[str]:
     if os.path.isdir(name):
         folder = Path(name, hub.get("subfolder") or "")
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if hub.get("local_files_only") or constants.HF_HUB_OFFLINE:
+    if hub.get("local_files_only") or is_offline_mode():
         return []
     try:
         return sorted(list_repo_files(name, revision=hub.get("revision"), token=hub.get("token")))

@@ -96,7 +96,7 @@ class Checkpoint:
 
     Args:
         name: folder or Hub id.
-        saved: its config.json; empty where there is none.
+        saved: its config.json, in braindecode's or transformers' format; empty where there is none.
         hub: arguments by which its files are fetched.
     """
 
@@ -136,14 +136,15 @@ def find_checkpoint(name_or_path: str | os.PathLike | None, kwargs: dict[str, An
     kind = saved.get("model_type")
     if isinstance(kind, str) and kind.startswith("dlink"):
         return None
-    if not _SIGNAL & set(saved) or kind is not None:
-        if not kwargs.get("backbone"):
-            what = f"a model of type {kind!r}" if kind else "no model of braindecode"
-            raise ValueError(
-                f"{name}: its {CONFIG} describes {what}, which is no EEG teacher. Give a checkpoint of this package "
-                f"or of a model of braindecode ({', '.join(BACKBONES)}); `backbone=` names the class of bare weights."
-            )
-        saved = {}
+    # some authors keep transformers' own format, under the name of the backbone and with its options
+    named = str(kind).lower() in {backbone.lower() for backbone in BACKBONES}
+    foreign = kind is not None or not _SIGNAL & set(saved)
+    if foreign and not named and not kwargs.get("backbone"):
+        what = f"a model of type {kind!r}" if kind else "no model of braindecode"
+        raise ValueError(
+            f"{name}: its {CONFIG} describes {what}, which is no EEG teacher. Give a checkpoint of this package or of "
+            f"a model of braindecode ({', '.join(BACKBONES)}); `backbone=` names the class of bare weights."
+        )
     if path is not None and (commit := extract_commit_hash(str(path), None)):
         hub["revision"] = commit  # the weights come from the same commit as the config
     return Checkpoint(name, saved, hub)
@@ -226,12 +227,13 @@ def settle_fields(
             f"{checkpoint.name} does not say which channels it reads{count}. Give `ch_names=`, in the order of the "
             "input's channel axis."
         )
-    options, ignored = _saved_options(checkpoint, backbone)
+    given_options = fields.get("backbone_kwargs", {})
+    options, ignored = _saved_options(checkpoint, backbone, set(given_options))
     for key in set(options) & set(FITS[backbone].options_by_channel):
         names, values = saved_ch_names(saved) or [], options.pop(key)
         if isinstance(values, list) and len(values) == len(names):
             options[key] = dict(zip(names, values, strict=True))
-    fields["backbone_kwargs"] = {**options, **fields.get("backbone_kwargs", {})}
+    fields["backbone_kwargs"] = {**options, **given_options}
     seconds, sfreq = saved.get("input_window_seconds"), saved.get("sfreq")
     n_times = saved.get("n_times") or (round(seconds * sfreq) if seconds and sfreq else None)
     for key, value in (("n_times", n_times), ("sfreq", sfreq)):
@@ -296,7 +298,7 @@ def fit_tensors(
                 cut[key] = (rows, wanted)
     for key in left_out:
         del tensors[key]
-    _check_channels(checkpoint, config, own, anew)
+    _check_channels(checkpoint, config, own, tensors, anew)
     for key in {key for key in own if key in anew or key in fit.derived}:
         tensors[key] = own[key]
     _check_complete(checkpoint, config, own, tensors)
@@ -313,7 +315,11 @@ def fit_tensors(
 
 
 def _check_channels(
-    checkpoint: Checkpoint, config: DLinkTeacherConfig, own: dict[str, torch.Tensor], anew: set[str]
+    checkpoint: Checkpoint,
+    config: DLinkTeacherConfig,
+    own: dict[str, torch.Tensor],
+    tensors: dict[str, torch.Tensor],
+    anew: set[str],
 ) -> None:
     """Tensors whose rows are channels must meet the same channels, in the same order."""
     fit, saved = FITS[config.backbone], checkpoint.saved
@@ -322,11 +328,12 @@ def _check_channels(
         return
     names = saved_ch_names(saved)
     if names is None:
-        if saved.get("n_chans") not in (None, len(config.ch_names)):
+        fits = all(key in tensors and tensors[key].shape == own[key].shape for key in bound)
+        if not fits and saved.get("n_chans") not in (None, len(config.ch_names)):
             raise ValueError(_other_channels(checkpoint, config, f"{saved['n_chans']} channels", bound))
         logger.warning_once(
             f"{checkpoint.name} does not name its channels. {config.backbone} tells channels by their place, so yours "
-            "must be those that it was trained on, in the same order."
+            f"({', '.join(config.ch_names)}) must be those that it was trained on, in the same order."
         )
         return
     same = [canonical_name(name) or name for name in names[: len(config.ch_names)]]
@@ -373,19 +380,20 @@ def _check_complete(
     )
 
 
-def _saved_options(checkpoint: Checkpoint, backbone: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _saved_options(checkpoint: Checkpoint, backbone: str, given: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of the class in config.json that differ from its defaults, and those that the class does not know."""
     saved = checkpoint.saved
     if not set(saved) - _SIGNAL - {"braindecode_version"}:
         return {}, {}
     defaults = inspect.signature(getattr(braindecode_models(), backbone).__init__).parameters
-    decided = _SIGNAL | _OUTPUT | {"braindecode_version"}
+    decided = _SIGNAL | _OUTPUT | {"braindecode_version"} | given
     options, ignored = {}, {}
     for key, value in saved.items():
         if key in decided:
             continue
         if key not in defaults:
-            ignored[key] = value
+            if "model_type" not in saved:  # transformers' format has many more fields
+                ignored[key] = value
             continue
         default = defaults[key].default
         if isinstance(default, type):  # such as an activation, saved as the path of its class
@@ -393,7 +401,7 @@ def _saved_options(checkpoint: Checkpoint, backbone: str) -> tuple[dict[str, Any
             if not str(value).startswith("torch.nn."):
                 raise ValueError(
                     f"{checkpoint.name} was made with {key}={value!r}. Of the classes that a file names only those of "
-                    "torch.nn are taken, so this checkpoint can't be read."
+                    f"torch.nn are taken; say which one is meant with `backbone_kwargs={{{key!r}: 'torch.nn...'}}`."
                 )
         if _plain(value) != _plain(default):
             options[key] = value

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 import torch
@@ -262,6 +263,18 @@ def test_weights_of_another_name_and_prefix(session: Session, saved: Path) -> No
         DLinkTeacherModel.from_pretrained(saved / "eeg/bare")
 
 
+def test_the_hub_answers_ranges_and_lists_folders(session: Session, saved: Path) -> None:
+    file = saved / "eeg/cbramod/model.safetensors"
+    asked = Request(f"{session.hub.url}/eeg/cbramod/resolve/main/model.safetensors", headers={"Range": "bytes=5-8"})
+    with urlopen(asked) as answer:
+        assert (answer.status, answer.read()) == (206, file.read_bytes()[5:9])
+        assert answer.headers["Content-Range"] == f"bytes 5-8/{file.stat().st_size}"
+    with urlopen(f"{session.hub.url}/api/models/eeg/folders/tree/main") as answer:
+        assert [(entry["type"], entry["path"]) for entry in json.load(answer)] == [("directory", "inside")]
+    with urlopen(f"{session.hub.url}/api/models/eeg/folders/tree/main?recursive=true") as answer:
+        assert {entry["path"] for entry in json.load(answer)} > {"inside", "inside/config.json"}
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "error", "message"),
     [
@@ -408,6 +421,26 @@ def test_channels_known_by_name_or_place_may_come_in_any_order(saved: Path, back
         expected, got = model(x).last_hidden_state, turned(x.flip(1)).last_hidden_state
     torch.testing.assert_close(got.flip(1), expected, atol=1e-3, rtol=1e-3)
     assert states_of_ours(DLinkTeacherModel.from_pretrained(folder, ch_names=MORE[:3]))
+
+
+def test_names_of_tensors_and_options_as_the_authors_have_them(saved: Path, tmp_path: Path) -> None:
+    """LUNA's authors name some tensors otherwise; REVE's keep the format of transformers."""
+    luna = DLinkTeacherModel.from_pretrained(saved / "small/LUNA")
+    tensors = load_file(saved / "small/LUNA/model.safetensors")
+    for old, new in luna.backbone.mapping.items():
+        if new in tensors:
+            tensors[old] = tensors.pop(new)
+    assert "channel_location_embedder.0.fc1.weight" in tensors
+    save_file(tensors, tmp_path / "LUNA_base.safetensors")
+    options = {"backbone_kwargs": luna.config.backbone_kwargs, "filename": "LUNA_base.safetensors"}
+    again = DLinkTeacherModel.from_pretrained(tmp_path, backbone="LUNA", ch_names=MORE, n_times=1000, **options)
+    assert outputs(again) == outputs(luna)
+    reve = shutil.copytree(saved / "small/REVE", tmp_path / "reve")
+    config = {"model_type": "reve", "architectures": ["Reve"], "dropout": 0.1, **SMALL["REVE"]}
+    (reve / "config.json").write_text(json.dumps(config))
+    model, info = DLinkTeacherModel.from_pretrained(reve, ch_names=MORE, n_times=920, output_loading_info=True)
+    assert model.config.backbone_kwargs == SMALL["REVE"] and info["ignored_options"] == {}
+    assert outputs(model) == outputs(DLinkTeacherModel.from_pretrained(saved / "small/REVE", n_times=920))
 
 
 def test_bendr_does_not_name_its_channels(saved: Path) -> None:
