@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 pytest.importorskip("braindecode", reason="teachers need braindecode: pip install 'dlink-hf[teachers]'")
 
+from braindecode_hub import SMALL, small_config, write_reve_positions  # noqa: E402
 from toy_training import (  # noqa: E402
     N_TIMES,
     NAMES,
@@ -31,6 +32,7 @@ from toy_training import (  # noqa: E402
 from dlink_hf import (  # noqa: E402
     DLinkTeacherConfig,
     DLinkTeacherForEEGClassification,
+    DLinkTeacherModel,
     EEGFeatureExtractor,
     split_by_subject,
     synthetic_dataset,
@@ -252,6 +254,37 @@ def test_adapters_lie_beside_every_linear_map_and_attention_of_the_layers(backbo
         beside = logits_of(teacher)
         assert (beside - start).abs().max() > 1e-3
     torch.testing.assert_close(logits_of(teacher), beside, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", SMALL)
+def test_every_backbone_has_layers_with_rates_and_adapters(backbone, tmp_path):
+    if backbone == "REVE":
+        write_reve_positions(tmp_path)
+    slots = {"chan_pos_idx": [0, 1, 2]} if backbone == "STEEGFormer" else {}
+    config = small_config(backbone, NAMES[:3])
+    config.backbone_kwargs |= slots
+    teacher = DLinkTeacherModel(config).eval()
+    depths, state = parameter_depths(teacher), weights(teacher)
+    assert set(depths.values()) >= {0, 1, 2}
+    windows = 20.0 * torch.randn(2, 3, config.n_times)
+
+    def output() -> torch.Tensor:
+        with torch.no_grad():
+            return teacher(windows).last_hidden_state
+
+    start = output()
+    with adapt_teacher(teacher, "lora", rank=2):
+        torch.testing.assert_close(output(), start, atol=1e-5, rtol=1e-5)
+        with torch.no_grad():
+            for name, parameter in teacher.named_parameters():
+                if "lora_" in name:
+                    parameter.copy_(0.1 * torch.randn(parameter.shape))
+        beside = output()
+    assert (beside - start).abs().max() > 1e-3 * start.abs().max()
+    torch.testing.assert_close(output(), beside, atol=1e-5, rtol=1e-4)
+    assert {name: value.shape for name, value in teacher.state_dict().items()} == {
+        name: value.shape for name, value in state.items()
+    }
 
 
 def test_the_merged_weights_are_the_sum_by_hand():
@@ -492,9 +525,16 @@ def test_a_teacher_pretrained_on_people_who_are_tested_is_refused(recordings, tm
     assert check_people(str(pretrained), "elsewhere", splits, "subject") is False
     note(everybody, source="eyes_gnb")
     assert check_people(str(pretrained), "eegmat", splits, "subject") is True
+    # whoever chose a checkpoint may choose again, but not test
+    write_people(tmp_path / "chosen", windows, splits, "subject")
+    write_people(tmp_path / "further", windows, splits, "subject", started_from=[str(tmp_path / "chosen")])
+    assert check_people(str(tmp_path / "further"), windows, splits, "subject") is True
+    swapped = DatasetDict(validation=splits["test"], test=splits["validation"])
+    with pytest.raises(ValueError, match="in its pre-training, as those it was chosen by, which stand in the test"):
+        check_people(str(tmp_path / "further"), windows, swapped, "subject")
     # a teacher made from it hands that on
     note(tested, source=windows)
-    write_people(tmp_path, "eegmat", splits, "subject", started_from=str(pretrained))
+    write_people(tmp_path, "eegmat", splits, "subject", started_from=[None, str(pretrained)])
     with pytest.raises(ValueError, match="in its pre-training, which stand in the test split"):
         check_people(str(tmp_path), windows, splits, "subject")
     assert check_people(str(tmp_path), "eegmat", splits, "subject") is False

@@ -17,7 +17,6 @@ from ..configuration_mic import MiCConfig
 from ..configuration_router import DLinkRouterConfig
 from ..configuration_studio import DLinkStudioConfig
 from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
-from ..data.aligned_windows import check_alignment
 from ..data.signal_facts import signal_fields
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..finetuning import make_trainer
@@ -98,7 +97,6 @@ def prepare_teacher(
             )
         teacher = DLinkTeacherForEEGClassification.from_pretrained(teacher_args.teacher)
         check_training_windows(teacher, splits["train"])
-        check_alignment(teacher_args.teacher, splits["train"])
         return teacher, None
     teacher = _start_teacher(teacher_args, signal_fields(splits["train"]), args.seed)
     folder = Path(args.output_dir) / "teacher"
@@ -112,7 +110,7 @@ def prepare_teacher(
     )
     train_plain(teacher, splits, plain, "teacher", processing_class=extractor, **teacher_args.trainer_fields())
     teacher.save_pretrained(folder)
-    write_people(folder, source, splits, args.group_column, started_from=teacher_args.teacher_checkpoint)
+    write_people(folder, source, splits, args.group_column, started_from=[teacher_args.teacher_checkpoint])
     if extractor is not None:
         extractor.save_pretrained(folder)
     return teacher, folder
@@ -216,7 +214,8 @@ def train_all(
     )
     name_progress(trainer, "DLink student").train(resume_from_checkpoint=args.resume_from_checkpoint)
     trainer.save_model(str(output_dir / "student"))
-    write_people(output_dir / "student", source, splits, args.group_column)
+    given = [teacher_args.teacher, teacher_args.teacher_checkpoint, student_args.student]
+    write_people(output_dir / "student", source, splits, args.group_column, started_from=given)
     minutes["student"] = (time.perf_counter() - started) / 60
 
     models: dict[str, PreTrainedModel] = {"teacher": teacher, "DLink student": student}

@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> None:
     student.save_pretrained(folder / "student")
     if extractor is not None:
         extractor.save_pretrained(folder / "student")
-    write_people(folder / "student", data_args.dataset, splits, args.group_column)
+    write_people(folder / "student", data_args.dataset, splits, args.group_column, [student_args.student])
     print_scores({"student": student}, splits, args.group_column, unseen)
     print(f"\nstudent (checkpoint)  {folder / 'student'}")
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from ..data import (
     subject_kfold,
     synthetic_dataset,
 )
-from ..data.aligned_windows import alignment_text, judge_classes
+from ..data.aligned_windows import judge_classes
 from ..data.signal_facts import signal_info
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..training_args import DLinkTrainingArguments
@@ -229,9 +230,12 @@ def load_splits(
 
 def print_splits(splits: DatasetDict, group_column: str = "subject") -> None:
     """Say who trains, who chooses and who tests, and what was done with their windows."""
-    alignment = alignment_text(next(iter(splits.values())))
+    alignment = alignment_info(next(iter(splits.values())))
     if alignment is not None:
-        print(f"alignment: {alignment}")
+        print(
+            f"alignment: {alignment['method']}, each {'/'.join(alignment['group_columns'])} by all of its unlabelled "
+            "windows, those tested on too"
+        )
     for name, split in splits.items():
         names = split.features["labels"].names
         labels = split["labels"][:]
@@ -242,7 +246,7 @@ def print_splits(splits: DatasetDict, group_column: str = "subject") -> None:
 
 
 def write_people(
-    folder: Path, source: str, splits: DatasetDict, group_column: str, started_from: str | None = None
+    folder: Path, source: str, splits: DatasetDict, group_column: str, started_from: Sequence[str | None] = ()
 ) -> Path:
     """Note beside a checkpoint whom it was trained on and whom it was chosen by, for [`check_people`].
 
@@ -251,11 +255,13 @@ def write_people(
         source: what the recordings are.
         splits: the windows, by split.
         group_column: what splits keep apart.
-        started_from: folder or Hub id of a checkpoint that it was trained further from; whom that saw is noted too.
+        started_from: folders or Hub ids of checkpoints that it goes back to, its teacher's among them; whom those saw
+            is noted too. None among them stands for a fresh model.
     """
     people: dict[str, Any] = {name: sorted(set(map(str, split[group_column][:]))) for name, split in splits.items()}
-    if started_from is not None:
-        people["pretraining"] = _seen_before(started_from)
+    seen = [entry for checkpoint in started_from if checkpoint is not None for entry in _seen_before(checkpoint)]
+    if seen:
+        people["pretraining"] = seen
     return write_json(folder / PEOPLE_NAME, {"source": source, "group_column": group_column, **people})
 
 
@@ -265,14 +271,15 @@ def _read_people(checkpoint: str) -> dict[str, Any] | None:
 
 
 def _seen_before(checkpoint: str) -> list[dict[str, Any]]:
-    """Whom a checkpoint has seen: for each set of recordings its `source`, `group_column` and `people`."""
+    """Whom a checkpoint has seen: of each set of recordings its `source`, `group_column`, the `people` that it was
+    trained on and those that it was `chosen_by`."""
     noted = _read_people(checkpoint)
     if noted is None:
         return [{"source": checkpoint, "group_column": None, "people": []}]
     seen = list(noted.get("pretraining", []))
     if "source" in noted:
-        people = sorted({*noted.get("train", []), *noted.get("validation", [])})
-        seen.append({"source": noted["source"], "group_column": noted["group_column"], "people": people})
+        entry = {"source": noted["source"], "group_column": noted["group_column"]}
+        seen.append({**entry, "people": noted.get("train", []), "chosen_by": noted.get("validation", [])})
     return seen
 
 
@@ -301,6 +308,8 @@ def check_people(checkpoint: str, source: str, splits: DatasetDict, group_column
             seen = set(entry["people"]) - set(entry.get("held_out", []))
             for name, people in scored.items():
                 _refuse_seen(checkpoint, sorted(seen & people), group_column, "pre-training", name)
+            chosen = sorted(set(entry.get("chosen_by", [])) & scored.get("test", set()))
+            _refuse_seen(checkpoint, chosen, group_column, "pre-training, as those it was chosen by", "test")
         else:
             # two of the public sets have nobody in common; of other folders nothing is known
             known &= entry["source"] in EEG_SETS and source in EEG_SETS and entry["source"] != source
