@@ -17,6 +17,7 @@ from ..configuration_mic import MiCConfig
 from ..configuration_router import DLinkRouterConfig
 from ..configuration_studio import DLinkStudioConfig
 from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
+from ..data.aligned_windows import check_alignment
 from ..data.signal_facts import signal_fields
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..finetuning import make_trainer
@@ -97,6 +98,7 @@ def prepare_teacher(
             )
         teacher = DLinkTeacherForEEGClassification.from_pretrained(teacher_args.teacher)
         check_training_windows(teacher, splits["train"])
+        check_alignment(teacher_args.teacher, splits["train"])
         return teacher, None
     teacher = _start_teacher(teacher_args, signal_fields(splits["train"]), args.seed)
     folder = Path(args.output_dir) / "teacher"

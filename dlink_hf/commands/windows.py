@@ -31,7 +31,7 @@ from ..data import (
     subject_kfold,
     synthetic_dataset,
 )
-from ..data.aligned_windows import judge_classes
+from ..data.aligned_windows import alignment_text, judge_classes
 from ..data.signal_facts import signal_info
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..training_args import DLinkTrainingArguments
@@ -230,12 +230,9 @@ def load_splits(
 
 def print_splits(splits: DatasetDict, group_column: str = "subject") -> None:
     """Say who trains, who chooses and who tests, and what was done with their windows."""
-    alignment = alignment_info(next(iter(splits.values())))
+    alignment = alignment_text(next(iter(splits.values())))
     if alignment is not None:
-        print(
-            f"alignment: {alignment['method']}, each {'/'.join(alignment['group_columns'])} by all of its unlabelled "
-            "windows, those tested on too"
-        )
+        print(f"alignment: {alignment}")
     for name, split in splits.items():
         names = split.features["labels"].names
         labels = split["labels"][:]
