@@ -38,11 +38,10 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def write_reve_positions(folder: Path) -> None:
-    """REVE's bank of positions, which it would download: name -> place in metres."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_reve_positions(folder: Path) -> Path:
+    """REVE's bank of positions, which it would download: name -> place in metres. `REVE_POSITIONS_PATH` names it."""
     (folder / "reve_positions.json").write_text(json.dumps(ELECTRODE_POSITIONS))
-    os.environ["REVE_POSITIONS_PATH"] = str(folder)
+    return folder
 
 
 def small_config(backbone: str, ch_names: list[str], **fields: Any) -> DLinkTeacherConfig:

@@ -80,10 +80,11 @@ def client() -> None:
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder of the Hub: every backbone as braindecode saves it (`small/`), variants and spoilt copies (`eeg/`)."""
     root = tmp_path_factory.mktemp("hub")
-    write_reve_positions(tmp_path_factory.mktemp("reve"))
+    environment = pytest.MonkeyPatch()  # of this process and its children, for the module
+    environment.setenv("REVE_POSITIONS_PATH", str(write_reve_positions(tmp_path_factory.mktemp("reve"))))
     for name, options in SMALL.items():
         save(root / "small" / name, small_config(name, MORE), **options)
     cbramod = shutil.copytree(root / "small/CBraMod", root / "eeg/cbramod")
@@ -102,7 +103,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bert.mkdir()
     (bert / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 8}))
     save_file({"embeddings.word_embeddings.weight": torch.ones(4, 8)}, bert / "model.safetensors")
-    return root
+    yield root
+    environment.undo()
 
 
 @pytest.fixture(scope="module")
