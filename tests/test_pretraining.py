@@ -12,6 +12,7 @@ import mne
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from toy_training import toy_dataset
 from transformers import TrainingArguments
@@ -189,6 +190,12 @@ def test_the_command_sees_only_who_it_may_and_resumes_exactly(recordings: Path, 
     seen = json.loads((tmp_path / "one" / "teacher" / "people.json").read_text(encoding="utf-8"))["pretraining"]
     assert [entry["people"] for entry in seen] == [["p0", "p1", "p2", "p3"], ["p0", "p1", "p2"]]
     assert [len(entry["held_out"]) for entry in seen] == [1, 1]
+    assert (tmp_path / "one" / "teacher" / "reconstruction.png").stat().st_size > 5000
+    card = (tmp_path / "one" / "teacher" / "README.md").read_text(encoding="utf-8")
+    assert ModelCard(card).data.library_name == "dlink_hf"
+    results = json.loads((tmp_path / "one" / "teacher" / "results.json").read_text(encoding="utf-8"))
+    error = results["held_out"]["eval_reconstruction_error"]
+    assert f"{error:.3f} |" in card and "4 subjects, 1 of them held out. Own recordings." in card
     whole = load_file(tmp_path / "one" / "teacher" / "model.safetensors")
     half = load_file(tmp_path / "two" / "teacher" / "model.safetensors")
     assert {tensor.dtype for tensor in half.values()} == {torch.float16}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -25,6 +26,7 @@ from ..data.signal_facts import signal_info
 from ..data.unlabelled import set_recordings, unlabelled_windows
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..pretraining import DLinkTeacherForPretraining, PretrainingTrainer
+from ..pretraining_report import plot_held_out_error, plot_reconstruction, write_pretraining_card
 from .arguments import TRAINING_DEFAULTS, arg, parse
 from .json_files import write_json
 from .progress import name_progress
@@ -76,6 +78,7 @@ class PretrainArguments:
     teacher_dropout: float = arg(0.0, "Its dropout while it is pre-trained.")
     mask_ratio: float = arg(0.5, "Share of the patches that is hidden.")
     spectral_target_weight: float = arg(0.5, "Weight of the log-spectra of the patches beside the hidden samples.")
+    name: str = arg("my-teacher", "Its name, for its card.")
     half: bool = arg(False, "Save the teacher in 16-bit floating point, half the size.")
 
 
@@ -155,6 +158,31 @@ def _person(path: Path, pattern: str | None) -> str:
     return match_group(pattern, path.as_posix(), "subject") if pattern else path.stem
 
 
+def _write_card(
+    folder: Path,
+    model: DLinkTeacherForPretraining,
+    results: dict,
+    pretrain_args: PretrainArguments,
+    args: TrainingArguments,
+) -> None:
+    """The card, with the settings that the training hung on."""
+    sources = {
+        source: EEG_SETS[source].source + "." if source in EEG_SETS else "Own recordings."
+        for source in pretrain_args.recordings
+    }
+    settings = {
+        "windows trained on": f"{results['windows']:,}",
+        "each also aligned by": ", ".join(pretrain_args.alignments) or "nothing",
+        "pass band": f"{pretrain_args.l_freq:g}-{pretrain_args.h_freq:g} Hz",
+        "hidden patches": f"{pretrain_args.mask_ratio:.0%}",
+        "weight of the log-spectra": f"{pretrain_args.spectral_target_weight:g}",
+        "steps": f"{results['steps']:,} of {args.per_device_train_batch_size} windows",
+        "learning rate": f"{args.learning_rate:g}, {args.lr_scheduler_type.value}",
+        "time": f"{results['minutes']:.0f} minutes on {results['device']}",
+    }
+    write_pretraining_card(folder, model, results, sources, settings, pretrain_args.name)
+
+
 def run(argv: Sequence[str]) -> None:
     """Entry of `dlink pretrain-teacher`."""
     defaults = {
@@ -194,23 +222,28 @@ def run(argv: Sequence[str]) -> None:
     before = trainer.evaluate() if validation else {}
     name_progress(trainer, "pre-training").train(resume_from_checkpoint=args.resume_from_checkpoint)
     after = trainer.evaluate() if validation else {}
-    teacher = model.teacher
-    if pretrain_args.half:
-        teacher = teacher.to(torch.float16)
+    teacher = copy.deepcopy(model.teacher).to(torch.float16) if pretrain_args.half else model.teacher
     teacher.save_pretrained(folder / "teacher")
     write_json(folder / "teacher" / PEOPLE_NAME, {"pretraining": people})
     results = {
         "held_out_before": before,
         "held_out": after,
         "minutes": (time.perf_counter() - started) / 60,
-        "windows": sum(map(len, train)),
+        "windows": sum(map(len, train)) // (1 + len(pretrain_args.alignments)),
         "arguments": dataclasses.asdict(pretrain_args),
         "steps": trainer.state.global_step,
+        "device": f"{trainer.args.device.type}, {torch.get_num_threads()} thread(s)",
         "people": people,
         "log": trainer.state.log_history,
     }
-    write_json(folder / "results.json", results)
+    write_json(folder / "teacher" / "results.json", results)
     if after:
+        window = validation[0][0]["input_values"]
+        plot_reconstruction(
+            model, window, signal_info(validation[0]).ch_names, folder / "teacher" / "reconstruction.png"
+        )
+        plot_held_out_error(trainer.state.log_history, folder / "teacher" / "held_out_error.png")
+        _write_card(folder / "teacher", model, results, pretrain_args, args)
         print(
             f"\nheld-out error of masked patches: {after['eval_reconstruction_error']:.3f} of their power (before: "
             f"{before['eval_reconstruction_error']:.3f}; a flat line: 1)\n"
