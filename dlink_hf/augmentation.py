@@ -178,7 +178,9 @@ class EEGAugmentation:
         return self._functional.sign_flip(windows, None)[0]
 
     def __repr__(self) -> str:
-        return f"EEGAugmentation({self.probabilities}, sfreq={self.sfreq:g}, seed={self.seed})"
+        names = ("sfreq", "seed", "max_shift", "dropout", "noise", "max_frequency_shift", "scale", "mask")
+        strengths = ", ".join(f"{name}={getattr(self, name):g}" for name in names)
+        return f"EEGAugmentation({self.probabilities}, {strengths})"
 
 
 AUGMENTATIONS: dict[str, Callable[[EEGAugmentation, torch.Tensor, np.random.RandomState], torch.Tensor]] = {

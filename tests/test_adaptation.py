@@ -257,9 +257,10 @@ def test_adapters_lie_beside_every_linear_map_and_attention_of_the_layers(backbo
 
 
 @pytest.mark.parametrize("backbone", SMALL)
-def test_every_backbone_has_layers_with_rates_and_adapters(backbone, tmp_path):
+def test_every_backbone_has_layers_with_rates_and_adapters(backbone, tmp_path, monkeypatch):
     if backbone == "REVE":
         write_reve_positions(tmp_path)
+        monkeypatch.setenv("REVE_POSITIONS_PATH", str(tmp_path))
     slots = {"chan_pos_idx": [0, 1, 2]} if backbone == "STEEGFormer" else {}
     config = small_config(backbone, NAMES[:3])
     config.backbone_kwargs |= slots
