@@ -496,12 +496,4 @@ BACKBONES: dict[str, Backbone] = {
 # a teacher made by `from_module` of a network of the user's own
 MODULE = "module"
 
-__all__ = [
-    "ANY_CHANNELS",
-    "BACKBONES",
-    "FIXED_CHANNELS",
-    "MODULE",
-    "NAMED_CHANNELS",
-    "PLACED_CHANNELS",
-    "Backbone",
-]
+__all__ = ["ANY_CHANNELS", "BACKBONES", "FIXED_CHANNELS", "MODULE", "NAMED_CHANNELS", "PLACED_CHANNELS", "Backbone"]
