@@ -205,8 +205,7 @@ BACKBONES: dict[str, Backbone] = {
         sfreq=200.0,
         input_scale=0.01,
         scale_note="microvolts / 100",
-        final="proj_out",
-        final_layout="b c p d",
+        # proj_out, behind the last layer, gives back samples; CBraMod's authors, too, fine-tune without it
         build={"return_encoder_output": True},
         fixed={"patch_size": 200, "emb_dim": 200},
     ),

@@ -18,7 +18,7 @@ class TeacherHead(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size)
         self.features = nn.Linear(config.hidden_size, config.head_size)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Linear(config.head_size * len(config.ch_names), config.num_labels)
+        self.classifier = nn.Linear(config.head_size * config.token_chans, config.num_labels)
         for module in (self.norm, self.features, self.classifier):
             module.is_teacher_head = True
 
