@@ -59,7 +59,10 @@ def outputs_by_hand(model: torch.nn.Module, ch_names: list[str], n_times: int) -
         module.register_forward_hook(lambda module, inputs, output: states.append(output))
     known = {"ch_names": ch_names} if labram else {}
     features = model.eval()(windows(len(ch_names), n_times) * 0.01, return_features=True, **known)["features"]
-    states = [state[:, 1:] for state in states] if labram else states
+    if labram:
+        states = [state[:, 1:] for state in states]
+    else:  # what follows CBraMod's last layer rebuilds the signal
+        features = states[-1]
     return digest([state.reshape(2, len(ch_names), n_times // 200, 200) for state in (*states, features)])
 
 
