@@ -2,6 +2,7 @@
 """Configuration of the studio: teacher, router and student together, and the weights of the losses."""
 
 import math
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
@@ -10,6 +11,7 @@ from .configuration_mic import MiCConfig
 from .configuration_router import DLinkRouterConfig
 from .configuration_teacher import DLinkTeacherConfig
 from .losses import DISTANCES, MAGNITUDES, SPECTRAL_AXES
+from .token_grid import missing_channels, resampled_length, student_fields
 
 
 PLACEMENTS = ("mimic", "compressed")
@@ -38,6 +40,9 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
 
     Args:
         teacher_config (`DLinkTeacherConfig` or `dict`, *optional*): the teacher.
+        teacher_configs (`list`, *optional*): several teachers, where there are more than one; `teacher_config` is then
+            the first of them, whose width, channels, rate and window are the student's. The others may have other
+            widths, patches and rates, and some of its channels: see `token_grid`.
         router_config (`DLinkRouterConfig` or `dict`, *optional*): the router; one to fit the teacher where left out.
         student_config (`MiCConfig` or `dict`, *optional*): the student; a `small` one that fits the teacher where left
             out.
@@ -81,6 +86,7 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
     }
 
     teacher_config: dict | DLinkTeacherConfig | None = None
+    teacher_configs: list | None = None
     router_config: dict | DLinkRouterConfig | None = None
     student_config: dict | MiCConfig | None = None
     task_weight: float | int = 1.0
@@ -103,21 +109,29 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         for name, config_class in type(self).sub_configs.items():
             if isinstance(getattr(self, name), dict):
                 setattr(self, name, config_class.from_dict(getattr(self, name)))
+        if self.teacher_configs is not None:
+            require(
+                len(self.teacher_configs) > 1, "teacher_configs", self.teacher_configs, "a list of several configs"
+            )
+            self.teacher_configs = [
+                DLinkTeacherConfig.from_dict(config) if isinstance(config, dict) else config
+                for config in self.teacher_configs
+            ]
+            self.teacher_config = self.teacher_configs[0]
         if self.teacher_config is None:
             self.teacher_config = DLinkTeacherConfig()
         teacher = self.teacher_config
         if self.router_config is None:
-            self.router_config = DLinkRouterConfig.from_teacher(teacher)
+            self.router_config = DLinkRouterConfig.from_teacher(self.all_teachers)
         if self.student_config is None:
             self.student_config = MiCConfig.from_size(
                 "small",
                 ch_names=teacher.ch_names,
                 sfreq=teacher.sfreq,
                 n_times=teacher.n_times,
-                patch_size=teacher.patch_size,
-                mimic_size=teacher.hidden_size,
                 id2label=teacher.id2label,
                 label2id=teacher.label2id,
+                **student_fields(teacher),
             )
         self.spectral_axes = ["time"] if self.spectral_axes is None else self.spectral_axes
         self.spectral_placement = list(PLACEMENTS) if self.spectral_placement is None else self.spectral_placement
@@ -157,20 +171,29 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
     def _check_agreement(self) -> None:
         teacher, router, student = self.teacher_config, self.router_config, self.student_config
         pairs = [
-            ("router_config.num_layers", router.num_layers, "teacher_config.num_hidden_layers"),
             ("router_config.hidden_size", router.hidden_size, "teacher_config.hidden_size"),
-            ("router_config.n_chans", router.n_chans, "teacher_config.n_chans"),
+            ("router_config.n_chans", router.n_chans, "teacher_config.token_chans"),
             ("router_config.num_labels", router.num_labels, "teacher_config.num_labels"),
             ("student_config.mimic_size", student.mimic_size, "teacher_config.hidden_size"),
             ("student_config.ch_names", student.ch_names, "teacher_config.ch_names"),
             ("student_config.sfreq", student.sfreq, "teacher_config.sfreq"),
             ("student_config.n_times", student.n_times, "teacher_config.n_times"),
-            ("student_config.patch_size", student.patch_size, "teacher_config.patch_size"),
             ("student_config.num_labels", student.num_labels, "teacher_config.num_labels"),
         ]
+        if self.teacher_configs is None:
+            pairs.insert(0, ("router_config.num_layers", router.num_layers, "teacher_config.num_hidden_layers"))
         for field, value, other in pairs:
             expected = getattr(teacher, other.removeprefix("teacher_config."))
             require(value == expected, field, value, f"equal to `{other}`, which is {expected!r}")
+        layers = [(config.num_hidden_layers, config.hidden_size) for config in self.all_teachers]
+        require(
+            router.teacher_layers == layers,
+            "router_config.layers_per_teacher",
+            router.teacher_layers,
+            f"those of the teachers, (layers, width) {layers}",
+        )
+        for number, other in enumerate(self.all_teachers[1:], start=1):
+            self._check_further_teacher(f"teacher_configs[{number}]", other)
         # names of one's own are fine; the same names in another order would distil every class into the wrong one
         names, expected = list(student.id2label.values()), list(teacher.id2label.values())
         require(
@@ -179,6 +202,31 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
             names,
             f"in the order of `teacher_config.id2label`, which is {expected}",
         )
+
+    def _check_further_teacher(self, field: str, other: DLinkTeacherConfig) -> None:
+        """Another teacher reads the same windows, as far as its channels and rate go, and knows the same classes."""
+        first = self.teacher_config
+        missing = missing_channels(first, other)
+        require(not missing, f"{field}.ch_names", missing, f"among the channels of the windows, {first.ch_names}")
+        n_times = resampled_length(first.n_times, first.sfreq, other.sfreq)
+        seconds = f"{first.n_times / first.sfreq:g} s of the windows at {other.sfreq:g} Hz"
+        require(other.n_times == n_times, f"{field}.n_times", other.n_times, f"{n_times} samples, the {seconds}")
+        names, expected = list(other.id2label.values()), list(first.id2label.values())
+        require(names == expected, f"{field}.id2label", names, f"that of the first teacher, {expected}")
+
+    @property
+    def all_teachers(self) -> list[DLinkTeacherConfig]:
+        """The configs of the teachers, one or several."""
+        return [self.teacher_config] if self.teacher_configs is None else self.teacher_configs
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; see `transformers.PreTrainedConfig.to_dict`."""
+        output = super().to_dict()
+        if self.teacher_configs is None:
+            output.pop("teacher_configs", None)
+        else:
+            output["teacher_configs"] = [config.to_dict() for config in self.teacher_configs]
+        return output
 
 
 __all__ = ["PLACEMENTS", "DLinkStudioConfig"]

@@ -15,6 +15,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_router import DLinkRouterConfig
 from .modeling_base import DLinkPreTrainedModel
+from .token_grid import to_grid
 
 
 @dataclass
@@ -103,6 +104,10 @@ class LayerScores(nn.Linear):
     """A linear layer that starts at zero: the first step of a training sees the plain average of the layers."""
 
 
+class Bridge(nn.Linear):
+    """Another teacher's width to that of the first; it starts as an isometry, and as the identity for equal widths."""
+
+
 class DLinkRouter(DLinkPreTrainedModel):
     """Weigh the teacher's layers by what the task needs of them.
 
@@ -110,6 +115,11 @@ class DLinkRouter(DLinkPreTrainedModel):
     layers. It learns from the task alone: a small head on the routed state, pooled over patches, must predict the
     label, so that the weights find the layers in which the task's knowledge dominates. The head keeps the channels
     apart, for where on the scalp something happens is often all that tells two classes from each other.
+
+    Several teachers: one softmax runs over the layers of all. The weighted sum of each teacher's layers is brought to
+    the width of the first by a linear map without bias, which learns from the task as the weights do, and to its grid
+    by the fixed rules of `token_grid`; then they are added up. Both steps are linear, so that this is the weighted sum
+    over all layers, each brought there by itself.
 
     Args:
         config ([`DLinkRouterConfig`]): number and width of the layers, number of labels.
@@ -125,9 +135,15 @@ class DLinkRouter(DLinkPreTrainedModel):
         self.dropout = nn.Dropout(config.router_dropout)
         if config.routing == "input":
             self.reduce = nn.Linear(config.hidden_size, config.router_size)
+            if len(config.teacher_layers) > 1:
+                more = (nn.Linear(width, config.router_size) for _, width in config.teacher_layers[1:])
+                self.more_reduces = nn.ModuleList(more)
             self.score = LayerScores(config.num_layers * config.router_size, config.num_layers)
         elif config.routing == "static":
             self.layer_scores = nn.Parameter(torch.zeros(config.num_layers))
+        if len(config.teacher_layers) > 1:
+            others = config.teacher_layers[1:]
+            self.bridges = nn.ModuleList(Bridge(width, config.hidden_size, bias=False) for _, width in others)
         self.channel_features = nn.Linear(config.hidden_size, config.router_size)
         self.classifier = nn.Linear(config.n_chans * config.router_size, config.num_labels)
         self.post_init()
@@ -137,26 +153,45 @@ class DLinkRouter(DLinkPreTrainedModel):
         if isinstance(module, LayerScores):
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, Bridge):
+            nn.init.eye_(module.weight) if module.in_features == module.out_features else nn.init.orthogonal_(
+                module.weight
+            )
         elif isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
         elif isinstance(module, DLinkRouter) and self.config.routing == "static":
             nn.init.zeros_(module.layer_scores)
 
-    def route(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Weights (B, L) of pooled, layer-normalised hidden states (B, L, D)."""
+    def route(self, pooled: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+        """Weights (B, L) of pooled, layer-normalised hidden states (B, L, D); one such tensor a teacher."""
         config = self.config
-        shape = pooled.shape[:2]
+        pooled = [pooled] if isinstance(pooled, torch.Tensor) else pooled
+        shape = (len(pooled[0]), config.num_layers)
         if config.routing == "uniform":
-            return pooled.new_full(shape, 1 / config.num_layers)
+            return pooled[0].new_full(shape, 1 / config.num_layers)
         if config.routing == "last":
-            return F.one_hot(torch.full(shape[:1], config.num_layers - 1, device=pooled.device), shape[1]).to(pooled)
+            last = torch.full(shape[:1], config.num_layers - 1, device=pooled[0].device)
+            return F.one_hot(last, shape[1]).to(pooled[0])
         if config.routing == "static":
             scores = self.layer_scores.expand(shape)
         else:
-            features = self.dropout(F.gelu(self.reduce(F.layer_norm(pooled, pooled.shape[-1:]))))
-            scores = self.score(features.flatten(1))
+            reduces = [self.reduce, *getattr(self, "more_reduces", ())]
+            features = [
+                self.dropout(F.gelu(reduce(F.layer_norm(layers, layers.shape[-1:]))))
+                for reduce, layers in zip(reduces, pooled, strict=True)
+            ]
+            scores = self.score(torch.cat(features, dim=1).flatten(1))
         return (scores.float() / config.temperature).softmax(-1)
+
+    def mix(self, weights: torch.Tensor, states: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Routed state (B, C, P, D) of weights (B, L) and each teacher's normalised states (B, L_k, C_k, P_k, D_k)."""
+        dtype = self.channel_features.weight.dtype
+        parts = weights.split([n_layers for n_layers, _ in self.config.teacher_layers], dim=1)
+        routed, *others = (mix_layers(part, layers).to(dtype) for part, layers in zip(parts, states, strict=True))
+        for bridge, other in zip(getattr(self, "bridges", ()), others, strict=True):
+            routed = routed + to_grid(bridge(other), *routed.shape[1:3])
+        return routed
 
     def classify(self, routed_state: torch.Tensor) -> torch.Tensor:
         """Logits (B, num_labels) of a routed state (B, C, P, D)."""
@@ -165,11 +200,13 @@ class DLinkRouter(DLinkPreTrainedModel):
 
     def forward(
         self,
-        hidden_states: Sequence[torch.Tensor] | None = None,
-        normalised_states: torch.Tensor | None = None,
-        pooled_states: torch.Tensor | None = None,
+        hidden_states: Sequence[torch.Tensor] | Sequence[Sequence[torch.Tensor]] | None = None,
+        normalised_states: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        pooled_states: torch.Tensor | Sequence[torch.Tensor] | None = None,
     ) -> DLinkRouterOutput:
         r"""
+        Several teachers give a sequence, in the order of the config, of what is said of one below.
+
         Args:
             hidden_states (`Sequence[torch.Tensor]`, L of (B, C, P, D)): every layer of the teacher, first to last.
             normalised_states (`torch.Tensor`, (B, L, C, P, D)): in their place, [`normalise_layers`] of them, which a
@@ -181,25 +218,34 @@ class DLinkRouter(DLinkPreTrainedModel):
             [`DLinkRouterOutput`].
 
         Raises:
-            ValueError: the number of layers, their channels or their width differ from the config's.
+            ValueError: the number of layers, the (first) teacher's channels, or a width differ from the config's.
         """
         config = self.config
+        single = len(config.teacher_layers) == 1
         if normalised_states is None:
-            shapes = {(len(hidden_states or ()), state.shape[1], state.shape[-1]) for state in hidden_states or ()}
+            layers = [hidden_states or ()] if single else hidden_states or ()
+            given = [(len(one), {(state.shape[1], state.shape[-1]) for state in one}) for one in layers]
         else:
-            shapes = {(normalised_states.shape[1], normalised_states.shape[2], normalised_states.shape[-1])}
-        if shapes != {(config.num_layers, config.n_chans, config.hidden_size)}:
+            states = [normalised_states] if single else normalised_states
+            given = [(one.shape[1], {(one.shape[2], one.shape[-1])}) for one in states]
+        expected = [(n_layers, width) for n_layers, width in config.teacher_layers]
+        found = [(n_layers, shape[1]) for n_layers, shapes in given for shape in shapes]
+        if found != expected or {chans for chans, _ in given[0][1]} != {config.n_chans}:
+            wanted = " and ".join(f"{n_layers} layers of width {width}" for n_layers, width in expected[1:])
             raise ValueError(
-                f"The router weighs {config.num_layers} layers of {config.n_chans} channels and width "
-                f"{config.hidden_size}, got (layers, channels, width) {sorted(shapes)}."
+                f"The router weighs {expected[0][0]} layers of {config.n_chans} channels and width {expected[0][1]}"
+                f"{f', then {wanted}' if wanted else ''}; got (layers, (channels, width)) "
+                f"{[(n_layers, *sorted(shapes)) for n_layers, shapes in given]}."
             )
         if normalised_states is None:
-            normalised_states, pooled_states = normalise_layers(hidden_states)
+            states, pooled = zip(*map(normalise_layers, layers), strict=True)
         elif pooled_states is None:
-            pooled_states = normalised_states.float().mean((2, 3))
+            pooled = [one.float().mean((2, 3)) for one in states]
+        else:
+            pooled = [pooled_states] if single else pooled_states
         dtype = self.channel_features.weight.dtype
-        weights = self.route(pooled_states.to(dtype))
-        routed_state = mix_layers(weights, normalised_states).to(dtype)
+        weights = self.route([one.to(dtype) for one in pooled])
+        routed_state = self.mix(weights, states)
         return DLinkRouterOutput(weights, routed_state, self.classify(routed_state))
 
 

@@ -1,8 +1,10 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""The studio: frozen teacher, router, student and the decoder that exists in training alone."""
+"""The studio: frozen teacher or teachers, router, student and the decoder that exists in training alone."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +25,9 @@ from .losses import (
 )
 from .modeling_base import DLinkPreTrainedModel
 from .modeling_mic import MiCForEEGClassification, MiCModelOutput, check_labels
-from .modeling_router import DLinkRouter
+from .modeling_router import DLinkRouter, normalise_layers
 from .modeling_teacher import DLinkTeacherForEEGClassification
+from .token_grid import common_grid, to_grid, windows_for
 
 
 STAGES = ("mimic", "compress")
@@ -34,13 +37,18 @@ STAGES = ("mimic", "compress")
 class DLinkStudioOutput(ModelOutput):
     """Output of [`DLinkStudioModel`].
 
+    C and P are those of the grid on which student and teacher are compared: their own where they share it, else the
+    coarser of both, see `token_grid`.
+
     Args:
         loss (`torch.Tensor`, scalar): the weighted sum of the stage's terms, where `labels` were given.
         logits (`torch.Tensor`, (B, num_labels)): the student's.
         losses (`dict[str, torch.Tensor]`): every term before its weight, by name, detached.
-        teacher_logits (`torch.Tensor`, (B, num_labels)): the teacher's.
+        teacher_logits (`torch.Tensor`, (B, num_labels)): the teacher's; of several, the log of the mean of their
+            probabilities.
         router_logits (`torch.Tensor`, (B, num_labels)): those of the router's own head.
-        router_weights (`torch.Tensor`, (B, L)): how much each layer counts for each input.
+        router_weights (`torch.Tensor`, (B, L)): how much each layer counts for each input; the layers of the first
+            teacher come first.
         routed_state (`torch.Tensor`, (B, C, P, D)): the student's target, detached.
         mimic_state (`torch.Tensor`, (B, C, P, D)): the student's reply to it.
         compressed_state (`torch.Tensor`, (B, K, Q, c)): after the compression.
@@ -81,12 +89,25 @@ class MiCDecoder(nn.Module):
         return self.features(tokens).transpose(1, 2)
 
 
-class DLinkStudioModel(DLinkPreTrainedModel):
-    """Everything that takes part in a distillation. The teacher is frozen; router, student and decoder learn.
+def mean_logits(logits: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+    """The logits of a teacher; of several, the log of the mean of their probabilities.
+
+    The mean of probabilities, not of their logarithms: a single teacher that is sure can't overrule all others.
 
     Args:
-        config ([`DLinkStudioConfig`]): the three sub-configs and the weights of the losses.
-        teacher, student, router: parts that fit the config; fresh ones where left out. See [`from_parts`].
+        logits: (B, num_labels), or one such tensor a teacher.
+    """
+    if isinstance(logits, torch.Tensor):
+        return logits
+    return torch.stack([one.float().log_softmax(-1) for one in logits]).logsumexp(0) - math.log(len(logits))
+
+
+class DLinkStudioModel(DLinkPreTrainedModel):
+    """Everything that takes part in a distillation. The teachers are frozen; router, student and decoder learn.
+
+    Args:
+        config ([`DLinkStudioConfig`]): the sub-configs and the weights of the losses.
+        teachers, student, router: parts that fit the config; fresh ones where left out. See [`from_parts`].
     """
 
     config_class = DLinkStudioConfig
@@ -96,14 +117,19 @@ class DLinkStudioModel(DLinkPreTrainedModel):
     def __init__(
         self,
         config: DLinkStudioConfig,
-        teacher: DLinkTeacherForEEGClassification | None = None,
+        teachers: Sequence[DLinkTeacherForEEGClassification] | None = None,
         student: MiCForEEGClassification | None = None,
         router: DLinkRouter | None = None,
     ):
         super().__init__(config)
-        given = {"teacher": teacher, "router": router, "student": student}
-        if teacher is None:
+        given: dict[str, nn.Module | None] = {"router": router, "student": student}
+        if teachers is not None:
+            given["teacher"] = teachers[0]
+            given["more_teachers"] = nn.ModuleList(teachers[1:]) if len(teachers) > 1 else None
+        else:
             self.teacher = DLinkTeacherForEEGClassification(config.teacher_config)
+            if config.teacher_configs is not None:
+                self.more_teachers = nn.ModuleList(map(DLinkTeacherForEEGClassification, config.all_teachers[1:]))
         if router is None:
             self.router = DLinkRouter(config.router_config)
         if student is None:
@@ -119,7 +145,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
     @classmethod
     def from_parts(
         cls,
-        teacher: DLinkTeacherForEEGClassification,
+        teacher: DLinkTeacherForEEGClassification | Sequence[DLinkTeacherForEEGClassification],
         student: MiCForEEGClassification,
         router: DLinkRouter | None = None,
         **fields: Any,
@@ -127,38 +153,51 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         """Put a studio together from trained or fresh parts. None of them is copied.
 
         Args:
-            teacher: fine-tuned for the task.
+            teacher: fine-tuned for the task; or several of them, the one whose width, channels, rate and window are
+                the student's first.
             student: the one to distil into.
-            router: a fresh one that fits the teacher where left out.
+            router: a fresh one that fits the teachers where left out.
             **fields: fields of [`DLinkStudioConfig`], such as `kd_weight=0.5`.
 
         Raises:
             ValueError: the parts do not fit each other; the message names the field.
         """
+        teachers = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
+        if not teachers:
+            raise ValueError("`teacher` is an empty list: a studio needs at least one teacher.")
+        several = {"teacher_configs": [one.config for one in teachers]} if len(teachers) > 1 else {}
         config = DLinkStudioConfig(
-            teacher_config=teacher.config,
+            teacher_config=teachers[0].config,
             student_config=student.config,
             router_config=fields.pop("router_config", None) if router is None else router.config,
+            **several,
             **fields,
         )
-        return cls(config, teacher, student, router)
+        return cls(config, teachers, student, router)
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load a saved studio, the teacher frozen; see [`DLinkPreTrainedModel.from_pretrained`]."""
+        """Load a saved studio, the teachers frozen; see [`DLinkPreTrainedModel.from_pretrained`]."""
         loaded = super().from_pretrained(*args, **kwargs)
         (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_teacher()
         return loaded
 
+    @property
+    def teachers(self) -> list[DLinkTeacherForEEGClassification]:
+        """All teachers, the first one first."""
+        return [self.teacher, *getattr(self, "more_teachers", ())]
+
     def freeze_teacher(self) -> None:
-        """Take the teacher out of training: no gradient, no dropout."""
-        self.teacher.requires_grad_(False)
-        self.teacher.eval()
+        """Take the teachers out of training: no gradient, no dropout."""
+        for teacher in self.teachers:
+            teacher.requires_grad_(False)
+            teacher.eval()
 
     def train(self, mode: bool = True) -> DLinkStudioModel:
-        """Switch router, student and decoder; the teacher stays in evaluation mode."""
+        """Switch router, student and decoder; the teachers stay in evaluation mode."""
         super().train(mode)
-        self.teacher.eval()
+        for teacher in self.teachers:
+            teacher.eval()
         return self
 
     @torch.no_grad()
@@ -179,9 +218,9 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         class_weights: torch.Tensor | None = None,
         stage: str = "compress",
         return_dict: bool | None = None,
-        teacher_states: torch.Tensor | None = None,
-        teacher_pooled: torch.Tensor | None = None,
-        teacher_logits: torch.Tensor | None = None,
+        teacher_states: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        teacher_pooled: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        teacher_logits: torch.Tensor | Sequence[torch.Tensor] | None = None,
     ) -> DLinkStudioOutput | tuple[Any, ...]:
         r"""
         Args:
@@ -193,7 +232,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             return_dict (`bool`, *optional*): return a [`DLinkStudioOutput`] rather than a tuple.
             teacher_states (`torch.Tensor`, (B, L, C, P, D), *optional*): layer-normalised hidden states of the
                 teacher for these windows, of any floating-point type, as a [`TeacherCache`] holds them; the teacher
-                is then not run.
+                is then not run. Of this and the next two, several teachers give a tuple.
             teacher_pooled (`torch.Tensor`, (B, L, D), *optional*): their means over channels and patches.
             teacher_logits (`torch.Tensor`, (B, num_labels), *optional*): the teacher's, with `teacher_states`.
 
@@ -212,23 +251,22 @@ class DLinkStudioModel(DLinkPreTrainedModel):
                 "`teacher_states` and `teacher_logits` stand in for the teacher together: give both or neither."
             )
         if teacher_states is None:
-            with torch.no_grad():
-                teacher = self.teacher(input_values, output_hidden_states=True, return_dict=True)
-            teacher_logits, router = teacher.logits, self.router(teacher.hidden_states)
-        else:
-            router = self.router(normalised_states=teacher_states, pooled_states=teacher_pooled)
+            teacher_states, teacher_pooled, teacher_logits = self._run_teachers(input_values)
+        router = self.router(normalised_states=teacher_states, pooled_states=teacher_pooled)
         # left attached, the router would pick whichever layer is easiest to copy
         target = router.routed_state.detach()
         student = self.student.mic(input_values, return_dict=True)
         logits = self.student.classify(student.compressed_state)
-        decoded = self.decoder(student)
+        mimic_state, decoded = student.mimic_state, self.decoder(student)
+        grid = common_grid(mimic_state.shape, target.shape)
+        target, mimic_state, decoded = (to_grid(state, *grid) for state in (target, mimic_state, decoded))
         output = DLinkStudioOutput(
             logits=logits,
-            teacher_logits=teacher_logits,
+            teacher_logits=mean_logits(teacher_logits),
             router_logits=router.logits,
             router_weights=router.weights,
             routed_state=target,
-            mimic_state=student.mimic_state,
+            mimic_state=mimic_state,
             compressed_state=student.compressed_state,
             decoded_state=decoded,
         )
@@ -238,6 +276,16 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             # built anew: a tuple holds its items in the order in which they were set, and the loss comes first
             output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})
         return output if return_dict else output.to_tuple()
+
+    @torch.no_grad()
+    def _run_teachers(self, input_values: torch.Tensor) -> tuple[Any, Any, Any]:
+        """What the router reads of each teacher, and its logits; of several teachers, tuples of each."""
+        outputs = []
+        for teacher in self.teachers:
+            windows = windows_for(input_values, self.config.teacher_config, teacher.config)
+            output = teacher(windows, output_hidden_states=True, return_dict=True)
+            outputs.append((*normalise_layers(output.hidden_states), output.logits))
+        return outputs[0] if len(outputs) == 1 else tuple(zip(*outputs, strict=True))
 
     def _objective(
         self, output: DLinkStudioOutput, labels: torch.Tensor, class_weights: torch.Tensor | None, stage: str
@@ -270,4 +318,4 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         return loss, {name: term.detach() for name, (_, term) in terms.items()}
 
 
-__all__ = ["STAGES", "DLinkStudioModel", "DLinkStudioOutput", "MiCDecoder"]
+__all__ = ["STAGES", "DLinkStudioModel", "DLinkStudioOutput", "MiCDecoder", "mean_logits"]

@@ -30,6 +30,7 @@ from .data.collator import EEGDataCollator
 from .files import staged
 from .modeling_router import normalise_layers
 from .modeling_teacher import DLinkTeacherForEEGClassification
+from .token_grid import windows_for
 
 
 logger = logging.getLogger(__name__)
@@ -257,6 +258,7 @@ class TeacherCache:
         cache_dir: str | Path | None = None,
         augment: Augment | None = None,
         n_views: int = 1,
+        signal: Any = None,
         overwrite: bool = False,
         progress: bool = True,
         shard_bytes: int = _SHARD_BYTES,
@@ -275,6 +277,8 @@ class TeacherCache:
             augment: called as `augment(window (1, C, T), view, row)` for the views 1, 2 ...; the same arguments must
                 give the same window, as [`EEGAugmentation`] does.
             n_views: views of each window; view 0 is the window itself.
+            signal: config that says the windows' `ch_names` and `sfreq` (Hz), where the teacher reads only some of
+                their channels or has another rate; see `token_grid.windows_for`.
             overwrite: compute anew what is there.
             progress: show bars.
             shard_bytes: size of a file, about.
@@ -291,7 +295,7 @@ class TeacherCache:
         if n_views < 1 or (n_views > 1 and augment is None):
             raise ValueError(f"`n_views` ({n_views}) above 1 needs an `augment`, and must be at least 1.")
         windows_name, n_windows = windows_fingerprint(dataset, augment, n_views, progress)
-        names = {"teacher": teacher_fingerprint(teacher), "windows": windows_name}
+        names = {"teacher": _reader_fingerprint(teacher, signal), "windows": windows_name}
         fingerprint = hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()[:16]
         root = Path(cache_dir) if cache_dir is not None else default_cache_dir() / "teachers"
         folder = root / f"teacher-{fingerprint}"
@@ -302,25 +306,31 @@ class TeacherCache:
             dataset = _readable(dataset)
             manifest = _read_manifest(folder)
             if manifest is None:
-                shapes = _shapes(_features(teacher, _windows(dataset, np.arange(1), None, 0), [0]))
+                shapes = _shapes(_features(teacher, _windows(dataset, np.arange(1), None, 0), [0], signal))
                 rows = max(1, min(n_windows * n_views, shard_bytes // _entry_bytes(shapes)))
                 manifest = {
                     **names, "version": CACHE_VERSION, "n_windows": n_windows, "n_views": n_views,
                     "rows_per_shard": rows, "shapes": shapes,
                 }  # fmt: skip
-            _complete(folder, manifest, teacher, dataset, augment, progress)
+            _complete(folder, manifest, teacher, dataset, augment, signal, progress)
         # every file was verified just now, or hashed while it was written
         return cls(folder, verify=False)
 
-    def check(self, teacher: DLinkTeacherForEEGClassification, dataset: Any, augment: Augment | None = None) -> None:
-        """Refuse to stand in for another teacher, or for other windows.
+    def check(
+        self,
+        teacher: DLinkTeacherForEEGClassification,
+        dataset: Any,
+        augment: Augment | None = None,
+        signal: Any = None,
+    ) -> None:
+        """Refuse to stand in for another teacher, or for other windows. The arguments are those of [`build`].
 
         Raises:
             NotCacheableError: the windows differ from one reading to the next.
             ValueError: saying which of the two it was made with.
         """
         windows, _ = windows_fingerprint(dataset, augment, self.n_views)
-        for what, expected in (("teacher", teacher_fingerprint(teacher)), ("windows", windows)):
+        for what, expected in (("teacher", _reader_fingerprint(teacher, signal)), ("windows", windows)):
             if self.manifest[what] != expected:
                 raise ValueError(
                     f"{self.folder} was made with {'another teacher' if what == 'teacher' else 'other windows'}: its "
@@ -330,6 +340,14 @@ class TeacherCache:
 
 
 _ADVICE = "Delete the file and build again, which computes it anew, or build with overwrite=True."
+
+
+def _reader_fingerprint(teacher: DLinkTeacherForEEGClassification, signal: Any) -> str:
+    """The teacher's name, and what is done to the windows before it reads them."""
+    name, config = teacher_fingerprint(teacher), teacher.config
+    if signal is None or (list(signal.ch_names), signal.sfreq) == (list(config.ch_names), config.sfreq):
+        return name
+    return hashlib.sha256(json.dumps([name, list(signal.ch_names), signal.sfreq]).encode()).hexdigest()[:32]
 
 
 def _lock(path: Path) -> Any:
@@ -351,8 +369,10 @@ def _shapes(features: dict[str, np.ndarray]) -> dict[str, list[int]]:
 
 
 @torch.no_grad()
-def _features(teacher: Any, windows: torch.Tensor, rows: Sequence[int]) -> dict[str, np.ndarray]:
+def _features(teacher: Any, windows: torch.Tensor, rows: Sequence[int], signal: Any) -> dict[str, np.ndarray]:
     """What is stored of a batch: states (B, L, P, C, D), pooled (B, L, D), logits (B, num_labels)."""
+    if signal is not None:
+        windows = windows_for(windows, signal, teacher.config)
     training = teacher.training
     try:
         output = teacher.eval()(windows.to(teacher.device), output_hidden_states=True, return_dict=True)
@@ -433,7 +453,13 @@ def _hash(path: Path) -> str:
 
 
 def _complete(
-    folder: Path, manifest: dict[str, Any], teacher: Any, dataset: Any, augment: Augment | None, progress: bool
+    folder: Path,
+    manifest: dict[str, Any],
+    teacher: Any,
+    dataset: Any,
+    augment: Augment | None,
+    signal: Any,
+    progress: bool,
 ) -> None:
     """Verify the files that are there and write those that are missing."""
     found = _find_shards(folder, manifest)
@@ -461,7 +487,7 @@ def _complete(
             while done < len(span):
                 view, row = divmod(span[done], n_windows)
                 rows = np.arange(row, min(row + _BATCH, n_windows, row + len(span) - done))
-                features = _features(teacher, _windows(dataset, rows, augment, view), rows)
+                features = _features(teacher, _windows(dataset, rows, augment, view), rows, signal)
                 for name, array in arrays.items():
                     array[done : done + len(rows)] = features[name]
                 done += len(rows)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,9 @@ class DLinkTrainer(Trainer):
         data_collator (`Callable`, *optional*): [`EEGDataCollator`] where left out.
         compute_metrics (`Callable`, *optional*): the scores of `dlink_hf.metrics` where left out.
         callbacks (`list[TrainerCallback]`, *optional*): as for `Trainer`.
-        teacher_cache ([`TeacherCache`], *optional*): the teacher's features of the training windows; the teacher is
-            then not run while training. `args.teacher_cache_dir` finds or makes one when the training begins.
+        teacher_cache ([`TeacherCache`], *optional*): the teacher's features of the training windows, or a list of
+            them, one a teacher; no teacher is then run while training. `args.teacher_cache_dir` finds or makes them
+            when the training begins.
         augmentation (`Callable`, *optional*): changes the training windows: called as `augmentation(window (1, C, T),
             view, row)`, as [`EEGAugmentation`] takes it; see `args.augmented_views`.
         **kwargs: `train_dataset`, `eval_dataset`, `processing_class` (the feature extractor) ... as for `Trainer`.
@@ -121,7 +122,7 @@ class DLinkTrainer(Trainer):
         data_collator: Callable | None = None,
         compute_metrics: Callable | None = None,
         callbacks: list[TrainerCallback] | None = None,
-        teacher_cache: TeacherCache | None = None,
+        teacher_cache: TeacherCache | Sequence[TeacherCache] | None = None,
         augmentation: Augment | None = None,
         **kwargs: Any,
     ):
@@ -147,9 +148,15 @@ class DLinkTrainer(Trainer):
             labels = kwargs["train_dataset"]["labels"][:]
             self._class_weights = balanced_class_weights(labels, model.config.num_labels)
         self.augmentation = augmentation
-        self._caches = [] if teacher_cache is None else [teacher_cache]
-        for cache in self._caches:
-            cache.check(model.teacher, kwargs.get("train_dataset"), augmentation)
+        caches = [teacher_cache] if isinstance(teacher_cache, TeacherCache) else list(teacher_cache or ())
+        if caches and (len(caches) != len(model.teachers) or len({cache.n_views for cache in caches}) > 1):
+            raise ValueError(
+                f"The studio holds {len(model.teachers)} teacher(s), and got {len(caches)} cache(s) of "
+                f"{[cache.n_views for cache in caches]} view(s). Give one a teacher, in their order, of equal views."
+            )
+        for cache, teacher in zip(caches, model.teachers, strict=False):
+            cache.check(teacher, kwargs.get("train_dataset"), augmentation, model.config.teacher_config)
+        self._caches = caches
         self._next_view = NextViewCallback()
         callbacks = [SecondStageCallback(), self._next_view, *(callbacks or [])]
         if args.early_stopping_patience is not None:
@@ -188,8 +195,11 @@ class DLinkTrainer(Trainer):
                     "The augmentation gives another view of each window in every epoch. `augmented_views=4` would let "
                     "four of them take turns."
                 )
-            folder, augment = self.args.teacher_cache_dir, self.augmentation
-            return [TeacherCache.build(studio.teacher, self.train_dataset, folder, augment, max(1, views))]
+            folder, signal = self.args.teacher_cache_dir, studio.config.teacher_config
+            return [
+                TeacherCache.build(teacher, self.train_dataset, folder, self.augmentation, max(1, views), signal)
+                for teacher in studio.teachers
+            ]
         except NotCacheableError as error:
             logger.warning("The teacher runs in every step, its features are not stored: %s", error)
             return []

@@ -251,7 +251,6 @@ STUDIO_ERRORS = [
     ({"student_config": {"ch_names": NAMES}}, "`student_config.ch_names`"),
     ({"student_config": {"n_times": 800}}, "`student_config.n_times`"),
     ({"student_config": {"sfreq": 256.0}}, "`student_config.sfreq`"),
-    ({"student_config": {"patch_size": 100}}, "`student_config.patch_size`"),
     ({"router_config": {"num_layers": 3}}, "`router_config.num_layers`.*12, got 3"),
     ({"router_config": {"hidden_size": 100}}, "`router_config.hidden_size`"),
     ({"router_config": {"n_chans": 3}}, "`router_config.n_chans`.*19, got 3"),

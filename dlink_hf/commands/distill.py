@@ -24,6 +24,7 @@ from ..finetuning import make_trainer
 from ..modeling_mic import MiCForEEGClassification
 from ..modeling_studio import DLinkStudioModel
 from ..modeling_teacher import DLinkTeacherForEEGClassification
+from ..token_grid import student_fields
 from ..trainer import DLinkTrainer
 from ..training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, DistillArguments, StudentArguments, TeacherArguments, parse
@@ -201,7 +202,7 @@ def train_all(
     minutes["teacher"] = (time.perf_counter() - started) / 60
 
     # twice the same weights: the one is distilled, the other trained without a teacher
-    fields = {"mimic_size": teacher.config.hidden_size, "patch_size": teacher.config.patch_size}
+    fields = student_fields(teacher.config)
     student, baseline = (make_student(splits, student_args, args.seed, **fields) for _ in range(2))
     router_config = DLinkRouterConfig.from_teacher(teacher.config, routing=distill_args.routing)
     studio = DLinkStudioModel.from_parts(teacher, student, router_config=router_config, **distill_args.studio_fields())
