@@ -180,6 +180,7 @@ def run_cell(cell: Mapping[str, Any], settings: Mapping[str, Any], options: argp
 
     from dlink_hf.evaluation import predict_probabilities
     from dlink_hf.metrics import classification_scores
+    from dlink_hf.probing import fit_probe
 
     name, model, alignment = cell["set"], cell["model"], cell["alignment"]
     splits = load_splits(name, alignment, options.data_dir, options.cache_dir)
@@ -192,7 +193,10 @@ def run_cell(cell: Mapping[str, Any], settings: Mapping[str, Any], options: argp
         network = make_model(model, splits, settings, options.checkpoint)
         parameters = sum(p.numel() for p in network.parameters())
         with tempfile.TemporaryDirectory() as folder:
-            network = train(network, splits, settings, cell["seed"], folder)
+            if settings.get("probe_first"):
+                fit_probe(network, splits["train"], splits["validation"])
+            if settings["epochs"]:
+                network = train(network, splits, settings, cell["seed"], folder)
         probabilities = {k: predict_probabilities(network, split) for k, split in splits.items()}
     scores = {}
     for split, rows in splits.items():

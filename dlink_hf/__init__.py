@@ -66,6 +66,8 @@ _PUBLIC_NAMES = {
     "augmentation": ["EEGAugmentation"],
     "adaptation": ["adapt_teacher"],
     "finetuning": ["make_trainer"],
+    "pretraining": ["DLinkTeacherForPretraining", "PretrainingTrainer"],
+    "probing": ["fit_probe"],
     "evaluation": ["evaluate_model", "load_classifier", "predict_probabilities"],
     "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
     "visualization": [
@@ -173,6 +175,13 @@ if TYPE_CHECKING:
     from .modeling_teacher import (
         DLinkTeacherForEEGClassification as DLinkTeacherForEEGClassification,
         DLinkTeacherModel as DLinkTeacherModel,
+    )
+    from .pretraining import (
+        DLinkTeacherForPretraining as DLinkTeacherForPretraining,
+        PretrainingTrainer as PretrainingTrainer,
+    )
+    from .probing import (
+        fit_probe as fit_probe,
     )
     from .profiling import (
         count_flops as count_flops,

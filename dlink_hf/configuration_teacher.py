@@ -60,7 +60,8 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
         input_scale (`float`, *optional*):
             Factor from microvolts to the backbone's own numbers; the backbone's default where left out.
         head_size (`int`, *optional*, defaults to 32):
-            Features of each channel in the classification head.
+            Features of each channel in the classification head; `None` for one linear layer on the tokens' mean over
+            patches, which a probe needs.
         head_dropout (`float`, *optional*, defaults to 0.2):
             Dropout before the last linear layer.
         module_info (`dict`, *optional*):
@@ -88,7 +89,7 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
     sfreq: float | int | None = None
     n_times: int | None = None
     input_scale: float | int | None = None
-    head_size: int = 32
+    head_size: int | None = 32
     head_dropout: float | int = 0.2
     module_info: dict | None = None
 
@@ -113,7 +114,9 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
             self._check_window(BACKBONES[self.backbone])
             self._check_channels(BACKBONES[self.backbone])
         require(0 < self.input_scale < math.inf, "input_scale", self.input_scale, "positive")
-        require(self.head_size > 0, "head_size", self.head_size, "a positive integer")
+        require(
+            self.head_size is None or self.head_size > 0, "head_size", self.head_size, "a positive integer, or None"
+        )
         require(0 <= self.head_dropout < 1, "head_dropout", self.head_dropout, "in [0, 1)")
         super().__post_init__(**kwargs)
 

@@ -11,21 +11,33 @@ from .configuration_teacher import DLinkTeacherConfig
 
 
 class TeacherHead(nn.Module):
-    """Classify tokens (B, C, P, D) with the channels kept apart: a mean over all tokens throws topography away."""
+    """Classify tokens (B, C_t, P_t, D) with the channels kept apart: a mean over all tokens throws topography away.
+
+    With `head_size` each token becomes that many features, through a GELU, before the mean over patches; with
+    `head_size=None` the tokens' own mean is read by one linear layer, for a probe.
+    """
 
     def __init__(self, config: DLinkTeacherConfig):
         super().__init__()
         self.norm = nn.LayerNorm(config.hidden_size)
-        self.features = nn.Linear(config.hidden_size, config.head_size)
+        self.features = None if config.head_size is None else nn.Linear(config.hidden_size, config.head_size)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Linear(config.head_size * config.token_chans, config.num_labels)
+        width = config.hidden_size if config.head_size is None else config.head_size
+        self.classifier = nn.Linear(width * config.token_chans, config.num_labels)
         for module in (self.norm, self.features, self.classifier):
-            module.is_teacher_head = True
+            if module is not None:
+                module.is_teacher_head = True
+
+    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Features (B, C_t * width) of tokens (B, C_t, P_t, D), as the last layer reads them."""
+        tokens = self.norm(tokens)
+        if self.features is not None:
+            tokens = F.gelu(self.features(tokens))
+        return tokens.mean(2).flatten(1)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits (B, num_labels) of tokens (B, C, P, D)."""
-        features = F.gelu(self.features(self.norm(tokens))).mean(2)
-        return self.classifier(self.dropout(features.flatten(1)))
+        """Logits (B, num_labels) of tokens (B, C_t, P_t, D)."""
+        return self.classifier(self.dropout(self.pool(tokens)))
 
 
 __all__ = ["TeacherHead"]

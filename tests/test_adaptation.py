@@ -548,3 +548,15 @@ def test_distilling_from_a_finished_teacher_takes_no_flags_of_a_finetuning(recor
     assert "--teacher takes a teacher as it is" in capsys.readouterr().err
     assert main([*words, *teacher, "--teacher_checkpoint", str(recordings / "pretrained")]) == 1
     assert "give one of them" in capsys.readouterr().err
+
+
+def test_finetune_teacher_can_stop_at_the_probe(recordings, tmp_path, capsys):
+    words = finetune(recordings, tmp_path, "--teacher_checkpoint", str(recordings / "pretrained"), "--probe_first")
+    words[words.index("--teacher_epochs") + 1] = "0"
+    assert main(words) == 0
+    assert "on 2 test subjects" in capsys.readouterr().out
+    teacher = DLinkTeacherForEEGClassification.from_pretrained(tmp_path / "teacher")
+    assert teacher.config.head_size is None
+    before, after = toy_teacher(seed=3).teacher.state_dict(), teacher.teacher.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert float(teacher.head.classifier.weight.detach().abs().max()) > 0

@@ -84,7 +84,7 @@ class TeacherArguments:
     """The teacher: a checkpoint, or a foundation model to be fine-tuned first."""
 
     teacher: str | None = arg(None, "Folder or Hub id of a fine-tuned teacher. One is fine-tuned here if left out.")
-    teacher_backbone: str = arg("CBraMod", "Foundation model to fine-tune: CBraMod or Labram.")
+    teacher_backbone: str = arg("CBraMod", "Foundation model to fine-tune; `dlink teachers` lists them.")
     teacher_layers: int = arg(4, "Its number of layers.")
     teacher_input_scale: float | None = arg(
         1.0,
@@ -102,6 +102,11 @@ class TeacherArguments:
         "full", "What of it trains: full, probe (its head alone) or lora (its head and low-rank adapters)."
     )
     lora_rank: int = arg(8, "Rank of those adapters.")
+    probe_first: bool = arg(
+        False,
+        "Start its head from a logistic regression on the frozen backbone, before --teacher_epochs of fine-tuning (0 "
+        "for none).",
+    )
     freeze_epochs: float = arg(0.0, "Epochs in which its head trains alone, before everything does.")
     layer_decay: float = arg(1.0, "Factor from the learning rate of one of its layers to that of the layer below.")
     head_learning_rate_multiplier: float = arg(1.0, "Learning rate of its head over --teacher_learning_rate.")

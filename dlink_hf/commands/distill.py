@@ -24,6 +24,7 @@ from ..finetuning import make_trainer
 from ..modeling_mic import MiCForEEGClassification
 from ..modeling_studio import DLinkStudioModel
 from ..modeling_teacher import DLinkTeacherForEEGClassification
+from ..probing import fit_probe
 from ..token_grid import student_fields
 from ..trainer import DLinkTrainer
 from ..training_args import DLinkTrainingArguments
@@ -101,7 +102,10 @@ def prepare_teacher(
         check_training_windows(teacher, splits["train"])
         check_alignment(teacher_args.teacher, splits["train"])
         return teacher, None
-    teacher = _start_teacher(teacher_args, signal_fields(splits["train"]), args.seed)
+    head = {"head_size": None} if teacher_args.probe_first else {}
+    teacher = _start_teacher(teacher_args, {**signal_fields(splits["train"]), **head}, args.seed)
+    if teacher_args.probe_first:
+        fit_probe(teacher, splits["train"], splits.get("validation"))
     folder = Path(args.output_dir) / "teacher"
     plain = _plain_arguments(
         args,
@@ -111,7 +115,8 @@ def prepare_teacher(
         resume_from_checkpoint=None,
         learning_rate=teacher_args.teacher_learning_rate,
     )
-    train_plain(teacher, splits, plain, "teacher", processing_class=extractor, **teacher_args.trainer_fields())
+    if teacher_args.teacher_epochs > 0 or not teacher_args.probe_first:
+        train_plain(teacher, splits, plain, "teacher", processing_class=extractor, **teacher_args.trainer_fields())
     teacher.save_pretrained(folder)
     write_people(folder, source, splits, args.group_column, started_from=[teacher_args.teacher_checkpoint])
     if extractor is not None:
