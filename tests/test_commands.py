@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from toy_training import toy_dataset
 
 from dlink_hf import (
     DLinkTrainingArguments,
@@ -23,7 +24,7 @@ from dlink_hf import (
 )
 from dlink_hf.commands import COMMANDS, main
 from dlink_hf.commands.arguments import TRAINING_DEFAULTS, DataArguments, DistillArguments, parse
-from dlink_hf.commands.windows import parse_label_map
+from dlink_hf.commands.windows import parse_label_map, split_windows
 
 
 NAMES = ["F3", "C3", "Cz", "C4", "Pz"]
@@ -238,3 +239,17 @@ def test_train_a_teacher_distil_it_and_fine_tune_the_student(folder, capsys):
     assert main([*words, "--mimic_epochs", "1", "--output_dir", str(folder / "unknown")]) == 0
     assert "is not known" in capsys.readouterr().out
     assert "is not known" in (folder / "unknown" / "student" / "README.md").read_text("utf-8")
+
+
+def test_a_file_says_who_trains_and_who_tests(tmp_path, caplog):
+    dataset = toy_dataset(["a", "b", "c", "d", "e"], 6)
+    lists = {"mine": {"train": ["b", "d"], "validation": ["a"], "test": ["e", "z"]}, "other": {"test": ["a"]}}
+    (tmp_path / "people.json").write_text(json.dumps(lists), encoding="utf-8")
+    splits = split_windows(dataset, DataArguments(dataset="mine", split=str(tmp_path / "people.json")))
+    found = {name: sorted(set(split["subject"])) for name, split in splits.items()}
+    assert found == {"train": ["b", "d"], "validation": ["a"], "test": ["e"]}
+    assert "of whom there is no window: ['z']" in caplog.text
+    with pytest.raises(ValueError, match="no list of 'other' to train on"):
+        split_windows(dataset, DataArguments(dataset="other", split=str(tmp_path / "people.json")))
+    with pytest.raises(FileNotFoundError, match="no file"):
+        split_windows(dataset, DataArguments(dataset="mine", split=str(tmp_path / "nobody.json")))

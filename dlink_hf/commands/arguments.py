@@ -71,7 +71,8 @@ class DataArguments:
     )
     split: str = arg(
         "subjects",
-        "`subjects`: subjects at random; `published`: the set's published split (eegmat); or FOLD/FOLDS such as 0/5.",
+        "`subjects`: subjects at random; `published`: the set's published split (eegmat); FOLD/FOLDS such as "
+        "0/5; or a JSON file {DATASET: {'train': [subjects], 'validation': [...], 'test': [...]}}.",
     )
     validation: float = arg(0.15, "Subjects that choose the best model: a share below 1, or their number.")
     test: float = arg(0.2, "Subjects that are only tested on: a share below 1, or their number.")

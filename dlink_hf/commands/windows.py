@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ from ..training_args import DLinkTrainingArguments
 from .arguments import DataArguments
 from .json_files import write_json
 
+
+logger = logging.getLogger(__name__)
 
 # who trained a checkpoint, written beside it
 PEOPLE_NAME = "people.json"
@@ -207,11 +210,46 @@ def split_windows(dataset: Dataset, args: DataArguments, group_column: str = "su
     validation, test = (int(x) if x >= 1 else x for x in (args.validation, args.test))
     if args.split == "subjects":
         return split_by_subject(dataset, validation, test, seed=args.split_seed, group_column=group_column)
+    if args.split.endswith(".json"):
+        return split_by_lists(dataset, Path(args.split), args.dataset, group_column)
     fold, slash, folds = args.split.partition("/")
     if not (slash and fold.isdigit() and folds.isdigit() and int(fold) < int(folds)):
-        raise ValueError(f"--split must be `subjects`, `published` or FOLD/FOLDS such as 0/5, got {args.split!r}.")
+        raise ValueError(
+            f"--split must be `subjects`, `published`, FOLD/FOLDS such as 0/5, or a .json file, got {args.split!r}."
+        )
     kfold = subject_kfold(dataset, int(folds), seed=args.split_seed, validation=validation, group_column=group_column)
     return next(splits for index, splits in enumerate(kfold) if index == int(fold))
+
+
+def split_by_lists(dataset: Dataset, path: Path, source: str, group_column: str) -> DatasetDict:
+    """Split windows by the lists of a file: {SOURCE: {"train": [subjects ...], "validation": [...], "test": [...]}}.
+
+    Whoever is in no list is left out.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it has no lists for these recordings, or a list names nobody of whom there are windows.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"--split: there is no file {path}.")
+    lists = json.loads(path.read_text(encoding="utf-8")).get(source)
+    if lists is None or not lists.get("train"):
+        raise ValueError(f"--split: {path} has no list of {source!r} to train on.")
+    present = set(map(str, dataset[group_column][:]))
+    absent = sorted({person for name in ("train", "validation", "test") for person in lists.get(name, [])} - present)
+    if absent:
+        logger.warning("%s names %d %ss of whom there is no window: %s", path, len(absent), group_column, absent[:8])
+    found = {name: [x for x in lists.get(name, []) if x in present] for name in ("train", "validation", "test")}
+    empty = [name for name in found if lists.get(name) and not found[name]]
+    if empty:
+        raise ValueError(f"--split: of the list {empty[0]!r} of {path} there is no window of anybody.")
+    return split_by_subject(
+        dataset,
+        validation=found["validation"] or 0,
+        test=found["test"] or 0,
+        train=found["train"],
+        group_column=group_column,
+    )
 
 
 def load_splits(
