@@ -25,6 +25,7 @@ import torch
 from datasets import Array2D, ClassLabel, Dataset, Features, load_from_disk
 from tqdm.auto import tqdm
 from training_step import NUM_LABELS, PATCH_SIZE, _at_least, describe_machine, write_json
+from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 from dlink_hf import (
@@ -58,6 +59,16 @@ class NoiseWindows(torch.utils.data.Dataset):
     def __getitem__(self, row: int) -> dict[str, Any]:
         noise = np.random.default_rng([self.seed, row]).standard_normal(self.shape, dtype=np.float32)
         return {"input_values": 20 * noise, "labels": row % NUM_LABELS}
+
+
+class EpochTimer(TrainerCallback):
+    """Seconds of an epoch, on the clock and of the processor; what a training does once before it does not count."""
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.start, self.cpu_start = time.perf_counter(), time.process_time()
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds, self.cpu_seconds = time.perf_counter() - self.start, time.process_time() - self.cpu_start
 
 
 def make_studio(args: argparse.Namespace) -> DLinkStudioModel:
@@ -102,10 +113,11 @@ def measure_speed(dataset: Dataset, cache: TeacherCache, args: argparse.Namespac
     for turn in tqdm(range(args.repeats), desc="epochs", unit="round"):
         for name in (LIVE, STORED)[:: 1 if turn % 2 else -1]:
             trainer = make_trainer(dataset, cache if name == STORED else None, args, folder)
-            start, cpu_start = time.perf_counter(), time.process_time()
+            timer = EpochTimer()
+            trainer.add_callback(timer)
             trainer.train()
-            seconds[name].append(time.perf_counter() - start)
-            cpu_seconds[name].append(time.process_time() - cpu_start)
+            seconds[name].append(timer.seconds)
+            cpu_seconds[name].append(timer.cpu_seconds)
             losses[name] = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     apart = [abs(live - stored) / live for live, stored in zip(losses[LIVE], losses[STORED], strict=True)]
     return {

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
-from .teacher_cache import Augment, TeacherCache, augmented
+from .teacher_cache import TeacherCache
+from .teacher_windows import Augment, augmented
 
 
 # what a numbered row holds beside its columns

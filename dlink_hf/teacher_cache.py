@@ -13,12 +13,11 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
@@ -26,131 +25,27 @@ from safetensors.numpy import save_file
 from tqdm.auto import tqdm
 
 from .data.cache import default_cache_dir
-from .data.collator import EEGDataCollator
 from .files import staged
 from .modeling_router import normalise_layers
 from .modeling_teacher import DLinkTeacherForEEGClassification
+from .teacher_windows import (
+    BATCH,
+    CACHE_VERSION,
+    Augment,
+    read_windows,
+    readable,
+    reader_fingerprint,
+    windows_fingerprint,
+)
 from .token_grid import windows_for
 
 
 logger = logging.getLogger(__name__)
 
-# Raise when the files' layout or what is stored in them changes.
-CACHE_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 _DTYPES = {"states": "float16", "pooled": "float32", "logits": "float32"}
 _SAFETENSORS_DTYPES = {"float16": "F16", "float32": "F32"}
 _SHARD_BYTES = 128 * 2**20
-_BATCH = 32
-
-# (windows (1, C, T), view, row) -> (1, C, T): the same numbers for the same arguments
-Augment = Callable[..., torch.Tensor]
-
-
-class NotCacheableError(ValueError):
-    """The windows differ from one reading to the next, so that stored features would belong to none of them."""
-
-
-def teacher_fingerprint(teacher: DLinkTeacherForEEGClassification) -> str:
-    """A name for a teacher: equal weights, architecture and montage give equal names; labels' names do not count.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    from . import __version__
-
-    config = teacher.config.to_dict()
-    unimportant = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version"}
-    settings = {key: value for key, value in config.items() if key not in unimportant}
-    versions = {"cache": CACHE_VERSION, "dlink_hf": __version__}
-    digest = hashlib.sha256(json.dumps([versions, settings], sort_keys=True, default=str).encode())
-    for name, tensor in teacher.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:32]
-
-
-def windows_fingerprint(
-    dataset: Any, augment: Augment | None = None, n_views: int = 1, progress: bool = True
-) -> tuple[str, int]:
-    """A name for the windows that a teacher reads, made of their very values.
-
-    Args:
-        dataset: rows with `input_values` (C, T) in microvolts.
-        augment: see [`TeacherCache.build`].
-        n_views: views of each window.
-        progress: show a bar where it takes a while.
-
-    Returns:
-        32 hexadecimal digits, and the number of windows.
-
-    Raises:
-        NotCacheableError: a window differs from one reading to the next.
-        ValueError: there are no windows.
-    """
-    dataset = _readable(dataset)
-    n_windows = len(dataset)
-    if not n_windows:
-        raise ValueError("There are no windows to compute a teacher's features of: the dataset is empty.")
-    first = np.arange(min(4, n_windows))
-    for view in range(n_views):
-        if not torch.equal(_windows(dataset, first, augment, view), _windows(dataset, first, augment, view)):
-            raise NotCacheableError(
-                "The windows differ from one reading to the next: a transform of the dataset, or the augmentation, "
-                "draws other random numbers each time. Features can be stored of windows that stay the same, or of "
-                "an augmentation that gives the same numbers for the same view and row."
-            )
-    digest = hashlib.sha256()
-    bar = tqdm(total=n_windows * n_views, desc="reading windows", unit="window", disable=not progress, delay=2)
-    with bar:
-        for view in range(n_views):
-            for rows in _portions(0, n_windows):
-                windows = _windows(dataset, rows, augment, view)
-                digest.update(str(tuple(windows.shape)).encode())
-                digest.update(windows.numpy())
-                bar.update(len(rows))
-    return digest.hexdigest()[:32], n_windows
-
-
-def _readable(dataset: Any) -> Any:
-    """The dataset with the column of the windows alone."""
-    if isinstance(dataset, datasets.Dataset):
-        if dataset.format["type"] == "custom":
-            raise NotCacheableError(
-                "The dataset has a transform (`set_transform`), which may change the windows at every reading, so a "
-                "teacher's features of them can't be stored. Apply it once with `map`, or give the changes as an "
-                "augmentation with views."
-            )
-        return dataset.select_columns(["input_values"]).with_format("torch")
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise NotCacheableError(
-            f"A {type(dataset).__name__} has no numbered rows, so a teacher's features of them can't be stored. "
-            "A `datasets.Dataset` has them."
-        )
-    return dataset
-
-
-def _portions(start: int, stop: int) -> Iterator[np.ndarray]:
-    for begin in range(start, stop, _BATCH):
-        yield np.arange(begin, min(begin + _BATCH, stop))
-
-
-def _windows(dataset: Any, rows: np.ndarray, augment: Augment | None, view: int) -> torch.Tensor:
-    """(B, C, T) float32 of some rows, as a view of them is read."""
-    if hasattr(dataset, "__getitems__"):
-        read = dataset.__getitems__(rows.tolist())
-    else:
-        read = [dataset[row] for row in rows.tolist()]
-    windows = EEGDataCollator()([{"input_values": row["input_values"]} for row in read])["input_values"]
-    return augmented(windows, rows.tolist(), view, augment)
-
-
-def augmented(windows: torch.Tensor, rows: Sequence[int], view: int, augment: Augment | None) -> torch.Tensor:
-    """Windows (B, C, T), each changed by itself, as `augment(window, view, row)` has it; view 0 stays as it is."""
-    if augment is None or view == 0:
-        return windows.contiguous()
-    changed = [augment(windows[i : i + 1], view, row) for i, row in enumerate(rows)]
-    return torch.cat(changed).to(windows.dtype).contiguous()
 
 
 @dataclass(frozen=True)
@@ -295,7 +190,7 @@ class TeacherCache:
         if n_views < 1 or (n_views > 1 and augment is None):
             raise ValueError(f"`n_views` ({n_views}) above 1 needs an `augment`, and must be at least 1.")
         windows_name, n_windows = windows_fingerprint(dataset, augment, n_views, progress)
-        names = {"teacher": _reader_fingerprint(teacher, signal), "windows": windows_name}
+        names = {"teacher": reader_fingerprint(teacher, signal), "windows": windows_name}
         fingerprint = hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()[:16]
         root = Path(cache_dir) if cache_dir is not None else default_cache_dir() / "teachers"
         folder = root / f"teacher-{fingerprint}"
@@ -303,10 +198,10 @@ class TeacherCache:
         with _lock(root / f".teacher-{fingerprint}.lock"):
             if overwrite:
                 shutil.rmtree(folder, ignore_errors=True)
-            dataset = _readable(dataset)
+            dataset = readable(dataset)
             manifest = _read_manifest(folder)
             if manifest is None:
-                shapes = _shapes(_features(teacher, _windows(dataset, np.arange(1), None, 0), [0], signal))
+                shapes = _shapes(_features(teacher, read_windows(dataset, np.arange(1), None, 0), [0], signal))
                 rows = max(1, min(n_windows * n_views, shard_bytes // _entry_bytes(shapes)))
                 manifest = {
                     **names, "version": CACHE_VERSION, "n_windows": n_windows, "n_views": n_views,
@@ -330,7 +225,7 @@ class TeacherCache:
             ValueError: saying which of the two it was made with.
         """
         windows, _ = windows_fingerprint(dataset, augment, self.n_views)
-        for what, expected in (("teacher", _reader_fingerprint(teacher, signal)), ("windows", windows)):
+        for what, expected in (("teacher", reader_fingerprint(teacher, signal)), ("windows", windows)):
             if self.manifest[what] != expected:
                 raise ValueError(
                     f"{self.folder} was made with {'another teacher' if what == 'teacher' else 'other windows'}: its "
@@ -340,14 +235,6 @@ class TeacherCache:
 
 
 _ADVICE = "Delete the file and build again, which computes it anew, or build with overwrite=True."
-
-
-def _reader_fingerprint(teacher: DLinkTeacherForEEGClassification, signal: Any) -> str:
-    """The teacher's name, and what is done to the windows before it reads them."""
-    name, config = teacher_fingerprint(teacher), teacher.config
-    if signal is None or (list(signal.ch_names), signal.sfreq) == (list(config.ch_names), config.sfreq):
-        return name
-    return hashlib.sha256(json.dumps([name, list(signal.ch_names), signal.sfreq]).encode()).hexdigest()[:32]
 
 
 def _lock(path: Path) -> Any:
@@ -486,8 +373,8 @@ def _complete(
             done = 0
             while done < len(span):
                 view, row = divmod(span[done], n_windows)
-                rows = np.arange(row, min(row + _BATCH, n_windows, row + len(span) - done))
-                features = _features(teacher, _windows(dataset, rows, augment, view), rows, signal)
+                rows = np.arange(row, min(row + BATCH, n_windows, row + len(span) - done))
+                features = _features(teacher, read_windows(dataset, rows, augment, view), rows, signal)
                 for name, array in arrays.items():
                     array[done : done + len(rows)] = features[name]
                 done += len(rows)
@@ -526,4 +413,4 @@ def _check_disk(folder: Path, n_entries: int, entry: int) -> None:
         )
 
 
-__all__ = ["NotCacheableError", "TeacherCache", "augmented", "teacher_fingerprint", "windows_fingerprint"]
+__all__ = ["TeacherCache"]

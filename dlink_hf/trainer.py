@@ -23,7 +23,8 @@ from .files import staged
 from .metrics import compute_metrics as default_compute_metrics
 from .modeling_studio import DLinkStudioModel
 from .teacher_batches import ROW, VIEW, NextViewCallback, NumberedCollator, NumberedRows
-from .teacher_cache import Augment, NotCacheableError, TeacherCache
+from .teacher_cache import TeacherCache
+from .teacher_windows import Augment, NotCacheableError
 from .training_args import DLinkTrainingArguments
 
 

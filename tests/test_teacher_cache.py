@@ -25,13 +25,8 @@ pytest.importorskip("braindecode", reason="teachers need braindecode: pip instal
 from toy_training import arguments, same, toy_dataset, toy_studio, toy_teacher, weights  # noqa: E402
 
 from dlink_hf import DLinkTrainer  # noqa: E402
-from dlink_hf.teacher_cache import (  # noqa: E402
-    NotCacheableError,
-    TeacherCache,
-    _check_disk,
-    teacher_fingerprint,
-    windows_fingerprint,
-)
+from dlink_hf.teacher_cache import TeacherCache, _check_disk  # noqa: E402
+from dlink_hf.teacher_windows import NotCacheableError, teacher_fingerprint, windows_fingerprint  # noqa: E402
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -403,3 +398,22 @@ def test_a_cache_of_another_teacher_or_of_other_windows_is_refused(cache, train_
         )
     with pytest.raises(ValueError, match="augmented_views"):
         arguments(tmp_path, augmented_views=-1)
+
+
+# --- the benchmark ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_benchmark_prints_what_it_writes(tmp_path):
+    flags = "--n_windows 8 --batch_size 4 --student_size tiny --teacher_layers 2 --n_chans 3 --n_times 400 --repeats 2"
+    script, file = ROOT / "benchmarks" / "teacher_cache.py", tmp_path / "cache.json"
+    done = subprocess.run(
+        [sys.executable, str(script), *flags.split(), "--output", str(file)], capture_output=True, text=True,
+        timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text())
+    assert f"| ratio | {result['ratio']:.1f} | | {result['cpu_ratio']:.1f} |" in done.stdout
+    assert list(result["memory"]) == ["8", "32"] and result["losses_apart"] < 0.05
+    assert result["memory"]["32"]["cache"] == 32 * (2 * 2 * 3 * 2 * 200 + 4 * 2 * 200 + 4 * 2)
+    assert all(f"| {n} | {row['cache'] / 2**20:.0f} |" in done.stdout for n, row in result["memory"].items())
