@@ -72,6 +72,12 @@ class GaborConv1d(nn.Conv1d):
         phase = 2 * math.pi * freqs[:, None] * time
         return (torch.cat([phase.cos(), phase.sin()]) * window / window.sum())[:, None]
 
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Filter patches (N, patch_size) to (N, positions, 2 * num_filters)."""
+        # as a matrix product: half the time of a convolution of one input channel on a CPU
+        frames = patches.unfold(-1, self.kernel_size[0], self.stride[0])
+        return F.linear(frames, self.weight[:, 0])
+
 
 class MiCFilterBank(nn.Module):
     """Log band power of learned quadrature filters, and box-averaged samples, of every patch.
@@ -96,8 +102,8 @@ class MiCFilterBank(nn.Module):
         Returns:
             (N, num_filters + num_slow_features).
         """
-        quadrature = self.filters(patches[:, None]).float()
-        power = quadrature.square().unflatten(1, (2, -1)).sum(1).mean(-1)
+        quadrature = self.filters(patches).float()
+        power = quadrature.square().mean(1).unflatten(1, (2, -1)).sum(1)
         slow = patches.unflatten(1, (-1, self.slow_size)).mean(-1)
         features = torch.cat([torch.log(power + 1e-4), slow.float()], dim=-1)
         return self.norm(features.to(self.norm.weight.dtype))
@@ -118,6 +124,36 @@ class MiCPositionEmbedding(nn.Module):
         return self.linear(torch.cat([unit, waves.sin(), waves.cos()], dim=-1))
 
 
+class Dropout(nn.Dropout):
+    """Dropout that draws 16 random bits a value on a CPU, at a fifth of the time.
+
+    A value is dropped with a probability of p rounded to 1 / 65536, and scaled by the inverse of just that.
+    """
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Drop values of a tensor of any shape while training."""
+        if not self.training or not 0 < self.p < 1 or values.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(values)
+        bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        n_dropped = min(round(self.p * 2**16), 2**16 - 1)
+        kept = bits[: values.numel()].view(values.shape) >= n_dropped - 2**15
+        return values * kept.to(values.dtype).mul_(2**16 / (2**16 - n_dropped))
+
+
+class TimeConv1d(nn.Conv1d):
+    """A depthwise convolution of three taps over patches, which leaves tokens in their order in memory."""
+
+    def __init__(self, width: int):
+        super().__init__(width, width, 3, padding=1, groups=width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Map tokens (B, P, C, d) to (B, P, C, d)."""
+        # tokens are an image of P x C pixels whose channels come last: nothing is copied
+        image = tokens.permute(0, 3, 1, 2)
+        series = F.conv2d(image, self.weight[..., None], self.bias, padding=(1, 0), groups=self.groups)
+        return series.permute(0, 2, 3, 1)
+
+
 class MiCBlock(GradientCheckpointingLayer):
     """Attention over the channels of a patch, depthwise convolution over patches, MLP; pre-norm residuals."""
 
@@ -129,11 +165,11 @@ class MiCBlock(GradientCheckpointingLayer):
         self.qkv = nn.Linear(width, 3 * width)
         self.attention_out = nn.Linear(width, width)
         self.time_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.time_conv = nn.Conv1d(width, width, 3, padding=1, groups=width)
+        self.time_conv = TimeConv1d(width)
         self.mlp_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.mlp_in = nn.Linear(width, config.intermediate_size)
         self.mlp_out = nn.Linear(config.intermediate_size, width)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map tokens (B, P, C, d) to (B, P, C, d)."""
@@ -141,14 +177,14 @@ class MiCBlock(GradientCheckpointingLayer):
         qkv = self.qkv(self.attention_norm(hidden_states)).reshape(
             batch * n_patches, n_chans, 3, self.num_heads, width // self.num_heads
         )
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).contiguous()
+        # a few electrodes: on a CPU, plain products take less time than fused kernels for long sequences
+        scores = torch.matmul(query, key.transpose(-1, -2)) / math.sqrt(query.shape[-1])
+        mixed = torch.matmul(scores.softmax(-1), value)
         mixed = mixed.transpose(1, 2).reshape(batch, n_patches, n_chans, width)
         hidden_states = hidden_states + self.dropout(self.attention_out(mixed))
 
-        series = self.time_norm(hidden_states).permute(0, 2, 3, 1).reshape(batch * n_chans, width, n_patches)
-        series = F.gelu(self.time_conv(series)).reshape(batch, n_chans, width, n_patches).permute(0, 3, 1, 2)
-        hidden_states = hidden_states + self.dropout(series)
+        hidden_states = hidden_states + self.dropout(F.gelu(self.time_conv(self.time_norm(hidden_states))))
 
         return hidden_states + self.dropout(self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(hidden_states)))))
 
@@ -390,7 +426,7 @@ class MiCForEEGClassification(MiCPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.mic = MiCModel(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.dropout = Dropout(config.classifier_dropout)
         size = config.num_spatial_slots * config.num_temporal_slots * config.compressed_size
         self.classifier = nn.Linear(size, config.num_labels)
         self.post_init()

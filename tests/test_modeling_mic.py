@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import dlink_hf
 from dlink_hf import MiCConfig, MiCForEEGClassification, MiCModel
 from dlink_hf.electrodes import channel_positions
+from dlink_hf.modeling_mic import Dropout, GaborConv1d, TimeConv1d
 
 
 NAMES = ["Fp1", "C3", "Cz", "C4", "O2"]
@@ -624,3 +625,52 @@ def test_importing_the_student_brings_nothing_heavy():
     result = run_python(code)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == [[], False]
+
+
+# --- fast paths against torch's own
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 1e-3])
+def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate):
+    torch.manual_seed(0)
+    values = torch.ones(300, 1001, requires_grad=True)
+    dropped = Dropout(rate)(values)
+    zero = (dropped == 0).float()
+    n_values = values.numel()
+    assert abs(zero.mean().item() - rate) < 5 * (rate * (1 - rate) / n_values) ** 0.5 + 2**-16
+    assert torch.allclose(dropped[dropped != 0], torch.tensor(1 / (1 - rate)), rtol=3e-5)
+    assert abs(dropped.mean().item() - 1) < 5 * (rate / (1 - rate) / n_values) ** 0.5 + 3e-5
+    # a value says nothing of its neighbours, which share a random number with it
+    centred = (zero - zero.mean()).flatten()
+    for lag in (1, 2, 3, 4):
+        correlation = (centred[lag:] * centred[:-lag]).mean() / centred.square().mean()
+        assert abs(correlation.item()) < 5 / n_values**0.5
+    dropped.sum().backward()
+    assert torch.equal(values.grad, dropped.detach())
+
+
+def test_dropout_repeats_with_the_seed_and_rests_in_evaluation():
+    values, dropout = torch.randn(7, 13), Dropout(0.3)
+    torch.manual_seed(5)
+    first = dropout(values)
+    torch.manual_seed(5)
+    assert torch.equal(dropout(values), first)
+    assert not torch.equal(dropout(values), first)
+    assert torch.equal(dropout.eval()(values), values)
+    assert torch.equal(Dropout(0.0)(values), values)
+    assert not Dropout(1.0)(values).any()
+
+
+def test_convolutions_are_those_of_torch():
+    torch.manual_seed(0)
+    conv = TimeConv1d(6)
+    tokens = torch.randn(3, 5, 4, 6)
+    series = tokens.permute(0, 2, 3, 1).reshape(12, 6, 5)
+    expected = torch.nn.functional.conv1d(series, conv.weight, conv.bias, padding=1, groups=6)
+    expected = expected.reshape(3, 4, 6, 5).permute(0, 3, 1, 2)
+    assert torch.allclose(conv(tokens), expected, atol=1e-6)
+
+    filters = GaborConv1d(tiny_config())
+    patches = torch.randn(7, 200)
+    expected = torch.nn.Conv1d.forward(filters, patches[:, None]).transpose(1, 2)
+    assert torch.allclose(filters(patches), expected, atol=1e-5)
