@@ -72,9 +72,9 @@ def load_splits(name: str, alignment: str, data_dir: str, cache_dir: str | None)
     )
 
 
-def settings_of(name: str, model: str, alignment: str) -> dict[str, Any]:
+def settings_of(name: str, model: str, alignment: str, path: Path = SETTINGS) -> dict[str, Any]:
     """The settings of a cell: those of its model, then those of the set, then those of the set with the alignment."""
-    table = json.loads(SETTINGS.read_text(encoding="utf-8"))[model]
+    table = json.loads(path.read_text(encoding="utf-8"))[model]
     return {**table["all"], **table.get(name, {}), **table.get(f"{name}/{alignment}", {})}
 
 
@@ -158,19 +158,21 @@ def band_power(name: str, windows: np.ndarray) -> np.ndarray:
 def band_power_probabilities(name: str, splits: DatasetDict, strengths: list[float]) -> dict[str, np.ndarray]:
     """Logistic regression on log band power; its regularisation chosen on the validation people."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.metrics import log_loss
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     arrays = {k: split.with_format("numpy")[:] for k, split in splits.items()}
     features = {k: band_power(name, rows["input_values"]) for k, rows in arrays.items()}
-    best, chosen = -1.0, None
+    targets = arrays["validation"]["labels"]
+    weights = 1.0 / np.bincount(targets)[targets]
+    least, chosen = np.inf, None
     for strength in strengths:
         regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=3000)
         fitted = make_pipeline(StandardScaler(), regression).fit(features["train"], arrays["train"]["labels"])
-        score = balanced_accuracy_score(arrays["validation"]["labels"], fitted.predict(features["validation"]))
-        if score > best:
-            best, chosen = score, fitted
+        loss = log_loss(targets, fitted.predict_proba(features["validation"]), sample_weight=weights)
+        if loss < least:
+            least, chosen = loss, fitted
     return {k: chosen.predict_proba(values) for k, values in features.items()}
 
 
@@ -197,9 +199,10 @@ def run_cell(cell: Mapping[str, Any], settings: Mapping[str, Any], options: argp
                 fit_probe(network, splits["train"], splits["validation"])
             if settings["epochs"]:
                 network = train(network, splits, settings, cell["seed"], folder)
-        probabilities = {k: predict_probabilities(network, split) for k, split in splits.items()}
+        probabilities = {k: predict_probabilities(network, splits[k]) for k in ("validation", "test")}
     scores = {}
-    for split, rows in splits.items():
+    for split in ("validation", "test"):
+        rows = splits[split]
         found = classification_scores(np.asarray(rows["labels"][:]), probabilities[split], rows["subject"][:])
         people = {subject: _rounded(own) for subject, own in found["per_subject"].items()}
         scores[split] = {**_rounded(found), "subjects": people}
@@ -262,7 +265,7 @@ def run(options: argparse.Namespace) -> None:
     done = {line["digest"] for line in read_lines(options.results)}
     options.results.parent.mkdir(parents=True, exist_ok=True)
     for cell in cells(options):
-        settings = settings_of(cell["set"], cell["model"], cell["alignment"])
+        settings = settings_of(cell["set"], cell["model"], cell["alignment"], options.settings)
         digest = digest_of(cell, settings, options.checkpoint)
         if digest in done:
             continue
@@ -271,7 +274,7 @@ def run(options: argparse.Namespace) -> None:
             file.write(json.dumps(line, sort_keys=True) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        shown = {k: line["scores"][k]["balanced_accuracy"] for k in ("train", "validation", "test")}
+        shown = {k: line["scores"][k]["balanced_accuracy"] for k in ("validation", "test")}
         print(" ".join(map(str, cell.values())), shown, f"{line['seconds']:.0f} s", flush=True)
 
 
@@ -304,6 +307,7 @@ def main(argv: list[str] | None = None) -> None:
     runs.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     runs.add_argument("--alignments", nargs="+", choices=ALIGNMENTS, default=["none", "euclidean_monge"])
     runs.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    runs.add_argument("--settings", type=Path, default=SETTINGS, help="other settings, to try them out")
     runs.add_argument("--cache_dir", default=None, help="where prepared windows are kept")
     tables = commands.add_parser("table", help="print the table of the lines")
     for command in (runs, tables):
