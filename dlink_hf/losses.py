@@ -78,6 +78,22 @@ def logit_distillation_loss(
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
+class _MeanSquare(torch.autograd.Function):
+    """Mean squared difference from a constant target; the difference is taken once for both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        difference = student - teacher
+        ctx.save_for_backward(difference)
+        return difference.square().mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (difference,) = ctx.saved_tensors
+        return difference * (grad * 2 / difference.numel()), None
+
+
 def feature_distance(student: torch.Tensor, teacher: torch.Tensor, kind: str = "mse") -> torch.Tensor:
     """Distance between the student's mimic state and the routed target.
 
@@ -95,7 +111,7 @@ def feature_distance(student: torch.Tensor, teacher: torch.Tensor, kind: str = "
     _check_same_shape(student, teacher)
     student, teacher = _float(student, teacher)
     if kind == "mse":
-        return F.mse_loss(student, teacher)
+        return F.mse_loss(student, teacher) if teacher.requires_grad else _MeanSquare.apply(student, teacher)
     if kind == "smooth_l1":
         return F.smooth_l1_loss(student, teacher)
     if kind == "cosine":
@@ -209,32 +225,44 @@ def spectral_phase_loss(
 
 
 @functools.cache
-def _time_fourier_matrices(n_patches: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Real and imaginary parts, each (F, P) float64, of the F = P // 2 + 1 rows of the orthonormal real transform."""
+def _time_fourier_matrix(n_patches: int) -> torch.Tensor:
+    """(2 F, P) float64: real, then imaginary parts of the F = P // 2 + 1 rows of the orthonormal real transform."""
     bins, patches = torch.arange(n_patches // 2 + 1.0), torch.arange(float(n_patches))
     angle = 2 * math.pi * bins.double()[:, None] * patches.double() / n_patches
-    return angle.cos() / math.sqrt(n_patches), -angle.sin() / math.sqrt(n_patches)
+    return torch.cat([angle.cos(), -angle.sin()]) / math.sqrt(n_patches)
 
 
-def _spectrum_parts(values: torch.Tensor, axes: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """[`spectrum`] as real and imaginary parts; over time alone, as (B, F, C * D)."""
+class _TimeSpectrum(torch.autograd.Function):
+    """Spectrum (B, 2 F, N) of values (B, P, N) over their patches: real parts, then imaginary ones."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        ctx.matrix = _time_fourier_matrix(values.shape[1]).to(values)
+        with torch.autocast(values.device.type, enabled=False):
+            return torch.matmul(ctx.matrix, values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(grad.device.type, enabled=False):
+            return torch.matmul(ctx.matrix.T.contiguous(), grad)
+
+
+def _spectrum_parts(values: torch.Tensor, axes: Sequence[str]) -> torch.Tensor:
+    """[`spectrum`], its real parts, then its imaginary ones along axis 1; over time alone, as (B, 2 F, C * D)."""
     (values,) = _float(values)
     n_patches = values.shape[2]
     if tuple(axes) != ("time",) or n_patches > _MAX_MATRIX_PATCHES:
         bins = spectrum(values, axes)
-        return bins.real.contiguous(), bins.imag.contiguous()
+        return torch.cat([bins.real, bins.imag], dim=1)
     # patches first: what the student makes lies in memory in this order, and one matrix serves every channel
-    patches_first = values.transpose(1, 2).flatten(2)
-    with torch.autocast(values.device.type, enabled=False):
-        real, imaginary = (torch.matmul(part.to(values), patches_first) for part in _time_fourier_matrices(n_patches))
-    return real, imaginary
+    return _TimeSpectrum.apply(values.transpose(1, 2).flatten(2))
 
 
-def _weighted_sum(
-    first: torch.Tensor, second: torch.Tensor, third: torch.Tensor, fourth: torch.Tensor
-) -> torch.Tensor:
-    """first * second + third * fourth, in one new tensor."""
-    return (first * second).addcmul_(third, fourth)
+def _dot(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Re(first * conj(second)) of spectra given by their parts."""
+    (real, imaginary), (second_real, second_imaginary) = first.chunk(2, 1), second.chunk(2, 1)
+    return (real * second_real).addcmul_(imaginary, second_imaginary)
 
 
 @dataclass
@@ -244,7 +272,7 @@ class TargetSpectrum:
     Args:
         axes: see [`spectrum`].
         shape: of the representation, (B, C, P, D).
-        real, imaginary: parts of the spectrum T.
+        bins: the spectrum T, its real parts, then its imaginary ones along axis 1.
         magnitude: |T|, rounded off at `floor`.
         weight: |T| divided by its sum: what each bin counts in the phase term.
         floor: rounding-off level, scalar.
@@ -252,8 +280,7 @@ class TargetSpectrum:
 
     axes: tuple[str, ...]
     shape: torch.Size
-    real: torch.Tensor
-    imaginary: torch.Tensor
+    bins: torch.Tensor
     magnitude: torch.Tensor
     weight: torch.Tensor
     floor: torch.Tensor
@@ -268,13 +295,13 @@ def target_spectrum(teacher: torch.Tensor, axes: Sequence[str] = ("time",), eps:
         axes: see [`spectrum`].
         eps: rounding-off level of the magnitudes, relative to the mean teacher magnitude.
     """
-    real, imaginary = _spectrum_parts(teacher, axes)
-    squares = _weighted_sum(real, real, imaginary, imaginary)
+    bins = _spectrum_parts(teacher, axes)
+    squares = _dot(bins, bins)
     weight = squares.sqrt()
     floor = (eps * weight.mean()).clamp_min(1e-8)
     magnitude = squares.add_(floor**2).sqrt_()
     weight.div_(weight.sum().clamp_min(1e-8))
-    return TargetSpectrum(tuple(axes), teacher.shape, real, imaginary, magnitude, weight, floor)
+    return TargetSpectrum(tuple(axes), teacher.shape, bins, magnitude, weight, floor)
 
 
 class _SpectralTerms(torch.autograd.Function):
@@ -285,37 +312,38 @@ class _SpectralTerms(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, real: torch.Tensor, imaginary: torch.Tensor, target: TargetSpectrum, kind: str
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(ctx: Any, bins: torch.Tensor, target: TargetSpectrum, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
         square = target.floor**2
-        size = _weighted_sum(real, real, imaginary, imaginary).add_(square).sqrt_()
+        size = _dot(bins, bins).add_(square).sqrt_()
+        inverse = size.reciprocal()
         if kind == "relative":
             total = target.magnitude.square().sum()
             difference = size - target.magnitude
             magnitude = difference.square().sum() / total
-            pull = difference.mul_(2 / total).div_(size)
+            pull = difference.mul_(inverse).mul_(2 / total)
         else:
             difference = (size / target.magnitude).log_()
             magnitude = difference.square().mean()
-            pull = difference.mul_(2 / difference.numel()).div_(size).div_(size)
-        product = size * target.magnitude
-        cosine = _weighted_sum(real, target.real, imaginary, target.imaginary).add_(square).div_(product)
-        turn = torch.div(target.weight, product, out=product)
-        phase = (1 - cosine).mul_(target.weight).sum()
-        follow = cosine.mul_(target.weight).div_(size).div_(size)
-        ctx.save_for_backward(real, imaginary, target.real, target.imaginary, pull, follow, turn)
+            pull = difference.mul_(inverse).mul_(inverse).mul_(2 / difference.numel())
+        turn = target.weight / target.magnitude
+        turn.mul_(inverse)
+        # the weights sum to one, or to zero for a silent target
+        share = _dot(bins, target.bins).add_(square).mul_(turn)
+        phase = target.weight.sum() - share.sum()
+        follow = share.mul_(inverse).mul_(inverse)
+        ctx.save_for_backward(bins, target.bins, pull, follow, turn)
         return magnitude, phase
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, magnitude_grad: torch.Tensor, phase_grad: torch.Tensor) -> tuple[Any, ...]:
-        real, imaginary, target_real, target_imaginary, pull, follow, turn = ctx.saved_tensors
-        along = _weighted_sum(pull, magnitude_grad, follow, phase_grad)
+        bins, target_bins, pull, follow, turn = ctx.saved_tensors
+        along = (pull * magnitude_grad).addcmul_(follow, phase_grad)
         away = turn * -phase_grad
-        real_grad = _weighted_sum(along, real, away, target_real)
-        imaginary_grad = along.mul_(imaginary).addcmul_(away, target_imaginary)
-        return real_grad, imaginary_grad, None, None
+        grad = torch.empty_like(bins)
+        for part, own, other in zip(grad.chunk(2, 1), bins.chunk(2, 1), target_bins.chunk(2, 1), strict=True):
+            torch.mul(along, own, out=part).addcmul_(away, other)
+        return grad, None, None
 
 
 def spectral_losses(
@@ -340,7 +368,7 @@ def spectral_losses(
         )
     if kind not in MAGNITUDES:
         raise ValueError(f"`kind` must be one of {', '.join(map(repr, MAGNITUDES))}, got {kind!r}.")
-    return _SpectralTerms.apply(*_spectrum_parts(student, target.axes), target, kind)
+    return _SpectralTerms.apply(_spectrum_parts(student, target.axes), target, kind)
 
 
 def router_balance_loss(weights: torch.Tensor) -> torch.Tensor:

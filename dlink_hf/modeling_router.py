@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,17 +59,22 @@ class _MixLayers(torch.autograd.Function):
     """
 
     @staticmethod
-    def _parts(weights: torch.Tensor, states: torch.Tensor) -> list[tuple[torch.Tensor, slice]]:
+    def _parts(states: torch.Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Some windows' rows and their states in another type, in memory that the next ones take over."""
         size = max(1, _VALUES_AT_ONCE // states[0].numel()) if states.device.type == "cpu" else len(states)
-        return [slice(start, start + size) for start in range(0, len(states), size)]
+        converted = None if states.dtype == dtype else torch.empty_like(states[:size], dtype=dtype)
+        for start in range(0, len(states), size):
+            rows = slice(start, start + size)
+            part = states[rows]
+            yield rows, part if converted is None else converted[: len(part)].copy_(part)
 
     @staticmethod
     def forward(ctx: Any, weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(weights, states)
         mixed = weights.new_empty(len(states), 1, states.shape[-1])
         with torch.autocast(weights.device.type, enabled=False):
-            for rows in _MixLayers._parts(weights, states):
-                torch.bmm(weights[rows, None], states[rows].to(weights.dtype), out=mixed[rows])
+            for rows, part in _MixLayers._parts(states, weights.dtype):
+                torch.bmm(weights[rows, None], part, out=mixed[rows])
         return mixed[:, 0]
 
     @staticmethod
@@ -78,8 +83,8 @@ class _MixLayers(torch.autograd.Function):
         weights, states = ctx.saved_tensors
         weights_grad = weights.new_empty(*weights.shape, 1)
         grad = grad.contiguous()
-        for rows in _MixLayers._parts(weights, states):
-            torch.bmm(states[rows].to(weights.dtype), grad[rows, :, None], out=weights_grad[rows])
+        for rows, part in _MixLayers._parts(states, weights.dtype):
+            torch.bmm(part, grad[rows, :, None], out=weights_grad[rows])
         return weights_grad[..., 0], None
 
 

@@ -195,9 +195,14 @@ class DLinkStudioModel(DLinkPreTrainedModel):
 
     def train(self, mode: bool = True) -> DLinkStudioModel:
         """Switch router, student and decoder; the teachers stay in evaluation mode."""
-        super().train(mode)
+        self.training = mode
+        for name, part in self.named_children():
+            if not name.endswith(("teacher", "teachers")):
+                part.train(mode)
+        # a trainer calls this in every step, and a teacher has hundreds of modules
         for teacher in self.teachers:
-            teacher.eval()
+            if any(module.training for module in teacher.modules()):
+                teacher.eval()
         return self
 
     @torch.no_grad()

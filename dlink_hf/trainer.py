@@ -144,6 +144,7 @@ class DLinkTrainer(Trainer):
         check_training_windows(model, kwargs.get("train_dataset"))
         self._term_sums: dict[str, torch.Tensor] = {}
         self._class_weights: torch.Tensor | None = None
+        self._n_parameters: int | None = None
         self._saving_checkpoint = False
         if args.class_weighting == "balanced" and kwargs.get("train_dataset") is not None:
             labels = kwargs["train_dataset"]["labels"][:]
@@ -234,6 +235,12 @@ class DLinkTrainer(Trainer):
             return super()._get_dataloader(self._next_view.rows, *args, is_training=True, **kwargs)
         finally:
             self.data_collator = collator
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """transformers' estimate; the parameters, most of them the teacher's, are counted once, not every step."""
+        if self._n_parameters is None:
+            self._n_parameters = self.model.num_parameters(exclude_embeddings=True)
+        return 6 * inputs[self.model.main_input_name].numel() * self._n_parameters
 
     def compute_loss(
         self,

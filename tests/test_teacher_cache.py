@@ -293,13 +293,13 @@ def steps(trainer: DLinkTrainer) -> list[dict]:
 
 
 def assert_same_numbers(live: DLinkTrainer, stored: DLinkTrainer) -> None:
-    """Every term of every step to one part in a thousand: half precision, and what training makes of it."""
+    """Every term of every step to two parts in a thousand: half precision, and what nine steps make of it."""
     first, second = steps(live), steps(stored)
     assert len(first) == len(second) > 5
     for one, two in zip(first, second, strict=True):
         assert one.keys() == two.keys()
         for name in set(one) - {"grad_norm"}:
-            assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-4), name
+            assert two[name] == pytest.approx(one[name], rel=2e-3, abs=1e-4), name
     assert first[-1]["router_weight_1"] != pytest.approx(0.5, abs=1e-5)  # the router did learn something
 
 
