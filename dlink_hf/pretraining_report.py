@@ -27,7 +27,7 @@ _ERRORS = {
 _CARD = """---
 {metadata}---
 
-# {name}
+# {title}
 
 A teacher for distillation: {backbone} of {layers} layers ({parameters:,} parameters), pre-trained by masked patches on
 unlabelled EEG, from random weights. **These are not the weights that the authors of {backbone} published**; few people
@@ -47,8 +47,6 @@ relative to its power; and the log-amplitude spectrum of every patch, told from 
 was dropped afterwards. Windows: {window}.
 
 {errors}
-
-![hidden patches read back](reconstruction.png)
 
 ![held-out error](held_out_error.png)
 
@@ -124,8 +122,16 @@ def plot_held_out_error(log: Sequence[Mapping[str, Any]], path: str | os.PathLik
     rows = [entry for entry in log if "eval_reconstruction_error" in entry and entry.get("step", 0) > 0]
     figure = _figure(6.0, 3.2)
     axes = figure.subplots()
-    for key, label in (("eval_reconstruction_error", "hidden patches"), ("eval_spectral_error", "log-spectra")):
-        axes.plot([row["step"] for row in rows], [row[key] for row in rows], marker="o", markersize=3, label=label)
+    lines = (("eval_reconstruction_error", "hidden patches"), ("eval_spectral_error", "log-spectra"))
+    for (key, label), colour in zip(lines, COLOURS, strict=False):
+        axes.plot(
+            [row["step"] for row in rows],
+            [row[key] for row in rows],
+            marker="o",
+            markersize=3,
+            label=label,
+            color=colour,
+        )
     axes.axhline(1.0, color="0.7", linewidth=0.8, linestyle="--")
     axes.set_xlabel("step")
     axes.set_ylabel("error on people held out")
@@ -176,6 +182,7 @@ def write_pretraining_card(
     text = _CARD.format(
         metadata=yaml.safe_dump(metadata, sort_keys=False),
         name=name,
+        title=name.rstrip("/").rsplit("/", 1)[-1],
         backbone=config.backbone,
         layers=config.num_hidden_layers,
         parameters=sum(parameter.numel() for parameter in model.teacher.parameters()),

@@ -190,7 +190,10 @@ def test_the_command_sees_only_who_it_may_and_resumes_exactly(recordings: Path, 
     seen = json.loads((tmp_path / "one" / "teacher" / "people.json").read_text(encoding="utf-8"))["pretraining"]
     assert [entry["people"] for entry in seen] == [["p0", "p1", "p2", "p3"], ["p0", "p1", "p2"]]
     assert [len(entry["held_out"]) for entry in seen] == [1, 1]
-    assert (tmp_path / "one" / "teacher" / "reconstruction.png").stat().st_size > 5000
+    assert (tmp_path / "one" / "reconstruction.png").stat().st_size > 5000
+    assert sorted(path.name for path in (tmp_path / "one" / "teacher").iterdir()) == [
+        *("README.md", "config.json", "held_out_error.png", "model.safetensors", "people.json", "results.json"),
+    ]
     card = (tmp_path / "one" / "teacher" / "README.md").read_text(encoding="utf-8")
     assert ModelCard(card).data.library_name == "dlink_hf"
     results = json.loads((tmp_path / "one" / "teacher" / "results.json").read_text(encoding="utf-8"))

@@ -38,6 +38,8 @@ DESCRIPTION = (
     "read back. Then fine-tune it: `dlink finetune-teacher --teacher_checkpoint OUTPUT_DIR/teacher`."
 )
 _HELD_OUT_SEED = 0
+# arguments that say where things are on this machine, which is nobody else's business
+_PLACES = ("data_dir", "people", "cache_dir")
 
 
 @dataclass
@@ -230,7 +232,7 @@ def run(argv: Sequence[str]) -> None:
         "held_out": after,
         "minutes": (time.perf_counter() - started) / 60,
         "windows": sum(map(len, train)) // (1 + len(pretrain_args.alignments)),
-        "arguments": dataclasses.asdict(pretrain_args),
+        "arguments": {k: v for k, v in dataclasses.asdict(pretrain_args).items() if k not in _PLACES},
         "steps": trainer.state.global_step,
         "device": f"{trainer.args.device.type}, {torch.get_num_threads()} thread(s)",
         "people": people,
@@ -239,9 +241,8 @@ def run(argv: Sequence[str]) -> None:
     write_json(folder / "teacher" / "results.json", results)
     if after:
         window = validation[0][0]["input_values"]
-        plot_reconstruction(
-            model, window, signal_info(validation[0]).ch_names, folder / "teacher" / "reconstruction.png"
-        )
+        # somebody's recording: it stays out of the folder that is shared
+        plot_reconstruction(model, window, signal_info(validation[0]).ch_names, folder / "reconstruction.png")
         plot_held_out_error(trainer.state.log_history, folder / "teacher" / "held_out_error.png")
         _write_card(folder / "teacher", model, results, pretrain_args, args)
         print(
@@ -250,6 +251,7 @@ def run(argv: Sequence[str]) -> None:
             f"held-out error of their log-spectra: {after['eval_spectral_error']:.3f} (before: "
             f"{before['eval_spectral_error']:.3f})"
         )
+        print(f"hidden patches, read back  {folder / 'reconstruction.png'}")
     print(f"teacher (checkpoint)  {folder / 'teacher'}")
 
 

@@ -1,0 +1,82 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""The checkpoints in model_cards/: whole, small, and made of whom they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+
+from dlink_hf import DLinkTeacherForEEGClassification, DLinkTeacherForPretraining, DLinkTeacherModel
+from dlink_hf.commands import main
+from dlink_hf.data.unlabelled import set_recordings, unlabelled_windows
+
+
+ROOT = Path(__file__).resolve().parent.parent
+TEACHER = ROOT / "model_cards" / "dlink-teacher-cbramod-4"
+PEOPLE = json.loads((ROOT / "benchmarks" / "protocol" / "people.json").read_text(encoding="utf-8"))
+
+
+def test_the_benchmarks_keep_people_apart():
+    for name, lists in PEOPLE.items():
+        groups = [set(lists[split]) for split in ("train", "validation", "test")]
+        assert len(set.union(*groups)) == sum(map(len, groups)), name
+        assert all(groups), name
+    # whoever the published split of eegmat chooses by or tests on is not trained on
+    assert not {str(number) for number in range(28, 36)} & set(PEOPLE["eegmat"]["train"])
+
+
+def test_the_teacher_saw_training_people_alone():
+    seen = json.loads((TEACHER / "people.json").read_text(encoding="utf-8"))["pretraining"]
+    assert {entry["source"] for entry in seen} == set(PEOPLE)
+    for entry in seen:
+        assert set(entry["people"]) == set(PEOPLE[entry["source"]]["train"])
+        assert set(entry["held_out"]) < set(entry["people"])
+
+
+def test_the_teacher_loads_whole_for_any_montage():
+    assert sum(path.stat().st_size for path in TEACHER.iterdir()) < 10e6
+    assert ModelCard((TEACHER / "README.md").read_text(encoding="utf-8")).data.library_name == "dlink_hf"
+    teacher = DLinkTeacherForEEGClassification.from_pretrained(
+        TEACHER, ch_names=["C3", "Cz", "C4"], n_times=800, id2label={0: "left", 1: "right", 2: "rest"}
+    )
+    assert teacher.dtype == torch.float32 and teacher.config.num_hidden_layers == 4
+    assert teacher(torch.randn(2, 3, 800)).logits.shape == (2, 3)
+
+
+def test_the_teacher_reads_hidden_patches_of_people_it_never_saw(data_dir, tmp_path):
+    from dlink_hf import EEGFeatureExtractor
+
+    extractor = EEGFeatureExtractor(sfreq=200.0, n_times=1000, l_freq=0.5, h_freq=45.0)
+    paths = set_recordings("eegmat", data_dir, PEOPLE["eegmat"]["test"][:2])
+    (windows,) = unlabelled_windows(paths, extractor, cache_dir=tmp_path, progress=False)
+    model = DLinkTeacherForPretraining(DLinkTeacherModel.from_pretrained(TEACHER).config).eval()
+    inputs = torch.from_numpy(np.asarray(windows[:16]["input_values"], dtype=np.float32))
+    with torch.no_grad():
+        fresh = float(model(inputs).reconstruction_error.mean())
+        model.teacher = DLinkTeacherModel.from_pretrained(TEACHER).eval()
+        trained = float(model(inputs).reconstruction_error.mean())
+    assert trained < 0.75 < 1.0 < fresh
+
+
+def test_nobody_it_has_seen_is_scored_on(data_dir, tmp_path, capsys):
+    words = ["finetune-teacher", "--dataset", "ssvep_exo", "--data_dir", str(data_dir), "--split", "0/4"]
+    words += ["--teacher_checkpoint", str(TEACHER), "--output_dir", str(tmp_path), "--cache_dir", str(tmp_path)]
+    assert main([*words, "--probe_first", "--teacher_epochs", "0", "--use_cpu"]) == 1
+    assert "dlink-teacher-cbramod-4" in (error := capsys.readouterr().err) and "subject" in error
+
+
+@pytest.mark.slow
+def test_the_probe_on_the_committed_lists(data_dir, tmp_path, capsys):
+    """Aligned people, the frozen teacher, a linear head: better than a coin on people unseen, by far."""
+    lists = str(ROOT / "benchmarks" / "protocol" / "people.json")
+    words = ["finetune-teacher", "--dataset", "eegmat", "--data_dir", str(data_dir), "--split", lists, "--l_freq"]
+    words += ["0.5", "--h_freq", "45", "--alignment", "euclidean_monge", "--teacher_checkpoint", str(TEACHER)]
+    words += ["--output_dir", str(tmp_path), "--cache_dir", str(tmp_path), "--probe_first", "--teacher_epochs", "0"]
+    assert main([*words, "--use_cpu"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("teacher  "))
+    assert float(row.split()[1]) > 0.8
