@@ -153,7 +153,8 @@ def test_one_step_moves_each_layer_by_its_rate(splits, tmp_path):
     make_trainer(teacher, splits, args, learning_rate_decay=0.1).train()
     rates = {0: 1e-5, 1: 1e-4, 2: 1e-3, 3: 1e-2}
     for name, value in teacher.state_dict().items():
-        if name.endswith("weight"):
+        # CBraMod's proj_out gives back samples for pre-training; no class hangs on it
+        if name.endswith("weight") and "proj_out" not in name:
             moved = (value - before[name]).abs().max()
             assert float(moved) == pytest.approx(rates[depth_by_hand("CBraMod", name)], rel=0.02), name
 
@@ -377,8 +378,11 @@ def test_the_best_of_an_adaptation_is_kept(adaptation, splits, tmp_path):
     args = plain(tmp_path, num_train_epochs=4, metric_for_best_model="auroc", learning_rate=5e-2, **best)
     trainer = make_trainer(toy_teacher(), splits, args, adaptation=adaptation, early_stopping_patience=3)
     trainer.train()
-    scores = [entry["eval_auroc"] for entry in trainer.state.log_history if "eval_auroc" in entry]
-    assert trainer.evaluate()["eval_auroc"] == pytest.approx(max(scores))
+    epochs = [entry for entry in trainer.state.log_history if "eval_auroc" in entry]
+    # the loss tells epochs apart to the last digits; ranks of windows that nearly tie turn with the rounding
+    best_loss = max(epochs, key=lambda entry: entry["eval_auroc"])["eval_loss"]
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(best_loss, rel=1e-4)
+    assert len({round(entry["eval_loss"], 3) for entry in epochs}) > 1
 
 
 def test_the_backbone_rests_for_the_first_epochs(splits, tmp_path):
