@@ -34,7 +34,9 @@ PEOPLE = HERE / "protocol" / "people.json"
 SETTINGS = HERE / "protocol" / "teachers.json"
 RESULTS = HERE / "results" / "teachers.jsonl"
 SETS = ("eegmat", "ssvep_exo", "eyes_gnb")
-MODELS = ("pretrained", "scratch", "ShallowFBCSPNet", "EEGConformer", "bandpower")
+MODELS = ("pretrained", "probe", "scratch", "ShallowFBCSPNet", "EEGConformer", "bandpower")
+# teachers that start from the pre-trained weights, and models in which no random number plays a part
+PRETRAINED, SEEDLESS = ("pretrained", "probe"), ("probe", "bandpower")
 ALIGNMENTS = ("none", "zscore", "euclidean", "monge", "euclidean_monge")
 # where braindecode's networks can be read; only their own logits are used here
 NETWORKS = {"ShallowFBCSPNet": ("pool", "b d p c"), "EEGConformer": ("patch_embedding", "b p d")}
@@ -86,7 +88,7 @@ def make_model(model: str, splits: DatasetDict, settings: Mapping[str, Any], che
 
     fields = signal_fields(splits["train"])
     own = {key: settings[key] for key in ("head_size", "head_dropout") if key in settings}
-    if model == "pretrained":
+    if model in PRETRAINED:
         kwargs = {"ignore_mismatched_sizes": True, **fields, **own}
         return DLinkTeacherForEEGClassification.from_pretrained(checkpoint, **kwargs)
     if model == "scratch":
@@ -235,19 +237,19 @@ def _versions() -> dict[str, str]:
 def digest_of(cell: Mapping[str, Any], settings: Mapping[str, Any], checkpoint: str | None) -> str:
     """What a line depends on: cell, settings, people, and the pre-trained weights where they are used."""
     parts = [json.dumps([cell, settings], sort_keys=True), PEOPLE.read_text(encoding="utf-8")]
-    if cell["model"] == "pretrained":
+    if cell["model"] in PRETRAINED:
         weights = Path(checkpoint) / "model.safetensors"
         parts.append(hashlib.sha256(weights.read_bytes()).hexdigest())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def cells(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Every cell that was asked for; band power has no seed."""
+    """Every cell that was asked for; a probe and band power have no seed."""
     for seed in options.seeds:
         for name in options.sets:
             for alignment in options.alignments:
                 for model in options.models:
-                    if model != "bandpower" or seed == options.seeds[0]:
+                    if model not in SEEDLESS or seed == options.seeds[0]:
                         yield {"set": name, "model": model, "alignment": alignment, "seed": seed}
 
 
@@ -258,7 +260,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def run(options: argparse.Namespace) -> None:
     """Run the cells that have no line yet."""
-    if "pretrained" in options.models and not (options.checkpoint and Path(options.checkpoint).is_dir()):
+    if set(PRETRAINED) & set(options.models) and not (options.checkpoint and Path(options.checkpoint).is_dir()):
         raise SystemExit(
             "--checkpoint: name the folder of the pre-trained teacher, as `dlink pretrain-teacher` makes it."
         )
