@@ -151,7 +151,7 @@ def load_eeg_set(
     if task not in eeg_set.tasks:
         raise ValueError(f"{name} has no task {task!r}; it has {', '.join(eeg_set.tasks)}.")
     chosen = eeg_set.tasks[task]
-    folder = _find_folder(name, eeg_set, Path(data_dir).expanduser())
+    folder = find_set_folder(name, data_dir)
     paths = [path for path in find_recordings(folder) if any(path.match(pattern) for pattern in chosen.files)]
     if not paths:
         raise FileNotFoundError(
@@ -192,7 +192,20 @@ def eeg_set_extractor(name: str, **settings: Any) -> EEGFeatureExtractor:
     return EEGFeatureExtractor(**{**EEG_SETS[name].extractor, **settings})
 
 
-def _find_folder(name: str, eeg_set: EEGSet, data_dir: Path) -> Path:
+def find_set_folder(name: str, data_dir: str | Path) -> Path:
+    """The folder of a set.
+
+    Args:
+        name: A name of `EEG_SETS`.
+        data_dir: Folder that holds the set's folder, or that folder itself.
+
+    Returns:
+        Its path.
+
+    Raises:
+        FileNotFoundError: If the recordings are not there; the message says where they are published.
+    """
+    eeg_set, data_dir = EEG_SETS[name], Path(data_dir).expanduser()
     if (data_dir / eeg_set.folder).is_dir():
         return data_dir / eeg_set.folder
     if data_dir.is_dir() and data_dir.resolve().name == eeg_set.folder:

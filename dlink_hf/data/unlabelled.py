@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from tqdm.auto import tqdm
 from ..electrodes import canonical_name
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from .dataset import build_dataset
-from .eeg_sets import EEG_SETS
-from .labels import WholeRecording
+from .eeg_sets import EEG_SETS, find_set_folder
+from .labels import WholeRecording, match_group
 from .recordings import find_recordings, read_recording
 
 
@@ -82,7 +81,7 @@ def set_recordings(name: str, data_dir: str | Path, people: Sequence[str] | None
 
     Args:
         name: a name of `EEG_SETS`.
-        data_dir: folder that holds the set's folder.
+        data_dir: folder that holds the set's folder, or that folder itself.
         people: subjects (or names of recordings, for the set of one subject) to keep; all where left out.
 
     Returns:
@@ -95,12 +94,7 @@ def set_recordings(name: str, data_dir: str | Path, people: Sequence[str] | None
     if name not in EEG_SETS:
         raise ValueError(f"unknown EEG set {name!r}; known are {', '.join(EEG_SETS)}.")
     eeg_set = EEG_SETS[name]
-    folder = Path(data_dir).expanduser() / eeg_set.folder
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"the recordings of {name} are not at {folder}. They are published as: {eeg_set.source}."
-        )
-    of_path = {path: _group_of(path, name) for path in find_recordings(folder)}
+    of_path = {path: _group_of(path, name) for path in find_recordings(find_set_folder(name, data_dir))}
     if people is None:
         return list(of_path)
     unknown = sorted(set(people) - set(of_path.values()))
@@ -113,7 +107,7 @@ def _group_of(path: Path, name: str) -> str:
     """Subject, or name of the recording in the set of one subject."""
     if EEG_SETS[name].group_column == "recording":
         return path.name
-    return re.search(EEG_SETS[name].subject_pattern, path.as_posix())[1]
+    return match_group(EEG_SETS[name].subject_pattern, path.as_posix(), "subject")
 
 
 class MixedWindows(torch.utils.data.Dataset):
