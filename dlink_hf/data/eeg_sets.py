@@ -105,6 +105,8 @@ EEG_SETS: dict[str, EEGSet] = {
             "imagined_fists_feet": _runs("both fists", "both feet", 6, 10, 14),
             "executed_fists": _runs("left fist", "right fist", 3, 7, 11),
             "executed_fists_feet": _runs("both fists", "both feet", 5, 9, 13),
+            # moved and imagined alike: twice the trials
+            "fists": _runs("left fist", "right fist", 3, 4, 7, 8, 11, 12),
         },
         subject_pattern=r"(S\d{3})R\d{2}\.edf$",
         extractor={"sfreq": 200.0, "n_times": 800},
