@@ -30,13 +30,15 @@ ROUTER_FIELDS = ("routing", "temperature", "router_dropout", "router_size")
 STUDENT_FIELDS = ("hidden_dropout", "classifier_dropout", "filter_size", "filter_stride", "num_hidden_layers")
 
 
-def make_teacher(model: str, splits: DatasetDict, settings: Mapping[str, Any], checkpoint: str | None) -> Any:
-    """A teacher, pre-trained or fresh, or a network of braindecode, for the windows at hand."""
+def make_teacher(
+    model: str, signal: Mapping[str, Any], settings: Mapping[str, Any], checkpoint: str | None = None
+) -> Any:
+    """A teacher, pre-trained or fresh, or a network of braindecode; `signal`: see `dlink_hf.signal_fields`."""
     import braindecode.models
 
-    from dlink_hf import DLinkTeacherConfig, DLinkTeacherForEEGClassification, signal_fields
+    from dlink_hf import DLinkTeacherConfig, DLinkTeacherForEEGClassification
 
-    fields = signal_fields(splits["train"])
+    fields = dict(signal)
     own = {key: settings[key] for key in ("head_size", "head_dropout") if key in settings}
     if model in PRETRAINED:
         kwargs = {"ignore_mismatched_sizes": True, **fields, **own}
@@ -52,20 +54,17 @@ def make_teacher(model: str, splits: DatasetDict, settings: Mapping[str, Any], c
         n_times=fields["n_times"],
         sfreq=fields["sfreq"],
     )
-    signal = {key: fields.pop(key) for key in ("ch_names", "sfreq", "n_times")}
     return DLinkTeacherForEEGClassification.from_module(
-        network, [layer], layout, own_logits=True, input_scale=settings["input_scale"], **signal, **fields
+        network, [layer], layout, own_logits=True, input_scale=settings["input_scale"], **fields
     )
 
 
-def make_student(splits: DatasetDict, settings: Mapping[str, Any], **fields: Any) -> Any:
+def make_student(signal: Mapping[str, Any], settings: Mapping[str, Any], **fields: Any) -> Any:
     """A fresh student of `settings["size"]`; `fields` are those of its config that follow from a teacher."""
-    from dlink_hf import MiCConfig, MiCForEEGClassification, signal_fields
+    from dlink_hf import MiCConfig, MiCForEEGClassification
 
     own = {key: settings[key] for key in STUDENT_FIELDS if key in settings}
-    return MiCForEEGClassification(
-        MiCConfig.from_size(settings["size"], **{**signal_fields(splits["train"]), **own, **fields})
-    )
+    return MiCForEEGClassification(MiCConfig.from_size(settings["size"], **{**signal, **own, **fields}))
 
 
 def training_fields(settings: Mapping[str, Any], seed: int, folder: str) -> dict[str, Any]:
@@ -183,19 +182,20 @@ def fit_row(
     """
     from transformers import set_seed
 
+    from dlink_hf import signal_fields
     from dlink_hf.probing import fit_probe
     from dlink_hf.token_grid import student_fields
 
-    model, seed = cell["model"], cell["seed"]
+    model, seed, signal = cell["model"], cell["seed"], signal_fields(splits["train"])
     set_seed(seed)
     if model not in (*STUDENTS, *ABLATIONS):
-        network = make_teacher(model, splits, settings, checkpoint)
+        network = make_teacher(model, signal, settings, checkpoint)
         if settings.get("probe_first"):
             fit_probe(network, splits["train"], splits["validation"])
         return train(network, splits, settings, seed, column) if settings["epochs"] else network
     if teacher is None:
-        return train(make_student(splits, settings), splits, settings, seed, column)
-    student = make_student(splits, settings, **student_fields(teacher.config))
+        return train(make_student(signal, settings), splits, settings, seed, column)
+    student = make_student(signal, settings, **student_fields(teacher.config))
     set_seed(seed)
     return distil(teacher, student, splits, settings, seed, column)
 

@@ -58,7 +58,7 @@ _MORE_FLOPS = {
 
 
 @contextlib.contextmanager
-def _evaluating(*models: Any) -> Iterator[None]:
+def _evaluating(*models: Any, no_gradients: Callable[[], Any] = torch.inference_mode) -> Iterator[None]:
     """Evaluation mode without gradients; every module's own mode is put back."""
     modules = [module for model in models if isinstance(model, nn.Module) for module in model.modules()]
     modes = [module.training for module in modules]
@@ -66,7 +66,7 @@ def _evaluating(*models: Any) -> Iterator[None]:
         for model in models:
             if isinstance(model, nn.Module):
                 model.eval()
-        with torch.inference_mode():
+        with no_gradients():
             yield
     finally:
         for module, mode in zip(modules, modes, strict=True):
@@ -92,7 +92,8 @@ def count_flops(model: nn.Module, **inputs: Any) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         counter = FlopCounterMode(display=False, custom_mapping=_MORE_FLOPS)
-        with _evaluating(model), sdpa_kernel(SDPBackend.MATH), counter:
+        # under the counter, inference mode takes the weights of parametrized modules away
+        with _evaluating(model, no_gradients=torch.no_grad), sdpa_kernel(SDPBackend.MATH), counter:
             model(**inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)

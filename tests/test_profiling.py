@@ -74,6 +74,11 @@ def test_flops_grow_with_the_batch_also_for_lstm_and_vectors(batch):
     assert count_flops(Model(), x=torch.randn(batch, 5, 8)) == 2 * batch * macs
 
 
+def test_flops_of_a_layer_whose_weight_is_computed():
+    model = nn.utils.parametrizations.weight_norm(nn.Linear(7, 3))
+    assert count_flops(model, input=torch.zeros(5, 7)) == 2 * 5 * 7 * 3
+
+
 def test_flops_leave_a_mixed_mode_as_it_was():
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout())
     model[1].eval()

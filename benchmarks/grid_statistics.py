@@ -1,0 +1,161 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Differences between two models, paired over people and seeds, with bootstrap intervals; the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from grid_cells import NETWORKS, ONE_PERSON, SEEDLESS
+
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value, its 95 % interval, and on what it rests.
+
+    Args:
+        value: over all people and seeds.
+        low, high: percentiles 2.5 and 97.5 over the resamples.
+        people, seeds: how many of each, the people of all sets together.
+    """
+
+    value: float
+    low: float
+    high: float
+    people: int
+    seeds: int
+
+
+def person_scores(
+    lines: Sequence[Mapping[str, Any]], name: str, alignment: str, model: str, key: str = "balanced_accuracy"
+) -> dict[tuple[str, int], float]:
+    """Test scores of a model by (person, seed); those of a model without a random number hold for every seed."""
+    found = {}
+    for line in lines:
+        if (line["set"], line["alignment"], line["model"]) == (name, alignment, model):
+            for person, scores in line["scores"]["test"]["subjects"].items():
+                found[person, -1 if model in SEEDLESS else line["seed"]] = scores[key]
+    return found
+
+
+def paired(
+    first: Mapping[tuple[str, int], float], second: Mapping[tuple[str, int], float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of two models for the same people and seeds.
+
+    Returns:
+        two arrays (people, seeds): of the people and seeds that both have. Empty where there are none.
+    """
+    seeds = [{seed for _, seed in scores} for scores in (first, second)]
+    common = sorted(seeds[0] & seeds[1]) or sorted(max(seeds, key=len) if {-1} in seeds else ())
+    people = sorted({person for person, _ in first} & {person for person, _ in second})
+
+    def read(scores: Mapping[tuple[str, int], float], person: str, seed: int) -> float:
+        return scores.get((person, seed), scores.get((person, -1), np.nan))
+
+    arrays = [np.array([[read(scores, p, s) for s in common] for p in people], float) for scores in (first, second)]
+    if not people or not common or any(np.isnan(array).any() for array in arrays):
+        return np.empty((0, 0)), np.empty((0, 0))
+    return arrays[0], arrays[1]
+
+
+def compare(
+    lines: Sequence[Mapping[str, Any]],
+    sets: Sequence[str],
+    alignment: str,
+    first: str | Mapping[str, str],
+    second: str | Mapping[str, str],
+    ratio: bool = False,
+) -> Estimate | None:
+    """Mean over sets of the balanced accuracy of one model less that of another, or their ratio.
+
+    People are drawn with replacement within each set, and seeds within each set, the same ones for both models
+    (Efron & Tibshirani 1993, percentile interval). The score of a person is the balanced accuracy on their windows.
+
+    Args:
+        lines: of the results.
+        sets: over which the mean goes, each with equal weight.
+        alignment: of the cells.
+        first, second: names of the models; or name of the set -> name of the model.
+        ratio: first over second, each averaged over the sets first, instead of the difference.
+
+    Returns:
+        the estimate in units of balanced accuracy (or a ratio); None where a set has no pair.
+    """
+    pairs = []
+    for name in sets:
+        a, b = (model if isinstance(model, str) else model[name] for model in (first, second))
+        pairs.append(paired(person_scores(lines, name, alignment, a), person_scores(lines, name, alignment, b)))
+    if not pairs or any(a.size == 0 for a, _ in pairs):
+        return None
+    rng = np.random.default_rng(0)
+    draws = np.zeros((2, RESAMPLES))
+    for a, b in pairs:
+        people, seeds = a.shape
+        rows = rng.integers(people, size=(RESAMPLES, people))
+        columns = rng.integers(seeds, size=(RESAMPLES, seeds))
+        for k, scores in enumerate((a, b)):
+            draws[k] += scores[rows[:, :, None], columns[:, None, :]].mean((1, 2)) / len(pairs)
+    means = [float(np.mean([pair[k].mean() for pair in pairs])) for k in (0, 1)]
+    values = draws[0] / draws[1] if ratio else draws[0] - draws[1]
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Estimate(
+        means[0] / means[1] if ratio else means[0] - means[1],
+        float(low),
+        float(high),
+        sum(len(a) for a, _ in pairs),
+        min(a.shape[1] for a, _ in pairs),
+    )
+
+
+def best_on_validation(
+    lines: Sequence[Mapping[str, Any]], name: str, alignment: str, models: Sequence[str] = NETWORKS
+) -> str | None:
+    """The model that is best on the validation people of a set, by its mean AUROC over seeds."""
+    means: dict[str, float] = {}
+    for model in models:
+        chosen = [x for x in lines if (x["set"], x["alignment"], x["model"]) == (name, alignment, model)]
+        if chosen:
+            means[model] = float(np.mean([line["scores"]["validation"]["auroc"] for line in chosen]))
+    return max(means, key=means.get) if means else None
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was promised, and what was found; `estimate` is None where cells are missing."""
+
+    text: str
+    goal: float
+    estimate: Estimate | None
+    is_ratio: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether the value reaches the goal."""
+        return self.estimate is not None and self.estimate.value >= self.goal
+
+
+def targets(lines: Sequence[Mapping[str, Any]], alignment: str, sets: Sequence[str]) -> list[Target]:
+    """The targets of the student `small`, as means over the sets of many people."""
+    sets = [name for name in sets if name not in ONE_PERSON]
+    rows = [
+        ("the same network without a teacher", 0.02, "no_teacher"),
+        ("distilled from the last layer", 0.01, "last_layer"),
+        ("distilled from the plain average of the layers", 0.01, "uniform_layers"),
+    ]
+    found = [
+        Target(f"DLink small above {text}", goal, compare(lines, sets, alignment, "dlink_small", other))
+        for text, goal, other in rows
+    ]
+    teacher = compare(lines, sets, alignment, "dlink_small", "pretrained", ratio=True)
+    found.append(Target("DLink small over its teacher", 0.97, teacher, is_ratio=True))
+    best = {name: best_on_validation(lines, name, alignment) for name in sets}
+    known = compare(lines, sets, alignment, "dlink_small", best) if all(best.values()) else None
+    names = ", ".join(f"{name}: {model}" for name, model in best.items() if model)
+    found.append(Target(f"DLink small above the lightweight network best on validation ({names})", 0.0, known))
+    return found
