@@ -39,6 +39,9 @@ EXTRAS_REQUIRE = {
     # teachers only: a student needs none of this. braindecode brings torchaudio, which must match torch (see README)
     "teachers": ["braindecode>=1.8,<2", "peft>=0.21,<1"],
     "bids": ["mne-bids>=0.18"],
+    # data sets by name: those that braindecode put on the Hub, and those of MOABB
+    "hub-data": ["zarr>=3.0,<4"],
+    "moabb": ["moabb>=1.4.3,<2"],
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
     "stream": ["pylsl>=1.16"],
     "demo": ["matplotlib>=3.9", "tensorboard>=2.18"],
@@ -53,6 +56,7 @@ EXTRAS_REQUIRE = {
         "tensorboard>=2.18",
         "trackio>=0.5",
         "twine>=6.1",
+        "zarr>=3.0,<4",
     ],
 }
 

@@ -15,6 +15,7 @@ _PUBLIC_NAMES = {
     "dataset": ["build_dataset"],
     "eeg_sets": ["EEG_SETS", "eeg_set_extractor", "load_eeg_set"],
     "labels": ["AnnotationLabels", "EventLabels", "PathLabels", "TableLabels"],
+    "public_sets": ["load_public_set"],
     "recordings": ["find_recordings", "read_recording"],
     "signal_facts": [
         "SignalInfo",
