@@ -82,7 +82,14 @@ def measure(n_runs: int) -> dict[str, Any]:
         for name, model in models.items()
     }
     machine = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
-    return {"window": {"n_chans": N_CHANS, "n_times": N_TIMES, "sfreq": 200.0}, "n_runs": n_runs, "threads": 1, "batch": 1, "machine": machine, "models": rows}
+    return {
+        "window": {"n_chans": N_CHANS, "n_times": N_TIMES, "sfreq": 200.0},
+        "n_runs": n_runs,
+        "threads": 1,
+        "batch": 1,
+        "machine": machine,
+        "models": rows,
+    }
 
 
 def main(argv: list[str] | None = None) -> None:
