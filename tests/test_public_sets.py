@@ -186,9 +186,9 @@ def test_moabb_by_name(tmp_path: Path) -> None:
     extractor = EEGFeatureExtractor(sfreq=128.0, n_times=384)
     dataset = load_public_set("moabb:FakeDataset", extractor, **options)
     assert dataset.features["labels"].names == ["fake1", "fake2", "fake3"] and len(dataset) == 2 * 2 * 6
-    raw = FakeDataset(**size).get_data([1])[1]["0"]["0"]
-    (start,) = np.flatnonzero(raw.get_data(["stim"])[0])[1:2]
-    np.testing.assert_allclose(windows(dataset)[1], raw.get_data("eeg")[:, start : start + 384] * 1e6, atol=1e-4)
+    values = FakeDataset(**size).get_data([1])[1]["0"]["0"].get_data()  # three channels, then the stimulus
+    start = np.flatnonzero(values[3])[1]
+    np.testing.assert_allclose(windows(dataset)[1], values[:3, start : start + 384] * 1e6, atol=1e-4)
     with pytest.raises(ValueError, match="none of MOABB's data sets: did you mean moabb:BNCI2014_001"):
         load_public_set("moabb:BNCI2014001", extractor, **options)
 

@@ -145,7 +145,8 @@ def label_codes(window_kwargs: Sequence) -> dict[int, str]:
     codes: dict[int, str] = {}
     for _, arguments in window_kwargs or []:
         for label, code in (arguments.get("mapping") or {}).items():
-            codes[int(code)] = f"{codes[int(code)]}/{label}" if int(code) in codes else str(label)
+            if isinstance(code, (int, np.integer)):
+                codes[int(code)] = f"{codes[int(code)]}/{label}" if int(code) in codes else str(label)
     return codes
 
 
