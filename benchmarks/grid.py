@@ -28,6 +28,7 @@ from grid_cells import (
     ABLATIONS,
     ALIGNMENTS,
     LINEAR,
+    MAIN_SETS,
     MODELS,
     PRETRAINED,
     RESULTS,
@@ -36,9 +37,9 @@ from grid_cells import (
     STUDENTS,
     append_line,
     digest_of,
-    group_column,
     list_cells,
     load_splits,
+    people_of,
     read_lines,
     settings_of,
     teacher_cell,
@@ -66,7 +67,7 @@ def run_cell(cell: Mapping[str, Any], settings: Mapping[str, Any], options: argp
     teacher = find_teacher(cell, settings, options) if settings.get("teacher") else None
     started = time.perf_counter()
     parameters = None
-    column = group_column(cell["set"])
+    column = people_of(cell["set"])["group_column"]
     if cell["model"] in LINEAR:
         probabilities = linear_probabilities(cell["model"], cell["set"], splits, settings)
     else:
@@ -199,7 +200,7 @@ def main(argv: list[str] | None = None) -> None:
     runs.add_argument("--models_dir", default="outputs/grid", help="where trained networks are kept")
     for command in (runs, lists):
         command.add_argument("--checkpoint", default=str(CHECKPOINT), help="folder of the pre-trained teacher")
-        command.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+        command.add_argument("--sets", nargs="+", choices=SETS, default=list(MAIN_SETS))
         command.add_argument("--models", nargs="+", choices=MODELS, help="all that have settings, if left out")
         command.add_argument("--alignments", nargs="+", choices=ALIGNMENTS, default=["none", "euclidean_monge"])
         command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

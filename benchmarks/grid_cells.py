@@ -18,9 +18,11 @@ PEOPLE = HERE / "protocol" / "people.json"
 SETTINGS = HERE / "protocol" / "settings.json"
 RESULTS = HERE / "results" / "scores.jsonl"
 
-SETS = ("eegmat", "ssvep_exo", "eyes_gnb", "eegmmidb")
-# one person, split by run: told apart from the sets of many people wherever scores are averaged
-ONE_PERSON = ("eegmmidb",)
+PUBLISHED = "_published"
+# eegmat_published: the same recordings in the split of CBraMod's benchmark
+SETS = ("eegmat", "ssvep_exo", "eyes_gnb", "eegmmidb", "eegmat_published")
+# the sets of many people that means go over
+MAIN_SETS = ("eegmat", "ssvep_exo", "eyes_gnb")
 # all runs of left against right fist, moved and imagined: the imagined ones alone are 15 trials a split
 TASKS = {"eegmmidb": "fists"}
 ALIGNMENTS = ("none", "zscore", "euclidean", "monge", "euclidean_monge")
@@ -68,10 +70,10 @@ def load_splits(
     from dlink_hf import align_dataset
     from dlink_hf.data import eeg_set_extractor, load_eeg_set
 
-    people = json.loads(PEOPLE.read_text(encoding="utf-8"))[name]
+    people, source = people_of(name), name.removesuffix(PUBLISHED)
     column = people["group_column"]
-    extractor = eeg_set_extractor(name, l_freq=0.5, h_freq=45.0)
-    dataset = load_eeg_set(name, data_dir, TASKS.get(name), extractor=extractor, cache_dir=cache_dir)
+    extractor = eeg_set_extractor(source, l_freq=0.5, h_freq=45.0)
+    dataset = load_eeg_set(source, data_dir, TASKS.get(source), extractor=extractor, cache_dir=cache_dir)
     if alignment != "none":
         dataset = align_dataset(dataset, alignment, group_column=column, one_class="drop", cache_dir=cache_dir)
     groups = dataset[column][:]
@@ -87,9 +89,9 @@ def load_splits(
     )
 
 
-def group_column(name: str) -> str:
-    """Column that the splits of a set keep apart."""
-    return json.loads(PEOPLE.read_text(encoding="utf-8"))[name]["group_column"]
+def people_of(name: str) -> dict[str, Any]:
+    """The people of each split of a set, and `group_column`, which the splits keep apart."""
+    return json.loads(PEOPLE.read_text(encoding="utf-8"))[name]
 
 
 def settings_of(name: str, model: str, alignment: str, path: Path = SETTINGS) -> dict[str, Any]:
@@ -100,6 +102,7 @@ def settings_of(name: str, model: str, alignment: str, path: Path = SETTINGS) ->
     """
     table = json.loads(path.read_text(encoding="utf-8"))[model]
     base = settings_of(name, table["like"], alignment, path) if "like" in table else {}
+    name = name.removesuffix(PUBLISHED)
     return {**base, **table.get("all", {}), **table.get(name, {}), **table.get(f"{name}/{alignment}", {})}
 
 
@@ -112,7 +115,7 @@ def digest_of(cell: Mapping[str, Any], settings: Mapping[str, Any], checkpoint: 
         checkpoint: folder of the pre-trained teacher, or None where no row needs it.
         path: file of the settings, in which the teacher's are looked up.
     """
-    parts = [json.dumps([cell, settings], sort_keys=True), PEOPLE.read_text(encoding="utf-8")]
+    parts = [json.dumps([cell, settings, people_of(cell["set"])], sort_keys=True)]
     if cell["model"] in PRETRAINED:
         weights = Path(checkpoint) / "model.safetensors"
         parts.append(hashlib.sha256(weights.read_bytes()).hexdigest())

@@ -13,7 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from grid_cells import ABLATIONS, ALIGNMENTS, HERE, LINEAR, MODELS, NETWORKS, RESULTS, SETS, STUDENTS, read_lines
+from grid_cells import (
+    ABLATIONS,
+    ALIGNMENTS,
+    HERE,
+    LINEAR,
+    MAIN_SETS,
+    MODELS,
+    NETWORKS,
+    RESULTS,
+    SETS,
+    STUDENTS,
+    read_lines,
+)
 from grid_costs import COSTS
 from grid_statistics import Estimate, compare, person_scores, targets
 
@@ -217,7 +229,7 @@ def report(lines: Sequence[Mapping[str, Any]], costs: Mapping[str, Any] | None, 
         )
         parts.append(f"## {title}")
         wanted = [name for name in sets if select(lines, name, alignment, "dlink_small")]
-        many = [name for name in wanted if name != "eegmmidb"]
+        many = [name for name in wanted if name in MAIN_SETS]
         if many:
             parts += [
                 "### Targets",

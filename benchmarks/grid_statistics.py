@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from grid_cells import NETWORKS, ONE_PERSON, SEEDLESS
+from grid_cells import MAIN_SETS, NETWORKS, SEEDLESS
 
 
 RESAMPLES = 10_000
@@ -142,7 +142,7 @@ class Target:
 
 def targets(lines: Sequence[Mapping[str, Any]], alignment: str, sets: Sequence[str]) -> list[Target]:
     """The targets of the student `small`, as means over the sets of many people."""
-    sets = [name for name in sets if name not in ONE_PERSON]
+    sets = [name for name in sets if name in MAIN_SETS]
     rows = [
         ("the same network without a teacher", 0.02, "no_teacher"),
         ("distilled from the last layer", 0.01, "last_layer"),
