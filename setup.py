@@ -82,7 +82,9 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["dlink_hf", "dlink_hf.*"]),
-    package_data={"dlink_hf": ["py.typed", "*.md"]},
+    package_data={
+        "dlink_hf": ["py.typed", "*.md", *(f"checkpoints/*/*.{kind}" for kind in ("safetensors", "json", "md"))]
+    },
     # what numpy, scipy, pandas, mne and transformers ask for themselves
     python_requires=">=3.11",
     install_requires=INSTALL_REQUIRES,

@@ -24,6 +24,7 @@ _PUBLIC_NAMES = {
         "alignment_from_dict",
         "make_alignment",
     ],
+    "checkpoint_names": ["resolve_checkpoint"],
     "feature_extraction_eeg": ["EEGFeatureExtractor"],
     "data": [
         "EEG_SETS",
@@ -60,6 +61,7 @@ _PUBLIC_NAMES = {
     "modeling_teacher": ["DLinkTeacherForEEGClassification", "DLinkTeacherModel"],
     "modeling_router": ["DLinkRouter"],
     "modeling_studio": ["DLinkStudioModel"],
+    "modeling_auto": ["AutoModelForEEGClassification"],
     "metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
     "teacher_cache": ["TeacherCache"],
     "training_args": ["DLinkTrainingArguments"],
@@ -99,6 +101,9 @@ if TYPE_CHECKING:
     )
     from .augmentation import (
         EEGAugmentation as EEGAugmentation,
+    )
+    from .checkpoint_names import (
+        resolve_checkpoint as resolve_checkpoint,
     )
     from .configuration_mic import (
         MiCConfig as MiCConfig,
@@ -163,6 +168,9 @@ if TYPE_CHECKING:
     from .model_card import (
         build_model_card as build_model_card,
         save_model_card as save_model_card,
+    )
+    from .modeling_auto import (
+        AutoModelForEEGClassification as AutoModelForEEGClassification,
     )
     from .modeling_mic import (
         MiCForEEGClassification as MiCForEEGClassification,

@@ -2,11 +2,13 @@
 """What the configs share: fields that are unknown or contradict each other are errors that name them."""
 
 import math
+import os
 from dataclasses import fields
 from typing import Any
 
 from transformers.configuration_utils import PreTrainedConfig
 
+from .checkpoint_names import ShortNamesMixin
 from .electrodes import canonical_name
 
 
@@ -93,8 +95,22 @@ def check_signal_fields(config: PreTrainedConfig) -> None:
     require(config.n_times > 0, "n_times", config.n_times, "a positive number of samples")
 
 
-class DLinkPreTrainedConfig(PreTrainedConfig):
+class DLinkPreTrainedConfig(ShortNamesMixin, PreTrainedConfig):
     """Base class of the configs: fields given at `from_pretrained` are checked like those of a new config."""
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read a config.json; see `transformers.PreTrainedConfig.get_config_dict`.
+
+        Raises:
+            OSError: there is none, for which transformers would give a config of defaults.
+        """
+        config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if not config_dict:
+            raise OSError(f"{pretrained_model_name_or_path} holds no config.json: it is no checkpoint of a model.")
+        return config_dict, unused
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

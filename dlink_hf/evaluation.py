@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from .checkpoint_names import found_checkpoint
 from .compatibility import check_label_names, label_names, montage_arguments
 from .data.collator import EEGDataCollator
 from .files import staged
@@ -61,29 +62,47 @@ def predict_probabilities(
     return torch.cat(logits).softmax(-1).numpy()
 
 
-def load_classifier(name_or_path: str | os.PathLike) -> PreTrainedModel:
-    """Load a student or a teacher, whichever a checkpoint holds.
+def load_classifier(
+    name_or_path: str | os.PathLike, allow_backbone: bool = False, **hub_kwargs: Any
+) -> PreTrainedModel:
+    """Load a trained student or teacher, whichever a checkpoint holds.
 
     Args:
-        name_or_path: folder or Hub id.
+        name_or_path: short name (`dlink-mic-small-eegmat`), folder or Hub id.
+        allow_backbone: also take a checkpoint without a head, and give it a random one.
+        **hub_kwargs: `revision`, `cache_dir`, `token`, `local_files_only`, `force_download`, `subfolder`.
 
     Returns:
         [`MiCForEEGClassification`] or [`DLinkTeacherForEEGClassification`], in evaluation mode.
 
     Raises:
-        OSError: there is no such checkpoint.
-        ValueError: it holds another kind of model.
+        OSError: there is no such checkpoint, or it can't be reached.
+        ValueError: it holds another kind of model, or a backbone without a head.
     """
+    with found_checkpoint(name_or_path, hub_kwargs.get("revision"), hub_kwargs.get("subfolder")) as resolved:
+        return _load_classifier(resolved, allow_backbone, hub_kwargs)
+
+
+def _load_classifier(name_or_path: str, allow_backbone: bool, hub_kwargs: dict[str, Any]) -> PreTrainedModel:
     kinds = {"dlink_mic": MiCForEEGClassification, "dlink_teacher": DLinkTeacherForEEGClassification}
-    if os.path.isdir(name_or_path) and not os.path.isfile(os.path.join(name_or_path, "config.json")):
+    config_file = os.path.join(name_or_path, hub_kwargs.get("subfolder") or "", "config.json")
+    if os.path.isdir(name_or_path) and not os.path.isfile(config_file):
         raise FileNotFoundError(f"{name_or_path} holds no config.json: it is not the folder of a saved model.")
-    fields, _ = PreTrainedConfig.get_config_dict(name_or_path)
+    fields, _ = PreTrainedConfig.get_config_dict(name_or_path, **hub_kwargs)
     if fields.get("model_type") not in kinds:
         raise ValueError(
             f"{name_or_path} holds a model of type {fields.get('model_type')!r}; a student is 'dlink_mic', a teacher "
             "'dlink_teacher'."
         )
-    return kinds[fields["model_type"]].from_pretrained(name_or_path).eval()
+    model_class = kinds[fields["model_type"]]
+    model, info = model_class.from_pretrained(name_or_path, output_loading_info=True, **hub_kwargs)
+    if model.lacked_head(info) and not allow_backbone:
+        raise ValueError(
+            f"{name_or_path} holds no head, or not all of one: it knows no classes yet, and its predictions would be "
+            "random. If it is a backbone, fine-tune it first (`dlink finetune --student NAME`, for a teacher `dlink "
+            "finetune-teacher --teacher_checkpoint NAME`), or take a checkpoint that is trained for a task."
+        )
+    return model.eval()
 
 
 def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> tuple[dict[str, Any], np.ndarray]:

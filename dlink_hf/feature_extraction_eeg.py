@@ -12,6 +12,7 @@ import numpy as np
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 
 from .alignment import ALIGNMENTS, MIN_SECONDS, Alignment, AlignmentSession, make_alignment
+from .checkpoint_names import ShortNamesMixin
 from .data.recordings import pick_channels, read_recording
 from .data.signals import MICROVOLTS_PER_UNIT, as_samples, check_pass_band, check_samples, long_enough, resample
 from .electrodes import canonical_name, channel_positions, describe_unknown
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 _FOREIGN_KEYS = {"feature_extractor_type", "processor_class", "auto_map"}
 
 
-class EEGFeatureExtractor(AlignmentMixin, FeatureExtractionMixin):
+class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixin):
     r"""
     Turns EEG recordings into model inputs: EEG channels picked and named alike, microvolts, one sampling rate,
     optional filters, windows of one length.

@@ -9,8 +9,16 @@ from typing import Any
 
 import torch
 from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import logging
 
+from .checkpoint_names import found_checkpoint
 from .files import staged
+
+
+logger = logging.get_logger(__name__)
+
+# keyword arguments by which `from_pretrained` is told which classes a new head is for
+LABEL_FIELDS = frozenset({"num_labels", "id2label", "label2id"})
 
 
 def check_input_values(input_values: torch.Tensor, patch_size: int, what: str) -> None:
@@ -85,25 +93,39 @@ class DLinkPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | os.PathLike,
+        pretrained_model_name_or_path: str | os.PathLike | None,
         *model_args: Any,
         output_loading_info: bool = False,
         **kwargs: Any,
     ) -> Any:
         """Load a checkpoint whole; see `transformers.PreTrainedModel.from_pretrained`.
 
-        Weights stored in 16 bits are computed with in 32, unless `dtype` says otherwise (`"auto"` keeps them).
+        Short names are taken too: [`checkpoint_names.resolve_checkpoint`] says where they lead. Weights stored in 16
+        bits are computed with in 32, unless `dtype` says otherwise (`"auto"` keeps them). A backbone, saved without a
+        head, gets a new one for the classes that `num_labels`, `id2label` or `config` names.
 
         Raises:
+            OSError: there is no such checkpoint, or it can't be reached; of a short name, the known ones are listed.
             ValueError: a tensor is missing or has another shape; the message names it. A head of another number of
                 classes needs `ignore_mismatched_sizes=True`, as everywhere in transformers.
         """
+        if pretrained_model_name_or_path is None:
+            return cls._load_whole(None, model_args, output_loading_info, kwargs)
+        revision, subfolder = kwargs.get("revision"), kwargs.get("subfolder")
+        with found_checkpoint(pretrained_model_name_or_path, revision, subfolder) as resolved:
+            return cls._load_whole(resolved, model_args, output_loading_info, kwargs)
+
+    @classmethod
+    def _load_whole(
+        cls, name_or_path: str | None, model_args: tuple[Any, ...], output_loading_info: bool, kwargs: dict[str, Any]
+    ) -> Any:
         wants_mismatched = kwargs.pop("ignore_mismatched_sizes", False)
+        names_labels = bool(LABEL_FIELDS & set(kwargs)) or kwargs.get("config") is not None
         if kwargs.get("torch_dtype") is None:
             kwargs.setdefault("dtype", torch.float32)
         # mismatches are collected here rather than raised by transformers, whose message leaves the names to a log
         model, info = super().from_pretrained(
-            pretrained_model_name_or_path,
+            name_or_path,
             *model_args,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -117,21 +139,48 @@ class DLinkPreTrainedModel(PreTrainedModel):
                 if all(cls._is_head(entry[0]) for entry in mismatched)
                 else " The checkpoint and its config.json do not belong together."
             )
-            raise ValueError(f"{pretrained_model_name_or_path}: tensors of another shape: {rows}.{advice}")
+            raise ValueError(f"{name_or_path}: tensors of another shape: {rows}.{advice}")
         missing = sorted(key for key in info["missing_keys"] if not cls._is_head(key))
         if missing:
             raise ValueError(
-                f"{pretrained_model_name_or_path} lacks {len(missing)} tensor(s) that {cls.__name__} needs: "
+                f"{name_or_path} lacks {len(missing)} tensor(s) that {cls.__name__} needs: "
                 f"{', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}. A partly loaded model would give "
                 "wrong answers; is this a checkpoint of another model, or was its file cut short?"
             )
+        new_head = model.__dict__.pop("_new_head", set())
+        info["missing_keys"] = info["missing_keys"] | new_head
+        if new_head and not names_labels:
+            warn_of_new_head(name_or_path, model)
         return (model, info) if output_loading_info else model
+
+    def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
+        """Leave a backbone's new head out of transformers' report of what went wrong: it is what a backbone is for."""
+        super()._adjust_missing_and_unexpected_keys(loading_info)
+        head = {key for key in self.state_dict() if self._is_head(key)}
+        # a checkpoint that says it is of this very class has lost its head: that is reported
+        is_backbone = type(self).__name__ not in (self.config.architectures or ())
+        if head and head <= loading_info.missing_keys and is_backbone:
+            loading_info.missing_keys = loading_info.missing_keys - head
+            self._new_head = head
+
+    @classmethod
+    def lacked_head(cls, info: dict[str, Any]) -> bool:
+        """Whether a checkpoint had no head, or not all of it, by the loading information of `from_pretrained`."""
+        return any(cls._is_head(key) for key in info["missing_keys"])
 
     @classmethod
     def _is_head(cls, key: str) -> bool:
         return key.startswith(cls._head_keys)
 
 
+def warn_of_new_head(name: str | None, model: PreTrainedModel) -> None:
+    """Say that a model's head is random, to those who did not say which classes they want."""
+    logger.warning(
+        f"{name} is a backbone without a head: the head of {model.config.num_labels} classes is new, and its "
+        "predictions are random until it is trained. Say which classes it is for: `num_labels=` or `id2label=`."
+    )
+
+
 _HUB_KWARGS = ("repo_id", "token", "private", "commit_message", "commit_description", "create_pr", "revision", "tags")
 
-__all__ = ["DLinkPreTrainedModel", "check_input_values"]
+__all__ = ["LABEL_FIELDS", "DLinkPreTrainedModel", "check_input_values", "warn_of_new_head"]

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
+from .checkpoint_names import found_checkpoint
 from .configuration_teacher import BACKBONES, DLinkTeacherConfig
 from .hub_files import damaged
 from .modeling_base import DLinkPreTrainedModel, check_input_values
@@ -95,10 +96,13 @@ class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
         ... )  # doctest: +SKIP
         ```
         """
-        checkpoint = find_checkpoint(pretrained_model_name_or_path, kwargs)
-        if checkpoint is not None:
-            model, info = load_checkpoint(cls, checkpoint, kwargs)
-            return (model, info) if output_loading_info else model
+        if pretrained_model_name_or_path is not None:
+            revision, subfolder = kwargs.get("revision"), kwargs.get("subfolder")
+            with found_checkpoint(pretrained_model_name_or_path, revision, subfolder) as resolved:
+                checkpoint = find_checkpoint(resolved, kwargs)
+                if checkpoint is not None:
+                    model, info = load_checkpoint(cls, checkpoint, kwargs)
+                    return (model, info) if output_loading_info else model
         try:
             return super().from_pretrained(
                 pretrained_model_name_or_path, *model_args, output_loading_info=output_loading_info, **kwargs

@@ -84,7 +84,9 @@ class DataArguments:
 class TeacherArguments:
     """The teacher: a checkpoint, or a foundation model to be fine-tuned first."""
 
-    teacher: str | None = arg(None, "Folder or Hub id of a fine-tuned teacher. One is fine-tuned here if left out.")
+    teacher: str | None = arg(
+        None, "Folder, Hub id or short name of a fine-tuned teacher. One is fine-tuned here if left out."
+    )
     teacher_backbone: str = arg("CBraMod", "Foundation model to fine-tune; `dlink teachers` lists them.")
     teacher_layers: int = arg(4, "Its number of layers.")
     teacher_input_scale: float | None = arg(
@@ -96,8 +98,8 @@ class TeacherArguments:
     teacher_learning_rate: float = arg(5e-4, "Learning rate of its fine-tuning.")
     teacher_checkpoint: str | None = arg(
         None,
-        "Folder or Hub id of a pre-trained teacher to start its fine-tuning from, instead of random weights; it says "
-        "itself what backbone it is.",
+        "Folder, Hub id or short name of a pre-trained teacher to start its fine-tuning from, instead of random "
+        "weights; it says itself what backbone it is.",
     )
     adaptation: str = arg(
         "full", "What of it trains: full, probe (its head alone) or lora (its head and low-rank adapters)."
@@ -133,7 +135,9 @@ class TeacherArguments:
 class StudentArguments:
     """The student, and what it is compared with."""
 
-    student: str | None = arg(None, "Folder or Hub id of a student to start from; a fresh one if left out.")
+    student: str | None = arg(
+        None, "Folder, Hub id or short name (dlink-mic-small) of a student to start from; a fresh one if left out."
+    )
     student_size: str = arg("small", "Size of a fresh student: tiny, small or base.")
 
 

@@ -25,7 +25,7 @@ DESCRIPTION = "Score a trained student or teacher on labelled recordings: per cl
 class EvaluateArguments:
     """Which model, on which part of the recordings."""
 
-    model: str = arg("", "Folder or Hub id of a student or a teacher. Required.")
+    model: str = arg("", "Folder, Hub id or short name of a student or a teacher. Required.")
     part: str = arg(
         "all",
         "`all` windows, or one part of the split (--split): train, validation or test. Score a model on people "

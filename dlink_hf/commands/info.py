@@ -20,7 +20,7 @@ DESCRIPTION = "What a checkpoint is: `dlink info DIR`: montage, rate, window, la
 class InfoArguments:
     """Which checkpoint."""
 
-    model: str = arg("", "Folder or Hub id of a student or a teacher; also taken as the first word after `info`.")
+    model: str = arg("", "Folder, Hub id or short name of a student or a teacher; also the first word after `info`.")
 
 
 def run(argv: Sequence[str]) -> None:
@@ -31,15 +31,16 @@ def run(argv: Sequence[str]) -> None:
     (args,) = parse("info", DESCRIPTION, (InfoArguments,), words)
     if not args.model:
         raise ValueError("say which checkpoint: dlink info DIR.")
-    model = load_classifier(args.model)
+    model = load_classifier(args.model, allow_backbone=True)
     config = model.config
+    has_head = type(model).__name__ in (config.architectures or ())
     cost = cost_of({"model": model}, len(config.ch_names), config.n_times)["model"]
     student = isinstance(model, MiCForEEGClassification)
     what = "MiC student" if student else f"{config.backbone} teacher, {config.num_hidden_layers} layers"
     montage = "any montage; trained with " if student else "exactly "
     rows = {
         "model": what,
-        "labels": ", ".join(label_names(model)),
+        "labels": ", ".join(label_names(model)) if has_head else "none yet: a backbone, to be fine-tuned",
         "channels": f"{montage}{len(config.ch_names)}: {', '.join(config.ch_names)}",
         "rate": f"{config.sfreq:g} Hz, microvolts",
         "window": f"{config.n_times / config.sfreq:g} s ({config.n_times} samples, patches of {config.patch_size})",

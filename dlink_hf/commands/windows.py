@@ -15,6 +15,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, load_from_disk
 
 from ..alignment import alignment_facts
+from ..checkpoint_names import resolve_checkpoint
 from ..data import (
     EEG_SETS,
     AnnotationLabels,
@@ -301,7 +302,7 @@ def write_people(
 
 
 def _read_people(checkpoint: str) -> dict[str, Any] | None:
-    path = Path(checkpoint) / PEOPLE_NAME
+    path = Path(resolve_checkpoint(checkpoint)) / PEOPLE_NAME
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
