@@ -72,6 +72,7 @@ _PUBLIC_NAMES = {
     "pretraining": ["DLinkTeacherForPretraining", "PretrainingTrainer"],
     "probing": ["fit_probe"],
     "evaluation": ["evaluate_model", "load_classifier", "predict_probabilities"],
+    "pipeline_eeg_classification": ["EEGClassificationPipeline", "pipeline"],
     "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
     "visualization": [
         "plot_confusion_matrix",
@@ -185,6 +186,10 @@ if TYPE_CHECKING:
     from .modeling_teacher import (
         DLinkTeacherForEEGClassification as DLinkTeacherForEEGClassification,
         DLinkTeacherModel as DLinkTeacherModel,
+    )
+    from .pipeline_eeg_classification import (
+        EEGClassificationPipeline as EEGClassificationPipeline,
+        pipeline as pipeline,
     )
     from .pretraining import (
         DLinkTeacherForPretraining as DLinkTeacherForPretraining,

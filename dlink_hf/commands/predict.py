@@ -12,10 +12,9 @@ import numpy as np
 
 from ..alignment import Alignment
 from ..compatibility import label_names
-from ..evaluation import load_classifier, predict_probabilities, write_predictions
-from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..evaluation import write_predictions
 from ..files import staged
-from ..modeling_mic import MiCForEEGClassification
+from ..pipeline_eeg_classification import EEGClassificationPipeline, pipeline
 from .arguments import arg, parse
 
 
@@ -31,7 +30,7 @@ FORMATS = ("csv", "annotations")
 class PredictArguments:
     """What is classified, by which model, and where the answer goes."""
 
-    model: str = arg("", "Folder or Hub id of a student or a teacher, with its preprocessor_config.json. Required.")
+    model: str = arg("", "Folder, Hub id or short name (dlink-mic-small-eegmat) of a student or a teacher. Required.")
     recording: str = arg("", "The recording; also taken as the first word after `predict`.")
     output: str | None = arg(None, "File to write; in this folder, named after the recording, if left out.")
     format: str = arg("csv", "`csv`, or `annotations`: MNE annotations (.fif, .csv or .txt, by the name of --output).")
@@ -54,7 +53,7 @@ def classify_recording(
     """Classify a recording window by window.
 
     Args:
-        model_path: folder or Hub id of a student or a teacher, with its feature extractor.
+        model_path: folder, Hub id or short name of a student or a teacher, with its feature extractor.
         recording: path of the recording.
         stride_seconds: from one window to the next, in seconds; the extractor's own where left out.
         unit: unit of the file's numbers, if not volts.
@@ -66,34 +65,26 @@ def classify_recording(
     Raises:
         ValueError: the recording can't be used; the message says why.
     """
-    model = load_classifier(model_path)
-    extractor = EEGFeatureExtractor.from_pretrained(model_path)
-    if stride_seconds is not None:
-        if stride_seconds <= 0:
-            raise ValueError(f"--stride_seconds must be positive, got {stride_seconds}.")
-        extractor.stride = max(1, round(stride_seconds * extractor.sfreq))
-    is_student = isinstance(model, MiCForEEGClassification)
-    if not is_student:
-        # a teacher knows its own channels only; a student takes what there is of them
-        extractor.missing_channels = "error"
-    state = fit_session(extractor, [recording, *session_recordings], unit)
-    batch = extractor(recording, unit=unit, alignment_state=state, return_tensors="np")
-    positions = {"channel_positions": batch["channel_positions"]} if is_student else {}
-    probabilities = predict_probabilities(model, np.asarray(batch["input_values"]), **positions)
-    return np.asarray(batch["onset"]), probabilities, label_names(model), extractor.n_times / extractor.sfreq
+    if stride_seconds is not None and stride_seconds <= 0:
+        raise ValueError(f"--stride_seconds must be positive, got {stride_seconds}.")
+    pipe = pipeline(model=model_path)
+    state = _fit_session(pipe, [recording, *session_recordings], stride_seconds, unit)
+    windows = pipe(recording, stride_seconds=stride_seconds, unit=unit, alignment_state=state, top_k=None)
+    names = label_names(pipe.model)
+    scores = [{row["label"]: row["score"] for row in window["scores"]} for window in windows]
+    probabilities = np.array([[row[name] for name in names] for row in scores])
+    return np.array([window["onset"] for window in windows]), probabilities, names, windows[0]["duration"]
 
 
-def fit_session(extractor: EEGFeatureExtractor, recordings: Sequence[str], unit: str | None) -> Alignment | None:
-    """The alignment of a person, fitted on recordings of one session; None for an extractor without one.
-
-    Raises:
-        ValueError: several recordings are given and there is nothing to align, or they are too short.
-    """
-    if extractor.alignment is None:
+def _fit_session(
+    pipe: EEGClassificationPipeline, recordings: Sequence[str], stride_seconds: float | None, unit: str | None
+) -> Alignment | None:
+    """The alignment of a person, fitted on recordings of one session; None for a model without one."""
+    if pipe.feature_extractor.alignment is None:
         if len(recordings) > 1:
             raise ValueError("--session_recordings are for a model with an alignment; this one has none.")
         return None
-    state = extractor.fit_alignment(list(recordings), unit=unit)
+    state = pipe.fit_session(recordings, stride_seconds=stride_seconds, unit=unit)
     print(
         f"alignment ({state.method}) fitted on {state.n_windows} unlabelled windows of {len(recordings)} "
         f"recording{'s' * (len(recordings) > 1)}, taken to be one person's whole session"
@@ -134,4 +125,4 @@ def run(argv: Sequence[str]) -> None:
     print(f"{len(labels)} windows of {duration:g} s: {counts}\nwritten to {path}")
 
 
-__all__ = ["FORMATS", "PredictArguments", "classify_recording", "fit_session", "run", "save_annotations"]
+__all__ = ["FORMATS", "PredictArguments", "classify_recording", "run", "save_annotations"]
