@@ -23,6 +23,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parent.parent
 # what is no part of the source: environments, caches, and whatever was written into the tree by a run
 IGNORED = shutil.ignore_patterns(".*", "outputs", "runs", "build", "dist", "*.egg-info", "__pycache__", "checkpoints")
+PACKAGED = "dlink_hf/checkpoints/dlink-mic-small"
+
+
+def ignored(folder: str, names: list[str]) -> set[str]:
+    """What is not copied: the package's own checkpoints are, a run's are not."""
+    return set(IGNORED(folder, names)) - ({"checkpoints"} if Path(folder) == ROOT / "dlink_hf" else set())
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -35,8 +41,13 @@ def run(*command: str | Path, cwd: Path) -> str:
 def built(tmp_path_factory) -> tuple[Path, Path]:
     """Wheel and source archive of a copy of the tree, in which recordings and outputs lie about."""
     source, dist = tmp_path_factory.mktemp("source") / "tree", tmp_path_factory.mktemp("dist")
-    shutil.copytree(ROOT, source, ignore=IGNORED)
-    for stray in ("outputs/demo/model.safetensors", "data/s01.edf", "dlink_hf/data/s01.edf", "dlink_hf/data/s.npy"):
+    shutil.copytree(ROOT, source, ignore=ignored)
+    if not (source / PACKAGED).is_dir():  # one of random weights stands in for the trained one
+        dlink_hf.MiCModel(dlink_hf.MiCConfig.from_size("small")).save_pretrained(source / PACKAGED)
+        dlink_hf.EEGFeatureExtractor().save_pretrained(source / PACKAGED)
+        (source / PACKAGED / "README.md").write_text("# dlink-mic-small\n")
+    strays = ("outputs/demo/model.safetensors", "data/s01.edf", "dlink_hf/data/s01.edf", "dlink_hf/data/s.npy")
+    for stray in (*strays, "dlink_hf/data/model.safetensors", f"{PACKAGED}/optimizer.pt", f"{PACKAGED}/s01.edf"):
         (source / stray).parent.mkdir(parents=True, exist_ok=True)
         (source / stray).write_bytes(b"stray")
     run(sys.executable, "-m", "build", "--outdir", dist, source, cwd=dist)
@@ -64,7 +75,11 @@ def test_wheel_holds_the_package_alone(built):
     names = zipfile.ZipFile(built[0]).namelist()
     inside = {name for name in names if ".dist-info/" not in name}
     tracked = {str(path.relative_to(ROOT)) for path in (ROOT / "dlink_hf").rglob("*.py")}
-    assert inside == tracked | {"dlink_hf/py.typed", "dlink_hf/model_card_template.md"}
+    packaged = {name for name in inside if name.startswith("dlink_hf/checkpoints/")}
+    assert inside - packaged == tracked | {"dlink_hf/py.typed", "dlink_hf/model_card_template.md"}
+    files = ("model.safetensors", "config.json", "preprocessor_config.json", "README.md")
+    assert packaged >= {f"{PACKAGED}/{name}" for name in files}
+    assert all(name.endswith((".safetensors", ".json", ".md")) for name in packaged)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -72,7 +87,10 @@ def test_source_archive_holds_no_tests_data_or_outputs(built):
     names = [name.partition("/")[2] for name in tarfile.open(built[1]).getnames()]
     assert {"setup.py", "pyproject.toml", "README.md", "LICENSE", "dlink_hf/py.typed"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "data", "outputs", "benchmarks", ".venv"))]
-    assert not [name for name in names if name.endswith((".edf", ".npy", ".safetensors", ".pyc"))]
+    assert not [name for name in names if name.endswith((".edf", ".npy", ".pt", ".pyc"))]
+    weights = {name for name in names if name.endswith(".safetensors")}
+    assert f"{PACKAGED}/model.safetensors" in weights
+    assert all(name.startswith("dlink_hf/checkpoints/") for name in weights)
 
 
 def test_metadata(built):
@@ -89,6 +107,22 @@ def test_installed_wheel_imports_without_the_tree(python, tmp_path):
     code = "import dlink_hf; print(dlink_hf.__file__); [getattr(dlink_hf, name) for name in dlink_hf.__all__]"
     assert Path(run(python, "-c", code, cwd=tmp_path).strip()).is_relative_to(python.parent.parent)
     assert "distill" in run(python.parent / "dlink", "--help", cwd=tmp_path)
+
+
+def test_installed_wheel_loads_its_checkpoint_without_a_network(python, tmp_path):
+    code = """
+import os
+os.environ.update(HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="0", HF_HOME=os.getcwd())  # nobody listens there
+import torch
+from dlink_hf import AutoModelForEEGClassification, EEGFeatureExtractor, MiCForEEGClassification, MiCModel
+print(MiCModel.from_pretrained("dlink-mic-small").config.model_type)
+extractor = EEGFeatureExtractor.from_pretrained("dlink-mic-small")
+for kind in (MiCForEEGClassification, AutoModelForEEGClassification):
+    model = kind.from_pretrained("dlink-mic-small", num_labels=3)
+    windows = torch.randn(2, len(model.config.ch_names), extractor.n_times)
+    print(tuple(model(windows).logits.shape))
+"""
+    assert run(python, "-c", code, cwd=tmp_path).splitlines() == ["dlink_mic", "(2, 3)", "(2, 3)"]
 
 
 def test_installed_wheel_runs_the_first_block_of_the_readme(python, tmp_path):
