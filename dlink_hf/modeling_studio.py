@@ -102,6 +102,26 @@ def mean_logits(logits: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([one.float().log_softmax(-1) for one in logits]).logsumexp(0) - math.log(len(logits))
 
 
+def mimic_terms(
+    config: DLinkStudioConfig, target: torch.Tensor, mimic_state: torch.Tensor, decoded_state: torch.Tensor
+) -> dict[str, tuple[float, torch.Tensor]]:
+    """The terms that hold a student against the routed target, by name; each with its weight. They need no label.
+
+    Args:
+        config: weights, distance, axes and placement.
+        target: (B, C, P, D), the routed state, detached.
+        mimic_state, decoded_state: (B, C, P, D), the student's states on the same grid.
+    """
+    places = {"mimic": mimic_state, "compressed": decoded_state}
+    terms = {"route_loss": (config.route_weight, feature_distance(mimic_state, target, config.route_distance))}
+    target_bins = target_spectrum(target, config.spectral_axes) if config.spectral_placement else None
+    for place in config.spectral_placement:
+        magnitude, phase = spectral_losses(places[place], target_bins, config.magnitude_kind)
+        terms[f"magnitude_{place}_loss"] = (config.spectral_weight * config.magnitude_weight, magnitude)
+        terms[f"phase_{place}_loss"] = (config.spectral_weight * config.phase_weight, phase)
+    return terms
+
+
 class DLinkStudioModel(DLinkPreTrainedModel):
     """Everything that takes part in a distillation. The teachers are frozen; router, student and decoder learn.
 
@@ -297,16 +317,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The weighted sum of the stage's terms, and every term by its name."""
         config = self.config
-        target = output.routed_state
-        places = {"mimic": output.mimic_state, "compressed": output.decoded_state}
-        terms = {
-            "route_loss": (config.route_weight, feature_distance(output.mimic_state, target, config.route_distance))
-        }
-        target_bins = target_spectrum(target, config.spectral_axes) if config.spectral_placement else None
-        for place in config.spectral_placement:
-            magnitude, phase = spectral_losses(places[place], target_bins, config.magnitude_kind)
-            terms[f"magnitude_{place}_loss"] = (config.spectral_weight * config.magnitude_weight, magnitude)
-            terms[f"phase_{place}_loss"] = (config.spectral_weight * config.phase_weight, phase)
+        terms = mimic_terms(config, output.routed_state, output.mimic_state, output.decoded_state)
         terms["router_task_loss"] = (
             config.router_task_weight,
             classification_loss(output.router_logits, labels, class_weights),
@@ -323,4 +334,4 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         return loss, {name: term.detach() for name, (_, term) in terms.items()}
 
 
-__all__ = ["STAGES", "DLinkStudioModel", "DLinkStudioOutput", "MiCDecoder", "mean_logits"]
+__all__ = ["STAGES", "DLinkStudioModel", "DLinkStudioOutput", "MiCDecoder", "mean_logits", "mimic_terms"]
