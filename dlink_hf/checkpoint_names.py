@@ -108,14 +108,19 @@ def found_checkpoint(
         A path or a Hub id.
 
     Raises:
-        OSError: that of the block; where a short name led to the Hub, with the known names in its text.
+        OSError: that of the block; where a short name led to the Hub, with the known names in its text, and where a
+            folder here hides a known name, with that.
     """
     resolved = resolve_checkpoint(name, revision, subfolder)
     try:
         yield resolved
     except OSError as error:
         # an error with a number is about a file of this machine: disk full, no permission
-        if resolved == os.fspath(name) or os.path.isdir(resolved) or error.errno is not None:
+        if error.errno is not None:
+            raise
+        if resolved == name and name in KNOWN_CHECKPOINTS:
+            raise OSError(f"{error}\nThe folder {name!r} here comes before the published checkpoint.") from error
+        if resolved == os.fspath(name) or os.path.isdir(resolved):
             raise
         why = (
             "a packaged copy has neither revisions nor subfolders"

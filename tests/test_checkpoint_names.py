@@ -196,6 +196,11 @@ def test_a_backbone_gets_a_new_head_without_a_warning(session: Session, loader: 
 
 def test_a_folder_here_comes_first(session: Session) -> None:
     assert session.ask("load", "MiCForEEGClassification", "dlink-mic-small-eyes_gnb")["mark"] == 4.0
+    (session.here / "dlink-mic-small-eegmat").mkdir()
+    answer = session.ask("load", "MiCForEEGClassification", "dlink-mic-small-eegmat")
+    (session.here / "dlink-mic-small-eegmat").rmdir()
+    assert "holds no config.json" in answer["message"]
+    assert "'dlink-mic-small-eegmat' here comes before the published checkpoint" in answer["message"]
 
 
 def test_no_name_leads_out_of_the_packaged_checkpoints(session: Session) -> None:

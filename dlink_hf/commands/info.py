@@ -33,7 +33,7 @@ def run(argv: Sequence[str]) -> None:
         raise ValueError("say which checkpoint: dlink info DIR.")
     model = load_classifier(args.model, allow_backbone=True)
     config = model.config
-    has_head = type(model).__name__ in (config.architectures or ())
+    has_head = type(model).__name__ in (config.architectures or [type(model).__name__])
     cost = cost_of({"model": model}, len(config.ch_names), config.n_times)["model"]
     student = isinstance(model, MiCForEEGClassification)
     what = "MiC student" if student else f"{config.backbone} teacher, {config.num_hidden_layers} layers"
