@@ -53,7 +53,7 @@ def test_the_readme_opens_with_the_two_commands():
 
 def test_python_blocks_run_and_say_what_they_promise(folder):
     scripts = [code for language, code in BLOCKS if language == "python"]
-    assert len(scripts) == 4
+    assert len(scripts) == 5
     outputs = []
     for code in scripts:
         (folder / "block.py").write_text(code, encoding="utf-8")
