@@ -107,8 +107,11 @@ class DLinkPreTrainedModel(PreTrainedModel):
         Raises:
             OSError: there is no such checkpoint, or it can't be reached; of a short name, the known ones are listed.
             ValueError: a tensor is missing or has another shape; the message names it. A head of another number of
-                classes needs `ignore_mismatched_sizes=True`, as everywhere in transformers.
+                classes needs `ignore_mismatched_sizes=True`, as everywhere in transformers. Or `use_safetensors=False`
+                was given: nothing is ever unpickled.
         """
+        if kwargs.pop("use_safetensors", True) is False:
+            raise ValueError("`use_safetensors=False` asks for pickled weights, which can run any code: never read here.")
         if pretrained_model_name_or_path is None:
             return cls._load_whole(None, model_args, output_loading_info, kwargs)
         revision, subfolder = kwargs.get("revision"), kwargs.get("subfolder")
@@ -129,6 +132,8 @@ class DLinkPreTrainedModel(PreTrainedModel):
             *model_args,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            # transformers would else read a pickle where there is nothing better
+            use_safetensors=True,
             **kwargs,
         )
         mismatched = [entry for entry in info["mismatched_keys"] if not (wants_mismatched and cls._is_head(entry[0]))]

@@ -151,3 +151,14 @@ def test_a_student_that_has_lost_its_head_is_said_and_refused(
     assert "MISSING" in log.text and "classifier.bias" in log.text
     with pytest.raises(ValueError, match="holds no head, or not all of one"):
         load_classifier(tmp_path)
+
+
+def test_a_pickle_is_never_read(tmp_path):
+    model = MiCForEEGClassification(MiCConfig.from_size("tiny"))
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    for cls in (MiCForEEGClassification, AutoModelForEEGClassification):
+        with pytest.raises(OSError, match=r"model\.safetensors"):
+            cls.from_pretrained(tmp_path)
+        with pytest.raises(ValueError, match="never read"):
+            cls.from_pretrained(tmp_path, use_safetensors=False)
