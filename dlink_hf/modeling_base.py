@@ -111,7 +111,7 @@ class DLinkPreTrainedModel(PreTrainedModel):
                 was given: nothing is ever unpickled.
         """
         if kwargs.pop("use_safetensors", True) is False:
-            raise ValueError("`use_safetensors=False` asks for pickled weights. They can run code, and are never read.")
+            raise ValueError("`use_safetensors=False` asks for pickled weights, which run code and are never read.")
         if pretrained_model_name_or_path is None:
             return cls._load_whole(None, model_args, output_loading_info, kwargs)
         revision, subfolder = kwargs.get("revision"), kwargs.get("subfolder")
