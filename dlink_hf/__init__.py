@@ -70,6 +70,8 @@ _PUBLIC_NAMES = {
     "adaptation": ["adapt_teacher"],
     "finetuning": ["make_trainer"],
     "pretraining": ["DLinkTeacherForPretraining", "PretrainingTrainer"],
+    "backbone_distillation": ["BackboneStudio"],
+    "backbone_trainer": ["BackboneTrainer", "WindowSource"],
     "probing": ["fit_probe"],
     "evaluation": ["evaluate_model", "load_classifier", "predict_probabilities"],
     "pipeline_eeg_classification": ["EEGClassificationPipeline", "pipeline"],
@@ -102,6 +104,13 @@ if TYPE_CHECKING:
     )
     from .augmentation import (
         EEGAugmentation as EEGAugmentation,
+    )
+    from .backbone_distillation import (
+        BackboneStudio as BackboneStudio,
+    )
+    from .backbone_trainer import (
+        BackboneTrainer as BackboneTrainer,
+        WindowSource as WindowSource,
     )
     from .checkpoint_names import (
         resolve_checkpoint as resolve_checkpoint,

@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": ("demo", "distil a student from synthetic EEG in a few minutes, start to finish"),
     "distill": ("distill", "teach a student by a fine-tuned EEG foundation model, on recordings of yours"),
     "pretrain-teacher": ("pretrain_teacher", "pre-train an EEG foundation model on unlabelled recordings"),
+    "distill-backbone": ("distill_backbone", "distil a general student from recordings of many montages and tasks"),
     "finetune-teacher": ("finetune_teacher", "fine-tune an EEG foundation model for a task"),
     "finetune": ("finetune", "train a student, fresh or published, without a teacher"),
     "evaluate": ("evaluate", "score a trained model on labelled recordings"),
