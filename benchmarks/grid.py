@@ -37,6 +37,7 @@ from grid_cells import (
     STUDENTS,
     append_line,
     digest_of,
+    latest_lines,
     list_cells,
     load_splits,
     people_of,
@@ -210,7 +211,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     warnings.simplefilter("ignore", FutureWarning)
     if options.command == "table":
-        print(table(read_lines(options.results)))
+        print(table(latest_lines(options.results)))
     elif options.command == "list":
         for cell, _, done in planned(options):
             print("done" if done else "open", *cell.values())

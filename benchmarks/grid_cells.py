@@ -156,6 +156,12 @@ def read_lines(path: Path = RESULTS) -> list[dict[str, Any]]:
     return lines
 
 
+def latest_lines(path: Path = RESULTS) -> list[dict[str, Any]]:
+    """The last line of every cell: what was run with other settings before is not shown beside it."""
+    cells = {(x["set"], x["alignment"], x["model"], x["seed"]): x for x in read_lines(path)}
+    return list(cells.values())
+
+
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
     """Add a line at the end of the file, on disk when this returns; a half line before it is closed first."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,17 @@ from typing import Any
 
 import numpy as np
 from grid import CHECKPOINT, model_folder
-from grid_cells import ALIGNMENTS, PUBLISHED, RESULTS, SETS, SETTINGS, load_splits, people_of, read_lines, settings_of
+from grid_cells import (
+    ALIGNMENTS,
+    PUBLISHED,
+    RESULTS,
+    SETS,
+    SETTINGS,
+    latest_lines,
+    load_splits,
+    people_of,
+    settings_of,
+)
 from grid_costs import COSTS
 from grid_report import interval, name_of, select
 from grid_statistics import compare
@@ -78,7 +88,7 @@ def publish(options: argparse.Namespace) -> Path:
     from dlink_hf.visualization import plot_montage
 
     name, alignment, model = options.set, options.alignment, options.model
-    lines = read_lines(options.results)
+    lines = latest_lines(options.results)
     chosen = select(lines, name, alignment, model)
     if not chosen:
         raise SystemExit(f"{options.results} has no line of {model} on {name} with {alignment}: run the grid first.")

@@ -24,7 +24,7 @@ from grid_cells import (
     RESULTS,
     SETS,
     STUDENTS,
-    read_lines,
+    latest_lines,
 )
 from grid_costs import COSTS
 from grid_statistics import Estimate, compare, person_scores, targets
@@ -265,7 +265,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     options = parser.parse_args(argv)
     costs = json.loads(options.costs.read_text(encoding="utf-8")) if options.costs.is_file() else None
-    text = report(read_lines(options.results), costs, options.output.parent)
+    text = report(latest_lines(options.results), costs, options.output.parent)
     options.output.write_text(text, encoding="utf-8")
     print(f"{options.output}, and its plots in {options.output.parent / 'plots'}")
 

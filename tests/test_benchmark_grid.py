@@ -121,6 +121,14 @@ def test_settings_go_from_the_general_to_the_particular():
             assert grid_cells.settings_of(name, model, "euclidean_monge") == {**student, **changed}
 
 
+def test_the_last_line_of_a_cell_counts(tmp_path):
+    cell = {"set": "eegmat", "alignment": "none", "model": "EEGNet"}
+    for seed, score in ((0, 0.5), (1, 0.6), (0, 0.7)):
+        grid_cells.append_line(tmp_path / "lines.jsonl", {**cell, "seed": seed, "score": score})
+    lines = grid_cells.latest_lines(tmp_path / "lines.jsonl")
+    assert {line["seed"]: line["score"] for line in lines} == {0: 0.7, 1: 0.6}
+
+
 def test_a_line_depends_on_its_teacher(tmp_path):
     cell = {"set": "eegmat", "model": "dlink_small", "alignment": "none", "seed": 1}
     checkpoint = str(grid.CHECKPOINT)
