@@ -72,7 +72,8 @@ def comparison_rows(
             known = costs.get("models", {}).get("dlink_small" if model == "no_teacher" else model, {})
             cost = {key: known[key] for key in ("parameters", "mflop", "p50_ms") if key in known}
             mean = float(np.mean([line["scores"]["test"]["balanced_accuracy"] for line in chosen]))
-            rows.append({"name": f"{name_of(model)} ({len(chosen)} seeds)", **cost, "balanced_accuracy": mean})
+            seeds = f"{len(chosen)} seed{'s' * (len(chosen) > 1)}"
+            rows.append({"name": f"{name_of(model)} ({seeds})", **cost, "balanced_accuracy": mean})
     return rows
 
 
