@@ -33,6 +33,7 @@ from dlink_hf import (
 from dlink_hf.backbone_distillation import BackboneStudio, LabelledSet
 from dlink_hf.backbone_trainer import BackboneTrainer, WindowSource, labelled_sets
 from dlink_hf.commands import main
+from dlink_hf.commands.windows import check_people
 from dlink_hf.losses import feature_distance, spectral_magnitude_loss, spectral_phase_loss
 
 
@@ -322,9 +323,12 @@ def test_the_command_on_recordings_of_ones_own(tmp_path: Path, capsys: pytest.Ca
     assert all(
         len(entry["chosen_by"]) == 1 and not set(entry["chosen_by"]) & set(entry["people"]) for entry in seen[:2]
     )
+    scored = {"test": Dataset.from_dict({"subject": seen[0]["people"][:1]})}
+    with pytest.raises(ValueError, match=f"{seen[0]['people'][0]} in its pre-training"):
+        check_people(str(student), folders[0], scored, "subject")
     results = json.loads((student / "results.json").read_text(encoding="utf-8"))
     error = results["held_out"]["eval_route_error"]
-    assert math.isfinite(error) and results["steps"] == 4 and results["windows"] == 2 * 2 * 3 * 5
+    assert math.isfinite(error) and results["steps"] == 4 and results["windows"] == 2 * 3 * 5
     card = (student / "README.md").read_text(encoding="utf-8")
     assert ModelCard(card).data.library_name == "dlink_hf" and f"{error:.3f} |" in card
     assert str(tmp_path / "teacher") not in card + json.dumps(results)

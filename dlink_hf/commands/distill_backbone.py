@@ -300,8 +300,7 @@ def run(argv: Sequence[str]) -> None:
         processing_class=extractor,
     )
     started = time.perf_counter()
-    if not args.resume_from_checkpoint:
-        trainer.settle_normalisation()
+    trainer.settle_normalisation()
     before = trainer.evaluate() if held else {}
     name_progress(trainer, "distillation").train(resume_from_checkpoint=args.resume_from_checkpoint)
     after = trainer.evaluate() if held else {}
@@ -314,8 +313,8 @@ def run(argv: Sequence[str]) -> None:
         "held_out_before": before,
         "held_out": after,
         "minutes": (time.perf_counter() - started) / 60,
-        "windows": sum(unlabelled.values()),
-        "labelled_windows": sum(labelled.values()),
+        "windows": sum(unlabelled.values()) // len(backbone_args.alignments),
+        "labelled_windows": sum(labelled.values()) // len(backbone_args.alignments),
         "arguments": {k: v for k, v in dataclasses.asdict(backbone_args).items() if k not in _PLACES},
         "training": {
             name: getattr(args, name)
