@@ -73,9 +73,9 @@ class BackboneStudio(nn.Module):
     two cross-entropies: of the student's head of that set, on the compressed state, and of the router's, from which
     the router learns which layers hold what tasks need. Nothing but the student is of use afterwards.
 
-    Montages differ in their powers, and a batch holds one of them: the student's batch normalisation would take out in
-    training what it leaves in afterwards. So its statistics are those of all montages together
-    ([`settle_normalisation`]), and fixed.
+    A batch holds one montage, whose powers the student's batch normalisation takes out while it trains; afterwards its
+    running statistics stand in. With `fixed_normalisation` they are those of all montages together from the beginning
+    ([`settle_normalisation`]), and training sees what comes afterwards.
 
     Args:
         teacher: of a backbone that takes any channels (CBraMod, CodeBrain).
@@ -84,6 +84,7 @@ class BackboneStudio(nn.Module):
         router_config: of the router; its `n_chans` and labels play no part.
         channel_subset: probability that the student sees a random part of a training batch's channels, a quarter of
             them or more; the teacher sees all, the target is that of the part.
+        fixed_normalisation: keep the statistics of the student's batch normalisation fixed.
         **fields: fields of [`DLinkStudioConfig`], such as `spectral_weight=0.5`.
 
     Raises:
@@ -98,6 +99,7 @@ class BackboneStudio(nn.Module):
         labelled_sets: Mapping[str, LabelledSet],
         router_config: DLinkRouterConfig | None = None,
         channel_subset: float = 0.0,
+        fixed_normalisation: bool = False,
         **fields: Any,
     ):
         super().__init__()
@@ -119,7 +121,7 @@ class BackboneStudio(nn.Module):
         self.config = DLinkStudioConfig(
             teacher_config=teacher_config, router_config=router_config, student_config=neutral, **fields
         )
-        self.channel_subset = channel_subset
+        self.channel_subset, self.fixed_normalisation = channel_subset, fixed_normalisation
         self.teacher, self.student = teacher, student
         self.router = DLinkRouter(router_config)
         # its features of every channel, which do not depend on the montage, serve the heads of all sets
@@ -139,10 +141,11 @@ class BackboneStudio(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> BackboneStudio:
-        """Switch all but the teacher and the student's batch normalisation, which stay in evaluation mode."""
+        """Switch all but the teacher, and the batch normalisation where it is fixed: these stay in evaluation mode."""
         super().train(mode)
         self.teacher.eval()
-        self.student.filter_bank.norm.eval()
+        if self.fixed_normalisation:
+            self.student.filter_bank.norm.eval()
         return self
 
     def training_only_state_dict(self) -> dict[str, torch.Tensor]:

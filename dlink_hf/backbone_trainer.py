@@ -186,9 +186,9 @@ class BackboneTrainer(Trainer):
         return self.accelerator.unwrap_model(self.model)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
-        """Train; see [`transformers.Trainer.train`]. A training that starts anew first settles the normalisation."""
+        """Train; see [`transformers.Trainer.train`]. A fixed normalisation is settled first."""
         self._term_sums = {}
-        if not resume_from_checkpoint:
+        if self._studio.fixed_normalisation and not resume_from_checkpoint:
             self.settle_normalisation()
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 

@@ -92,6 +92,11 @@ class BackboneArguments:
     channel_subset: float = arg(
         0.0, "Probability that the student sees a random part of a batch's channels, a quarter of them or more."
     )
+    fixed_normalisation: bool = arg(
+        False,
+        "Fix the statistics of the student's batch normalisation to those of all montages together, where each batch "
+        "has its own otherwise.",
+    )
     augmentations: str = arg(
         "",
         "Random changes to the windows, comma separated, each with a probability of 0.5 or its own: "
@@ -255,7 +260,8 @@ def make_studio(args: BackboneArguments, sources: Sequence[WindowSource]) -> Bac
         routing=args.routing,
     )
     sets = labelled_sets(sources)
-    return BackboneStudio(teacher, student, sets, router, args.channel_subset, **args.studio_fields())
+    options = {name: getattr(args, name) for name in ("channel_subset", "fixed_normalisation")}
+    return BackboneStudio(teacher, student, sets, router, **options, **args.studio_fields())
 
 
 def run(argv: Sequence[str]) -> None:
@@ -300,7 +306,8 @@ def run(argv: Sequence[str]) -> None:
         processing_class=extractor,
     )
     started = time.perf_counter()
-    trainer.settle_normalisation()
+    if backbone_args.fixed_normalisation:
+        trainer.settle_normalisation()
     before = trainer.evaluate() if held else {}
     name_progress(trainer, "distillation").train(resume_from_checkpoint=args.resume_from_checkpoint)
     after = trainer.evaluate() if held else {}
