@@ -52,7 +52,11 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """What transformers and this package log; transformers' loggers do not hand on by themselves."""
     library = logging.getLogger("transformers")
     library.addHandler(caplog.handler)
+    # a command that ran before in this process leaves errors alone
+    level = library.level
+    library.setLevel(logging.WARNING)
     yield caplog
+    library.setLevel(level)
     library.removeHandler(caplog.handler)
 
 

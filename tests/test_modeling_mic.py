@@ -598,19 +598,22 @@ def test_labels_that_do_not_fit(labels, message):
 # --- the module travels
 
 
-@pytest.mark.parametrize(
-    "name", ["modeling_mic", "modeling_base", "configuration_mic", "configuration_base", "electrodes", "files"]
+TRAVELLING = (
+    *("modeling_mic", "modeling_base", "configuration_mic", "configuration_base"),
+    *("checkpoint_names", "electrodes", "files"),
 )
+
+
+@pytest.mark.parametrize("name", TRAVELLING)
 def test_what_travels_imports_torch_and_transformers_only(name):
     tree = ast.parse((FOLDER / f"{name}.py").read_text())
-    travelling = {"modeling_mic", "modeling_base", "configuration_mic", "configuration_base", "electrodes", "files"}
     allowed = set(sys.stdlib_module_names) | {"torch", "transformers", "safetensors"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 assert alias.name.split(".")[0] in allowed, alias.name
         elif isinstance(node, ast.ImportFrom) and node.level:
-            assert node.level == 1 and node.module in travelling, node.module
+            assert node.level == 1 and node.module in TRAVELLING, node.module
         elif isinstance(node, ast.ImportFrom):
             assert node.module.split(".")[0] in allowed or node.module == "huggingface_hub.dataclasses", node.module
 
