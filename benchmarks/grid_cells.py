@@ -34,6 +34,8 @@ STUDENTS = ("dlink_tiny", "dlink_small", "dlink_base")
 # the student `small` with one thing changed
 ABLATIONS = (
     "no_teacher",
+    "general",
+    "general_dlink",
     "logits_only",
     "last_layer",
     "uniform_layers",
@@ -107,7 +109,7 @@ def settings_of(name: str, model: str, alignment: str, path: Path = SETTINGS) ->
 
 
 def digest_of(cell: Mapping[str, Any], settings: Mapping[str, Any], checkpoint: str | None, path: Path) -> str:
-    """What a line depends on: cell, settings, people, and the teacher's weights or settings where there is one.
+    """What a line depends on: cell, settings, people, and weights or settings of what it starts from and learns from.
 
     Args:
         cell: `set`, `model`, `alignment`, `seed`.
@@ -118,6 +120,11 @@ def digest_of(cell: Mapping[str, Any], settings: Mapping[str, Any], checkpoint: 
     parts = [json.dumps([cell, settings, people_of(cell["set"])], sort_keys=True)]
     if cell["model"] in PRETRAINED:
         weights = Path(checkpoint) / "model.safetensors"
+        parts.append(hashlib.sha256(weights.read_bytes()).hexdigest())
+    if settings.get("student"):
+        from dlink_hf.checkpoint_names import resolve_checkpoint
+
+        weights = Path(resolve_checkpoint(settings["student"])) / "model.safetensors"
         parts.append(hashlib.sha256(weights.read_bytes()).hexdigest())
     if settings.get("teacher"):
         teacher = teacher_cell(cell, settings)

@@ -60,10 +60,15 @@ def make_teacher(
 
 
 def make_student(signal: Mapping[str, Any], settings: Mapping[str, Any], **fields: Any) -> Any:
-    """A fresh student of `settings["size"]`; `fields` are those of its config that follow from a teacher."""
+    """A student, fresh of `settings["size"]`, or the general one `settings["student"]` with a fresh head.
+
+    `fields` are those of its config that follow from a teacher.
+    """
     from dlink_hf import MiCConfig, MiCForEEGClassification
 
     own = {key: settings[key] for key in STUDENT_FIELDS if key in settings}
+    if settings.get("student"):
+        return MiCForEEGClassification.from_pretrained(settings["student"], **{**signal, **own, **fields})
     return MiCForEEGClassification(MiCConfig.from_size(settings["size"], **{**signal, **own, **fields}))
 
 

@@ -38,6 +38,8 @@ NAMES = {
     "dlink_small": "DLink small",
     "dlink_base": "DLink base",
     "no_teacher": "small without a teacher",
+    "general": "general dlink-mic-small, fine-tuned without a teacher",
+    "general_dlink": "general dlink-mic-small, DLink",
     "logits_only": "small, logits only",
     "last_layer": "small, last layer only",
     "uniform_layers": "small, plain average of the layers",
