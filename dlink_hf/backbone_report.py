@@ -91,16 +91,21 @@ def plot_backbone_curves(log: Sequence[Mapping[str, Any]], path: str | os.PathLi
             errors.plot(steps, [row[key] for row in rows], marker="o", markersize=3, label=label, color=colour)
     errors.set_ylim(bottom=0)
     names = sorted({name for row in rows for name in _scores(row)})
-    for name, colour in zip(names, COLOURS * 4, strict=False):
+    # a set has one colour, its aligned windows a dashed line
+    sets = [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
+    for name in names:
+        own = next(known for known in sets if name == known or name.startswith(f"{known}_"))
+        look = {"color": COLOURS[sets.index(own) % len(COLOURS)], "linestyle": "-" if name == own else "--"}
         values = [_scores(row).get(name) for row in rows]
-        scores.plot(steps, values, marker="o", markersize=3, label=name, color=colour)
-    for axes, label in ((errors, "error against the teacher"), (scores, "balanced accuracy")):
+        scores.plot(steps, values, marker="o", markersize=3, label=name.replace("_", " "), **look)
+    for axes, label in ((errors, "distance from the teacher"), (scores, "balanced accuracy")):
         axes.set_xlabel("step")
-        axes.set_ylabel(f"{label}, people held out")
+        axes.set_title(f"{label}, people held out", fontsize=9)
         _plain(axes)
     errors.legend(frameon=False)
     if names:
-        scores.legend(frameon=False, fontsize=7)
+        # beside the lines: with several sets it would cover them
+        scores.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _save(figure, path)
 
 
