@@ -73,9 +73,9 @@ class BackboneStudio(nn.Module):
     two cross-entropies: of the student's head of that set, on the compressed state, and of the router's, from which
     the router learns which layers hold what tasks need. Nothing but the student is of use afterwards.
 
-    A batch holds one montage, whose powers the student's batch normalisation takes out while it trains; afterwards its
-    running statistics stand in. With `fixed_normalisation` they are those of all montages together from the beginning
-    ([`settle_normalisation`]), and training sees what comes afterwards.
+    A batch holds one montage, whose powers the student's batch normalisation would take out while it trains, and its
+    running statistics would leave in afterwards: over a long training the heads drift off. So the statistics are those
+    of all montages together from the beginning ([`settle_normalisation`]), unless `fixed_normalisation` is False.
 
     Args:
         teacher: of a backbone that takes any channels (CBraMod, CodeBrain).
@@ -99,7 +99,7 @@ class BackboneStudio(nn.Module):
         labelled_sets: Mapping[str, LabelledSet],
         router_config: DLinkRouterConfig | None = None,
         channel_subset: float = 0.0,
-        fixed_normalisation: bool = False,
+        fixed_normalisation: bool = True,
         **fields: Any,
     ):
         super().__init__()

@@ -93,7 +93,7 @@ class BackboneArguments:
         0.0, "Probability that the student sees a random part of a batch's channels, a quarter of them or more."
     )
     fixed_normalisation: bool = arg(
-        False,
+        True,
         "Fix the statistics of the student's batch normalisation to those of all montages together, where each batch "
         "has its own otherwise.",
     )
