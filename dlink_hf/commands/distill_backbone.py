@@ -35,7 +35,7 @@ from .arguments import TRAINING_DEFAULTS, arg, parse
 from .json_files import write_json
 from .pretrain_teacher import PretrainArguments, hold_out, load_unlabelled
 from .progress import name_progress
-from .windows import PEOPLE_NAME, _seen_before
+from .windows import PEOPLE_NAME, seen_before
 
 
 DESCRIPTION = (
@@ -312,7 +312,7 @@ def run(argv: Sequence[str]) -> None:
     name_progress(trainer, "distillation").train(resume_from_checkpoint=args.resume_from_checkpoint)
     after = trainer.evaluate() if held else {}
     trainer.save_model(str(folder / "student"))
-    write_json(folder / "student" / PEOPLE_NAME, {"pretraining": [*people, *_seen_before(backbone_args.teacher)]})
+    write_json(folder / "student" / PEOPLE_NAME, {"pretraining": [*people, *seen_before(backbone_args.teacher)]})
     unlabelled, labelled = (
         {id(s.dataset): len(s.dataset) for s in train if s.labelled is kind} for kind in (False, True)
     )

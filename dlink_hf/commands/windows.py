@@ -295,7 +295,7 @@ def write_people(
             is noted too. None among them stands for a fresh model.
     """
     people: dict[str, Any] = {name: sorted(set(map(str, split[group_column][:]))) for name, split in splits.items()}
-    seen = [entry for checkpoint in started_from if checkpoint is not None for entry in _seen_before(checkpoint)]
+    seen = [entry for checkpoint in started_from if checkpoint is not None for entry in seen_before(checkpoint)]
     if seen:
         people["pretraining"] = seen
     return write_json(folder / PEOPLE_NAME, {"source": source, "group_column": group_column, **people})
@@ -306,9 +306,16 @@ def _read_people(checkpoint: str) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _seen_before(checkpoint: str) -> list[dict[str, Any]]:
-    """Whom a checkpoint has seen: of each set of recordings its `source`, `group_column`, the `people` that it was
-    trained on and those that it was `chosen_by`."""
+def seen_before(checkpoint: str) -> list[dict[str, Any]]:
+    """Whom a checkpoint has seen, by what was noted beside it.
+
+    Args:
+        checkpoint: folder, Hub id or short name of a trained model.
+
+    Returns:
+        of each set of recordings its `source`, `group_column`, the `people` that it was trained on and those that it
+        was `chosen_by`; where nothing was noted, one entry whose `source` is the checkpoint, of nobody.
+    """
     noted = _read_people(checkpoint)
     if noted is None:
         return [{"source": checkpoint, "group_column": None, "people": []}]
@@ -376,6 +383,7 @@ __all__ = [
     "load_windows",
     "measure_reference",
     "parse_label_map",
+    "seen_before",
     "split_windows",
     "write_people",
 ]
