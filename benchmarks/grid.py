@@ -61,6 +61,7 @@ def needs_checkpoint(cell: Mapping[str, Any], settings: Mapping[str, Any]) -> bo
 
 def run_cell(cell: Mapping[str, Any], settings: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Train and score one cell; the line that is appended."""
+    digest = digest_of(cell, settings, options.checkpoint, options.settings)
     from dlink_hf.evaluation import predict_probabilities
     from dlink_hf.metrics import classification_scores
 
@@ -76,7 +77,7 @@ def run_cell(cell: Mapping[str, Any], settings: Mapping[str, Any], options: argp
         parameters = sum(p.numel() for p in network.parameters())
         probabilities = {k: predict_probabilities(network, splits[k]) for k in ("validation", "test")}
         if cell["model"] in (*PRETRAINED, *STUDENTS, *ABLATIONS, "scratch"):
-            network.save_pretrained(model_folder(cell, settings, options))
+            network.save_pretrained(model_folder(cell, digest, options))
     scores = {}
     for split in ("validation", "test"):
         rows = splits[split]
@@ -85,6 +86,7 @@ def run_cell(cell: Mapping[str, Any], settings: Mapping[str, Any], options: argp
         scores[split] = {**_rounded(found), "subjects": people}
     return {
         **cell,
+        "digest": digest,
         "settings": dict(settings),
         "parameters": parameters,
         "seconds": round(time.perf_counter() - started, 1),
@@ -93,9 +95,8 @@ def run_cell(cell: Mapping[str, Any], settings: Mapping[str, Any], options: argp
     }
 
 
-def model_folder(cell: Mapping[str, Any], settings: Mapping[str, Any], options: argparse.Namespace) -> Path:
+def model_folder(cell: Mapping[str, Any], digest: str, options: argparse.Namespace) -> Path:
     """Where the trained network of a cell is kept; its name changes with whatever the cell depends on."""
-    digest = digest_of(cell, settings, options.checkpoint, options.settings)
     return Path(options.models_dir) / "-".join([*(str(value) for value in cell.values()), digest])
 
 
@@ -103,7 +104,8 @@ def find_teacher(cell: Mapping[str, Any], settings: Mapping[str, Any], options: 
     """The fine-tuned teacher of a student's cell: trained, scored and kept first where it is not there yet."""
     teacher = teacher_cell(cell, settings)
     its_settings = settings_of(teacher["set"], teacher["model"], teacher["alignment"], options.settings)
-    folder = model_folder(teacher, its_settings, options)
+    digest = digest_of(teacher, its_settings, options.checkpoint, options.settings)
+    folder = model_folder(teacher, digest, options)
     if not (folder / "model.safetensors").is_file():
         finish(teacher, its_settings, options)
     return load_teacher(folder)
@@ -111,9 +113,8 @@ def find_teacher(cell: Mapping[str, Any], settings: Mapping[str, Any], options: 
 
 def finish(cell: Mapping[str, Any], settings: Mapping[str, Any], options: argparse.Namespace) -> None:
     """Run a cell and append its line, unless there is one: then the network alone was missing."""
-    digest = digest_of(cell, settings, options.checkpoint, options.settings)
-    line = {"digest": digest, **run_cell(cell, settings, options)}
-    if digest not in {known["digest"] for known in read_lines(options.results)}:
+    line = run_cell(cell, settings, options)
+    if line["digest"] not in {known["digest"] for known in read_lines(options.results)}:
         append_line(options.results, line)
     shown = {k: line["scores"][k]["balanced_accuracy"] for k in ("validation", "test")}
     print(" ".join(map(str, cell.values())), shown, f"{line['seconds']:.0f} s", flush=True)

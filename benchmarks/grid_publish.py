@@ -27,7 +27,6 @@ from grid_cells import (
     latest_lines,
     load_splits,
     people_of,
-    settings_of,
 )
 from grid_costs import COSTS
 from grid_report import interval, name_of, select
@@ -95,7 +94,7 @@ def publish(options: argparse.Namespace) -> Path:
         raise SystemExit(f"{options.results} has no line of {model} on {name} with {alignment}: run the grid first.")
     line = best_line(chosen)
     cell = {key: line[key] for key in ("set", "model", "alignment", "seed")}
-    weights = model_folder(cell, line["settings"], options)
+    weights = model_folder(cell, line["digest"], options)
     if not (weights / "model.safetensors").is_file():
         raise SystemExit(f"{weights} holds no weights: give the --models_dir of the run that wrote the line.")
     source = name.removesuffix(PUBLISHED)
@@ -111,7 +110,6 @@ def publish(options: argparse.Namespace) -> Path:
     config = student.config
     plot_montage(config.channel_positions, config.ch_names, folder / "plots" / "montage.png")
 
-    settings = settings_of(name, model, alignment, options.settings)
     found = compare(lines, [name], alignment, model, "no_teacher")
     limits = [LIMITS[source]]
     if alignment != "none":
@@ -131,13 +129,15 @@ def publish(options: argparse.Namespace) -> Path:
         config,
         name=folder.name,
         results=card_scores(line, {split: len(rows) for split, rows in splits.items()}),
-        training={key: str(value) for key, value in {**settings, "seed": line["seed"]}.items() if key != "teacher"},
+        training={
+            key: str(value) for key, value in {**line["settings"], "seed": line["seed"]}.items() if key != "teacher"
+        },
         teacher={
             "name": f"{Path(options.checkpoint).name}, fine-tuned",
             "description": "CBraMod of 4 layers, pre-trained by this project on the training people of four small "
             "public sets, then fine-tuned on those of this set; no published weights",
         }
-        if settings.get("teacher")
+        if line["settings"].get("teacher")
         else None,
         dataset={
             "name": source,
