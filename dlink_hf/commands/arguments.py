@@ -213,6 +213,15 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "class_weighting": "balanced",
 }
 
+# of models to be fine-tuned: no score chooses among their epochs, the last one counts
+GENERAL_TRAINING_DEFAULTS: dict[str, Any] = {
+    **TRAINING_DEFAULTS,
+    "warmup_steps": 0.05,
+    "save_total_limit": 1,
+    "load_best_model_at_end": False,
+    "metric_for_best_model": None,
+}
+
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Help with one spelling of each flag, and defaults only where they say something."""
@@ -288,6 +297,7 @@ def _parse_file(parser: HfArgumentParser, path: Path, names: set[str], defaults:
 
 
 __all__ = [
+    "GENERAL_TRAINING_DEFAULTS",
     "TRAINING_DEFAULTS",
     "DataArguments",
     "DistillArguments",

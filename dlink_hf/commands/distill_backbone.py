@@ -31,7 +31,7 @@ from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..modeling_mic import MiCModel
 from ..modeling_teacher import DLinkTeacherModel
 from ..token_grid import student_fields
-from .arguments import TRAINING_DEFAULTS, arg, parse
+from .arguments import GENERAL_TRAINING_DEFAULTS, arg, parse
 from .json_files import write_json
 from .pretrain_teacher import PretrainArguments, hold_out, load_unlabelled
 from .progress import name_progress
@@ -267,13 +267,10 @@ def make_studio(args: BackboneArguments, sources: Sequence[WindowSource]) -> Bac
 def run(argv: Sequence[str]) -> None:
     """Entry of `dlink distill-backbone`."""
     defaults = {
-        **{k: v for k, v in TRAINING_DEFAULTS.items() if k not in ("class_weighting", "load_best_model_at_end")},
+        **GENERAL_TRAINING_DEFAULTS,
         "output_dir": "outputs/distill-backbone",
-        "metric_for_best_model": None,
         "num_train_epochs": 10.0,
         "learning_rate": 2e-3,
-        "warmup_steps": 0.05,
-        "save_total_limit": 1,
     }
     backbone_args, args = parse(
         "distill-backbone", DESCRIPTION, (BackboneArguments, TrainingArguments), argv, defaults

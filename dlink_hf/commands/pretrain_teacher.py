@@ -27,7 +27,7 @@ from ..data.unlabelled import set_recordings, unlabelled_windows
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..pretraining import DLinkTeacherForPretraining, PretrainingTrainer
 from ..pretraining_report import plot_held_out_error, plot_reconstruction, write_pretraining_card
-from .arguments import TRAINING_DEFAULTS, arg, parse
+from .arguments import GENERAL_TRAINING_DEFAULTS, arg, parse
 from .json_files import write_json
 from .progress import name_progress
 from .windows import PEOPLE_NAME
@@ -188,13 +188,10 @@ def _write_card(
 def run(argv: Sequence[str]) -> None:
     """Entry of `dlink pretrain-teacher`."""
     defaults = {
-        **{k: v for k, v in TRAINING_DEFAULTS.items() if k not in ("class_weighting", "load_best_model_at_end")},
+        **GENERAL_TRAINING_DEFAULTS,
         "output_dir": "outputs/pretrain-teacher",
-        "metric_for_best_model": None,
         "num_train_epochs": 30.0,
         "learning_rate": 5e-4,
-        "warmup_steps": 0.05,
-        "save_total_limit": 1,
     }
     pretrain_args, args = parse(
         "pretrain-teacher", DESCRIPTION, (PretrainArguments, TrainingArguments), argv, defaults
