@@ -121,7 +121,8 @@ class BackboneTrainer(Trainer):
     heads, from which `resume_from_checkpoint` goes on, on one process exactly where it stopped.
 
     Args:
-        model ([`BackboneStudio`]): teacher, router, student and heads.
+        model ([`BackboneStudio`]): teacher, router, student and heads. Where its normalisation is fixed, the
+            statistics are taken from `train_sources` here, and never again; a checkpoint brings its own.
         args ([`transformers.TrainingArguments`]): as for `Trainer`.
         train_sources: windows to train on; a source that stands here twice is seen twice an epoch.
         eval_sources: windows of other people, which the held-out terms and scores are of.
@@ -180,19 +181,19 @@ class BackboneTrainer(Trainer):
             data_collator=SourceWindows.collate,
             **kwargs,
         )
+        if model.fixed_normalisation:
+            self._settle_normalisation()
 
     @property
     def _studio(self) -> BackboneStudio:
         return self.accelerator.unwrap_model(self.model)
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
-        """Train; see [`transformers.Trainer.train`]. A fixed normalisation is settled first."""
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; see [`transformers.Trainer.train`]."""
         self._term_sums = {}
-        if self._studio.fixed_normalisation and not resume_from_checkpoint:
-            self.settle_normalisation()
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        return super().train(*args, **kwargs)
 
-    def settle_normalisation(self) -> None:
+    def _settle_normalisation(self) -> None:
         """Take the statistics of the student's batch normalisation from windows spread evenly over each source."""
 
         def batches() -> Iterator[torch.Tensor]:

@@ -293,6 +293,7 @@ def run(argv: Sequence[str]) -> None:
         l_freq=backbone_args.l_freq,
         h_freq=backbone_args.h_freq,
     )
+    started = time.perf_counter()
     trainer = BackboneTrainer(
         studio,
         args,
@@ -302,9 +303,6 @@ def run(argv: Sequence[str]) -> None:
         class_weighting=backbone_args.class_weighting,
         processing_class=extractor,
     )
-    started = time.perf_counter()
-    if backbone_args.fixed_normalisation:
-        trainer.settle_normalisation()
     before = trainer.evaluate() if held else {}
     name_progress(trainer, "distillation").train(resume_from_checkpoint=args.resume_from_checkpoint)
     after = trainer.evaluate() if held else {}
