@@ -6,27 +6,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers import TrainingArguments
 
 from .augmentation import EEGAugmentation
 from .backbone_distillation import BackboneStudio, BackboneStudioOutput, LabelledSet
 from .data.collator import EEGDataCollator
 from .data.signal_facts import alignment_info, signal_info
 from .data.unlabelled import MixedWindows, MontageBatchSampler
-from .files import staged
 from .metrics import compute_metrics
-from .trainer import TRAINING_ONLY_NAME, balanced_class_weights
+from .trainer import balanced_class_weights
+from .trainer_bases import AugmentedTrainer, StudioTrainer
 from .training_args import CLASS_WEIGHTINGS
 
 
@@ -114,7 +110,7 @@ class SourceWindows(MixedWindows):
         return {**EEGDataCollator()(rows), "source": torch.tensor([row["source"] for row in rows])}
 
 
-class BackboneTrainer(Trainer):
+class BackboneTrainer(AugmentedTrainer, StudioTrainer):
     """Train a [`BackboneStudio`]: [`transformers.Trainer`] on mixed montages, every term logged.
 
     What is saved is the student and the feature extractor; a `checkpoint-*` folder also holds router, decoder and
@@ -134,6 +130,9 @@ class BackboneTrainer(Trainer):
         ValueError: there are no windows to train on, a set has windows of the same people on both sides, a class does
             not occur, or sources of a set contradict each other.
     """
+
+    # a process may have had no batch of some set since the last log
+    _same_terms = False
 
     def __init__(
         self,
@@ -165,10 +164,7 @@ class BackboneTrainer(Trainer):
             if labels and class_weighting == "balanced":
                 n_labels = next(source.num_labels for source in seen if source.labelled)
                 self._class_weights[name] = balanced_class_weights(np.concatenate(labels), n_labels)
-        self.sources, self.eval_sources, self.augmentation = train_sources, eval_sources, augmentation
-        self._term_sums: dict[str, torch.Tensor] = {}
-        self._saving_checkpoint = False
-        self._batch = (-1, 0)  # training step, and the number of the batch within it
+        self.sources, self.eval_sources = train_sources, eval_sources
         args.remove_unused_columns = False
         # a batch leaves the heads of other sets without gradients
         if args.ddp_find_unused_parameters is None:
@@ -179,19 +175,11 @@ class BackboneTrainer(Trainer):
             train_dataset=SourceWindows(train_sources),
             eval_dataset=SourceWindows(eval_sources) if eval_sources else None,
             data_collator=SourceWindows.collate,
+            augmentation=augmentation,
             **kwargs,
         )
         if model.fixed_normalisation:
             self._settle_normalisation()
-
-    @property
-    def _studio(self) -> BackboneStudio:
-        return self.accelerator.unwrap_model(self.model)
-
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train; see [`transformers.Trainer.train`]."""
-        self._term_sums = {}
-        return super().train(*args, **kwargs)
 
     def _settle_normalisation(self) -> None:
         """Take the statistics of the student's batch normalisation from windows spread evenly over each source."""
@@ -220,28 +208,12 @@ class BackboneTrainer(Trainer):
         )
         return self.accelerator.prepare(loader)
 
-    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One batch forth and back, its windows augmented."""
-        if self.augmentation is not None:
-            # the random numbers hang on the step alone, so that a training that is resumed sees the same windows
-            step = self.state.global_step
-            self._batch = (step, self._batch[1] + 1 if self._batch[0] == step else 0)
-            augmented = self.augmentation(inputs["input_values"], *self._batch, self.args.process_index)
-            inputs = {**inputs, "input_values": augmented}
-        return super().training_step(model, inputs, *args, **kwargs)
-
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The objective of a batch; its terms are added up for the log."""
         output = self._run(model, inputs, self.sources[int(inputs["source"][0])])
-        terms = dict(output.losses)
-        for layer, weight in enumerate(output.router_weights.detach().float().mean(0)):
-            terms[f"router_weight_{layer + 1}"] = weight
-        for name, term in terms.items():
-            # those of a labelled set are averaged over the steps that were of that set
-            step = torch.stack([term.float(), torch.ones_like(term, dtype=torch.float32)])
-            self._term_sums[name] = self._term_sums.get(name, 0) + step
+        self._collect_terms(output)
         return (output.loss, output) if return_outputs else output.loss
 
     def _run(self, model: nn.Module, inputs: Mapping[str, Any], source: WindowSource) -> BackboneStudioOutput:
@@ -252,13 +224,6 @@ class BackboneTrainer(Trainer):
         weights = self._class_weights.get(source.name)
         weights = None if weights is None else weights.to(windows.device)
         return model(windows, source.ch_names, source.name, inputs["labels"], weights)
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log as `Trainer` does; to the training loss add the mean of every term since the last log."""
-        if "loss" in logs and self._term_sums:
-            means = {name: (total / count).item() for name, (total, count) in sorted(self._term_sums.items())}
-            logs, self._term_sums = {**logs, **means}, {}
-        super().log(logs, *args, **kwargs)
 
     @torch.no_grad()
     def evaluate(
@@ -327,48 +292,6 @@ class BackboneTrainer(Trainer):
                 logits.append(tuple(one.cpu() for one in self.accelerator.gather_for_metrics(given)))
         whole = {name: torch.cat(values) for name, values in terms.items()}
         return whole, tuple(map(torch.cat, zip(*logits, strict=True))) if logits else None
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        if not self.args.should_save:
-            return
-        folder = Path(output_dir or self.args.output_dir)
-        self._studio.student.save_pretrained(folder)
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
-        if self._saving_checkpoint:
-            weights = {k: v.contiguous() for k, v in self._studio.training_only_state_dict().items()}
-            with staged(folder) as partial:
-                save_file(weights, partial / TRAINING_ONLY_NAME, metadata={"format": "pt"})
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        self._saving_checkpoint = True
-        try:
-            super()._save_checkpoint(*args, **kwargs)
-        finally:
-            self._saving_checkpoint = False
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Load student, router, decoder and heads.
-
-        Raises:
-            FileNotFoundError: the folder is not a checkpoint of such a training.
-            ValueError: it is one of other sets or sizes.
-        """
-        folder = Path(resume_from_checkpoint)
-        expected = (SAFE_WEIGHTS_NAME, TRAINING_ONLY_NAME, TRAINER_STATE_NAME)
-        missing = [name for name in expected if not (folder / name).is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f"{folder} lacks {' and '.join(missing)}. A distillation resumes from a `checkpoint-*` folder that "
-                "it wrote; a published student holds no router to go on with."
-            )
-        rest = load_file(folder / TRAINING_ONLY_NAME)
-        own = self._studio.training_only_state_dict()
-        unfit = sorted(set(rest) ^ set(own) | {k for k in set(rest) & set(own) if rest[k].shape != own[k].shape})
-        if unfit:
-            raise ValueError(f"{folder / TRAINING_ONLY_NAME} does not fit this training: {', '.join(unfit)}.")
-        self._studio.student.load_state_dict(load_file(folder / SAFE_WEIGHTS_NAME))
-        self._studio.load_state_dict(rest, strict=False)
 
 
 def _relative(squares: Sequence[torch.Tensor]) -> float:

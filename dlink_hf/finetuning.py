@@ -26,6 +26,7 @@ from .data.collator import EEGDataCollator
 from .metrics import compute_metrics
 from .modeling_mic import check_labels
 from .trainer import balanced_class_weights, check_groups
+from .trainer_bases import AugmentedTrainer
 from .training_args import CLASS_WEIGHTINGS
 
 
@@ -57,7 +58,7 @@ class WeightedCrossEntropy:
         return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 
-class FineTuningTrainer(Trainer):
+class FineTuningTrainer(AugmentedTrainer):
     """[`transformers.Trainer`] that adapts a teacher in part or layer by layer, on augmented windows if asked to.
 
     Args:
@@ -87,14 +88,12 @@ class FineTuningTrainer(Trainer):
     ):
         check_rates(learning_rate_decay, head_learning_rate_multiplier)
         check_adaptation(adaptation, lora_rank)
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, augmentation=augmentation, **kwargs)
         if (adaptation, learning_rate_decay, head_learning_rate_multiplier) != ("full", 1.0, 1.0):
             check_is_teacher(self.model, "Training a part of the model, or each layer at a rate of its own,")
         self.adaptation, self.lora_rank = adaptation, lora_rank
         self.learning_rate_decay = learning_rate_decay
         self.head_learning_rate_multiplier = head_learning_rate_multiplier
-        self.augmentation = augmentation
-        self._batch = (-1, 0)  # training step, and the number of the batch within it
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train; see [`transformers.Trainer.train`]. The model is an ordinary one again when it returns."""
@@ -124,16 +123,6 @@ class FineTuningTrainer(Trainer):
             )
             self.optimizer_cls_and_kwargs = (cls, {**kwargs, "params": groups})
         return super().create_optimizer(model)
-
-    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One batch forth and back, its windows augmented."""
-        if self.augmentation is not None:
-            # the random numbers hang on the step alone, so that a training that is resumed sees the same windows
-            step = self.state.global_step
-            self._batch = (step, self._batch[1] + 1 if self._batch[0] == step else 0)
-            augmented = self.augmentation(inputs["input_values"], *self._batch, self.args.process_index)
-            inputs = {**inputs, "input_values": augmented}
-        return super().training_step(model, inputs, *args, **kwargs)
 
 
 def make_trainer(

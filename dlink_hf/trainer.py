@@ -10,11 +10,8 @@ from typing import Any
 
 import datasets
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from .compatibility import check_training_windows
 from .data.collator import EEGDataCollator
@@ -25,12 +22,12 @@ from .modeling_studio import DLinkStudioModel
 from .teacher_batches import ROW, VIEW, NextViewCallback, NumberedCollator, NumberedRows
 from .teacher_cache import TeacherCache
 from .teacher_windows import Augment, NotCacheableError
+from .trainer_bases import StudioTrainer
 from .training_args import DLinkTrainingArguments
 
 
 logger = logging.getLogger(__name__)
 
-TRAINING_ONLY_NAME = "training_only.safetensors"
 TRAINING_ARGS_NAME = "training_args.json"
 
 
@@ -89,7 +86,7 @@ class SecondStageCallback(TrainerCallback):
     on_epoch_end = on_step_end
 
 
-class DLinkTrainer(Trainer):
+class DLinkTrainer(StudioTrainer):
     """Train a studio: [`transformers.Trainer`] with two stages, class weights and every term logged.
 
     Evaluation and prediction run the student alone. What is saved is the student, the feature extractor and the
@@ -142,10 +139,8 @@ class DLinkTrainer(Trainer):
             check_groups({"train": kwargs.get("train_dataset"), name: dataset}, args.group_column)
             check_training_windows(model, dataset)
         check_training_windows(model, kwargs.get("train_dataset"))
-        self._term_sums: dict[str, torch.Tensor] = {}
         self._class_weights: torch.Tensor | None = None
         self._n_parameters: int | None = None
-        self._saving_checkpoint = False
         if args.class_weighting == "balanced" and kwargs.get("train_dataset") is not None:
             labels = kwargs["train_dataset"]["labels"][:]
             self._class_weights = balanced_class_weights(labels, model.config.num_labels)
@@ -179,8 +174,6 @@ class DLinkTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train; see [`transformers.Trainer.train`]."""
-        # steps after the last log of an earlier training belong to no log of this one
-        self._term_sums = {}
         if self._caches:
             self._check_collator()
         elif self.args.teacher_cache_dir is not None:
@@ -255,80 +248,20 @@ class DLinkTrainer(Trainer):
             return (outputs.loss, outputs) if return_outputs else outputs.loss
         weights = None if self._class_weights is None else self._class_weights.to(self.args.device)
         outputs = model(**inputs, class_weights=weights, stage=self.stage)
-        self._collect_terms(outputs)
+        # of the step itself: when it is logged, the next one may be in another stage
+        mimics = torch.tensor(float(self.stage == "mimic"), device=outputs.loss.device)
+        self._collect_terms(outputs, mimic_stage=mimics)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
-    def _collect_terms(self, outputs: Any) -> None:
-        """Add up the terms of a step on the device: reading them out each time would stall it."""
-        terms = dict(outputs.losses)
-        for layer, weight in enumerate(outputs.router_weights.detach().float().mean(0)):
-            terms[f"router_weight_{layer + 1}"] = weight
-        # of the step itself: when it is logged, the next one may be in another stage
-        terms["mimic_stage"] = torch.tensor(float(self.stage == "mimic"), device=outputs.loss.device)
-        for name, term in terms.items():
-            # a term that only one stage has is averaged over the steps that had it
-            step = torch.stack([term.float(), torch.ones_like(term, dtype=torch.float32)])
-            self._term_sums[name] = self._term_sums.get(name, 0) + step
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log as `Trainer` does; to the training loss add the mean of every term since the last log."""
-        if "loss" in logs and self._term_sums:
-            names = sorted(self._term_sums)
-            sums = self.accelerator.reduce(torch.stack([self._term_sums[name] for name in names]), reduction="sum")
-            means = (sums[:, 0] / sums[:, 1]).tolist()
-            logs = {**logs, **dict(zip(names, means, strict=True))}
-            self._term_sums = {}
-        super().log(logs, *args, **kwargs)
-
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
         if not self.args.should_save:
             return
         folder = Path(output_dir or self.args.output_dir)
-        studio = self.accelerator.unwrap_model(self.model)
-        studio.student.save_pretrained(folder)
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
         if self.args.save_studio:
-            studio.save_pretrained(folder / "studio")
+            self._studio.save_pretrained(folder / "studio")
         with staged(folder) as partial:
             (partial / TRAINING_ARGS_NAME).write_text(self.args.to_json_string() + "\n", encoding="utf-8")
-            if self._saving_checkpoint:
-                weights = {k: v.contiguous() for k, v in studio.training_only_state_dict().items()}
-                save_file(weights, partial / TRAINING_ONLY_NAME, metadata={"format": "pt"})
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        self._saving_checkpoint = True
-        try:
-            super()._save_checkpoint(*args, **kwargs)
-        finally:
-            self._saving_checkpoint = False
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Load student, router and decoder.
-
-        Raises:
-            FileNotFoundError: the folder is not a checkpoint of a distillation.
-        """
-        folder = Path(resume_from_checkpoint)
-        expected = (SAFE_WEIGHTS_NAME, TRAINING_ONLY_NAME, TRAINER_STATE_NAME)
-        missing = [name for name in expected if not (folder / name).is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f"{folder} lacks {' and '.join(missing)}. A distillation resumes from a `checkpoint-*` folder that "
-                "DLinkTrainer wrote; a published student holds no router to go on with."
-            )
-        studio = self.accelerator.unwrap_model(self.model if model is None else model)
-        studio.student.load_state_dict(load_file(folder / SAFE_WEIGHTS_NAME))
-        rest = load_file(folder / TRAINING_ONLY_NAME)
-        unexpected = set(rest) ^ set(studio.training_only_state_dict())
-        if unexpected:
-            raise ValueError(
-                f"{folder / TRAINING_ONLY_NAME} does not fit this studio: {', '.join(sorted(unexpected))}."
-            )
-        studio.load_state_dict(rest, strict=False)
-
-    def _load_best_model(self) -> None:
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
-__all__ = ["TRAINING_ARGS_NAME", "TRAINING_ONLY_NAME", "DLinkTrainer", "balanced_class_weights", "check_groups"]
+__all__ = ["TRAINING_ARGS_NAME", "DLinkTrainer", "balanced_class_weights", "check_groups"]

@@ -1,0 +1,142 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""What several trainers share: augmented training windows; a studio's terms in the log, its student in checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import Trainer
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from .augmentation import EEGAugmentation
+from .files import staged
+
+
+TRAINING_ONLY_NAME = "training_only.safetensors"
+
+
+class AugmentedTrainer(Trainer):
+    """A `Trainer` that changes the windows of each training step, and none of an evaluation.
+
+    Args:
+        *args, **kwargs: as for `Trainer`.
+        augmentation: the changes; None for none.
+    """
+
+    def __init__(self, *args: Any, augmentation: EEGAugmentation | None = None, **kwargs: Any):
+        self.augmentation = augmentation
+        self._batch = (-1, 0)  # training step, and the number of the batch within it
+        super().__init__(*args, **kwargs)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One batch forth and back, its windows augmented."""
+        if self.augmentation is not None:
+            # the random numbers hang on the step alone, so that a training that is resumed sees the same windows
+            step = self.state.global_step
+            self._batch = (step, self._batch[1] + 1 if self._batch[0] == step else 0)
+            augmented = self.augmentation(inputs["input_values"], *self._batch, self.args.process_index)
+            inputs = {**inputs, "input_values": augmented}
+        return super().training_step(model, inputs, *args, **kwargs)
+
+
+class StudioTrainer(Trainer):
+    """A `Trainer` that logs every term of a studio's objective and saves the studio's student.
+
+    A `checkpoint-*` folder holds the studio's `training_only_state_dict()` too, from which training resumes.
+
+    Args:
+        *args, **kwargs: as for `Trainer`; the model has a `student`.
+    """
+
+    # whether all processes have the same terms, so that these can be added up over processes
+    _same_terms = True
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        self._term_sums: dict[str, torch.Tensor] = {}
+        self._saving_checkpoint = False
+        super().__init__(*args, **kwargs)
+
+    @property
+    def _studio(self) -> Any:
+        return self.accelerator.unwrap_model(self.model)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; see [`transformers.Trainer.train`]."""
+        # steps after the last log of an earlier training belong to no log of this one
+        self._term_sums = {}
+        return super().train(*args, **kwargs)
+
+    def _collect_terms(self, outputs: Any, **more: torch.Tensor) -> None:
+        """Add up the terms of a step on the device: reading them out each time would stall it."""
+        terms = {**outputs.losses, **more}
+        for layer, weight in enumerate(outputs.router_weights.detach().float().mean(0)):
+            terms[f"router_weight_{layer + 1}"] = weight
+        for name, term in terms.items():
+            # a term that only some steps have is averaged over these
+            step = torch.stack([term.float(), torch.ones_like(term, dtype=torch.float32)])
+            self._term_sums[name] = self._term_sums.get(name, 0) + step
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log as `Trainer` does; to the training loss add the mean of every term since the last log."""
+        if "loss" in logs and self._term_sums:
+            names = sorted(self._term_sums)
+            sums = torch.stack([self._term_sums[name] for name in names])
+            if self._same_terms:
+                sums = self.accelerator.reduce(sums, reduction="sum")
+            means = (sums[:, 0] / sums[:, 1]).tolist()
+            logs = {**logs, **dict(zip(names, means, strict=True))}
+            self._term_sums = {}
+        super().log(logs, *args, **kwargs)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        self._studio.student.save_pretrained(folder)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+        if self._saving_checkpoint:
+            weights = {k: v.contiguous() for k, v in self._studio.training_only_state_dict().items()}
+            with staged(folder) as partial:
+                save_file(weights, partial / TRAINING_ONLY_NAME, metadata={"format": "pt"})
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self._saving_checkpoint = True
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        finally:
+            self._saving_checkpoint = False
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Load the student and what the training needs beside it.
+
+        Raises:
+            FileNotFoundError: the folder is not a checkpoint of a distillation.
+            ValueError: it is one of another studio.
+        """
+        folder = Path(resume_from_checkpoint)
+        expected = (SAFE_WEIGHTS_NAME, TRAINING_ONLY_NAME, TRAINER_STATE_NAME)
+        missing = [name for name in expected if not (folder / name).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{folder} lacks {' and '.join(missing)}. A distillation resumes from a `checkpoint-*` folder that "
+                f"{type(self).__name__} wrote; a published student holds no router to go on with."
+            )
+        studio = self.accelerator.unwrap_model(self.model if model is None else model)
+        rest, own = load_file(folder / TRAINING_ONLY_NAME), studio.training_only_state_dict()
+        unfit = sorted(set(rest) ^ set(own) | {k for k in set(rest) & set(own) if rest[k].shape != own[k].shape})
+        if unfit:
+            raise ValueError(f"{folder / TRAINING_ONLY_NAME} does not fit this studio: {', '.join(unfit)}.")
+        studio.student.load_state_dict(load_file(folder / SAFE_WEIGHTS_NAME))
+        studio.load_state_dict(rest, strict=False)
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+__all__ = ["TRAINING_ONLY_NAME", "AugmentedTrainer", "StudioTrainer"]
