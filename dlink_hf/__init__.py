@@ -64,6 +64,7 @@ _PUBLIC_NAMES = {
     "modeling_auto": ["AutoModelForEEGClassification"],
     "metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
     "teacher_cache": ["TeacherCache"],
+    "soft_targets": ["add_soft_targets", "cross_fitted_soft_targets"],
     "training_args": ["DLinkTrainingArguments"],
     "trainer": ["DLinkTrainer"],
     "augmentation": ["EEGAugmentation"],
@@ -212,6 +213,10 @@ if TYPE_CHECKING:
         count_parameters as count_parameters,
         measure_latency as measure_latency,
         peak_memory as peak_memory,
+    )
+    from .soft_targets import (
+        add_soft_targets as add_soft_targets,
+        cross_fitted_soft_targets as cross_fitted_soft_targets,
     )
     from .teacher_cache import (
         TeacherCache as TeacherCache,

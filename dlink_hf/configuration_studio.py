@@ -19,6 +19,7 @@ PLACEMENTS = ("mimic", "compressed")
 _WEIGHTS = (
     "task_weight",
     "kd_weight",
+    "soft_target_weight",
     "route_weight",
     "spectral_weight",
     "magnitude_weight",
@@ -34,9 +35,9 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
     r"""
     Configuration of [`DLinkStudioModel`]: three sub-configs and the objective
 
-    `task_weight * CE + kd_weight * T^2 * KL + route_weight * distance(m, r) + spectral_weight * (magnitude_weight *
-    magnitude + phase_weight * phase) + router_task_weight * CE(router) + router_balance_weight * balance +
-    router_entropy_weight * entropy`.
+    `task_weight * CE + kd_weight * T^2 * KL(teacher) + soft_target_weight * T^2 * KL(soft targets) + route_weight *
+    distance(m, r) + spectral_weight * (magnitude_weight * magnitude + phase_weight * phase) + router_task_weight *
+    CE(router) + router_balance_weight * balance + router_entropy_weight * entropy`.
 
     Args:
         teacher_config (`DLinkTeacherConfig` or `dict`, *optional*): the teacher.
@@ -49,6 +50,8 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         task_weight (`float`, defaults to 1.0): the student's cross-entropy.
         kd_weight (`float`, defaults to 1.0): distillation of the logits.
         kd_temperature (`float`, defaults to 2.0): its temperature T.
+        soft_target_weight (`float`, defaults to 1.0): distillation of soft targets, where the windows have some (see
+            [`cross_fitted_soft_targets`]), at the same temperature.
         route_weight (`float`, defaults to 1.0): distance of the mimic state to the routed target.
         route_distance (`str`, defaults to `"mse"`): `"mse"`, `"smooth_l1"` or `"cosine"`.
         spectral_weight (`float`, defaults to 0.5): both spectral terms, at every placement.
@@ -92,6 +95,7 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
     task_weight: float | int = 1.0
     kd_weight: float | int = 1.0
     kd_temperature: float | int = 2.0
+    soft_target_weight: float | int = 1.0
     route_weight: float | int = 1.0
     route_distance: str = "mse"
     spectral_weight: float | int = 0.5

@@ -246,6 +246,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         teacher_states: torch.Tensor | Sequence[torch.Tensor] | None = None,
         teacher_pooled: torch.Tensor | Sequence[torch.Tensor] | None = None,
         teacher_logits: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        soft_targets: torch.Tensor | None = None,
     ) -> DLinkStudioOutput | tuple[Any, ...]:
         r"""
         Args:
@@ -260,6 +261,8 @@ class DLinkStudioModel(DLinkPreTrainedModel):
                 is then not run. Of this and the next two, several teachers give a tuple.
             teacher_pooled (`torch.Tensor`, (B, L, D), *optional*): their means over channels and patches.
             teacher_logits (`torch.Tensor`, (B, num_labels), *optional*): the teacher's, with `teacher_states`.
+            soft_targets (`torch.Tensor`, (B, num_labels), *optional*): probabilities of the classes by other models,
+                such as [`cross_fitted_soft_targets`]; the student is distilled from them too.
 
         Returns:
             [`DLinkStudioOutput`].
@@ -297,7 +300,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         )
         if labels is not None:
             check_labels(labels, logits)
-            loss, losses = self._objective(output, labels, class_weights, stage)
+            loss, losses = self._objective(output, labels, class_weights, stage, soft_targets)
             # built anew: a tuple holds its items in the order in which they were set, and the loss comes first
             output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})
         return output if return_dict else output.to_tuple()
@@ -313,7 +316,12 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         return outputs[0] if len(outputs) == 1 else tuple(zip(*outputs, strict=True))
 
     def _objective(
-        self, output: DLinkStudioOutput, labels: torch.Tensor, class_weights: torch.Tensor | None, stage: str
+        self,
+        output: DLinkStudioOutput,
+        labels: torch.Tensor,
+        class_weights: torch.Tensor | None,
+        stage: str,
+        soft_targets: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The weighted sum of the stage's terms, and every term by its name."""
         config = self.config
@@ -330,6 +338,13 @@ class DLinkStudioModel(DLinkPreTrainedModel):
                 config.kd_weight,
                 logit_distillation_loss(output.logits, output.teacher_logits, config.kd_temperature),
             )
+            if soft_targets is not None:
+                # a probability of zero has no logarithm
+                logits = soft_targets.clamp_min(1e-4).log()
+                terms["soft_target_loss"] = (
+                    config.soft_target_weight,
+                    logit_distillation_loss(output.logits, logits, config.kd_temperature),
+                )
         loss = sum(weight * term for weight, term in terms.values() if weight > 0)
         return loss, {name: term.detach() for name, (_, term) in terms.items()}
 

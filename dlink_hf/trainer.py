@@ -19,6 +19,7 @@ from .data.splits import check_no_shared_subjects
 from .files import staged
 from .metrics import compute_metrics as default_compute_metrics
 from .modeling_studio import DLinkStudioModel
+from .soft_targets import SOFT_TARGETS, check_soft_targets
 from .teacher_batches import ROW, VIEW, NextViewCallback, NumberedCollator, NumberedRows
 from .teacher_cache import TeacherCache
 from .teacher_windows import Augment, NotCacheableError
@@ -91,7 +92,8 @@ class DLinkTrainer(StudioTrainer):
 
     Evaluation and prediction run the student alone. What is saved is the student, the feature extractor and the
     arguments; a `checkpoint-*` folder also holds router and decoder (`training_only.safetensors`), from which
-    `resume_from_checkpoint` goes on. The teacher is never written, unless `save_studio` asks for it.
+    `resume_from_checkpoint` goes on. The teacher is never written, unless `save_studio` asks for it. Training windows
+    with a column `soft_targets` ([`cross_fitted_soft_targets`]) are distilled from these too.
 
     Args:
         model ([`DLinkStudioModel`]): teacher, router and student.
@@ -138,7 +140,10 @@ class DLinkTrainer(StudioTrainer):
         for name, dataset in (evaluations if isinstance(evaluations, dict) else {"validation": evaluations}).items():
             check_groups({"train": kwargs.get("train_dataset"), name: dataset}, args.group_column)
             check_training_windows(model, dataset)
-        check_training_windows(model, kwargs.get("train_dataset"))
+        train_dataset = kwargs.get("train_dataset")
+        check_training_windows(model, train_dataset)
+        if SOFT_TARGETS in (getattr(train_dataset, "column_names", None) or ()):
+            check_soft_targets(train_dataset[SOFT_TARGETS][:], model.config.num_labels)
         self._class_weights: torch.Tensor | None = None
         self._n_parameters: int | None = None
         if args.class_weighting == "balanced" and kwargs.get("train_dataset") is not None:
@@ -244,6 +249,7 @@ class DLinkTrainer(StudioTrainer):
     ) -> Any:
         """The stage's objective while training; the student's own cross-entropy while evaluating."""
         if not model.training:
+            inputs = {name: value for name, value in inputs.items() if name != SOFT_TARGETS}
             outputs = self.accelerator.unwrap_model(model).student(**inputs)
             return (outputs.loss, outputs) if return_outputs else outputs.loss
         weights = None if self._class_weights is None else self._class_weights.to(self.args.device)

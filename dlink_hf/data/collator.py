@@ -9,7 +9,7 @@ import torch
 
 
 class EEGDataCollator:
-    """Stacks windows, labels and, where the rows carry them, channel positions; other columns are left out.
+    """Stacks windows, labels and, where the rows carry them, channel positions and soft targets; the rest is left out.
 
     Nothing is padded: windows of different channels or lengths in one batch are an error.
     """
@@ -19,11 +19,11 @@ class EEGDataCollator:
 
         Args:
             rows: B rows with `input_values` (C, T) in microvolts and optionally `labels` (or `label`; an integer) and
-                `channel_positions` (C, 3) in metres; tensors, arrays or nested lists.
+                `channel_positions` (C, 3) in metres and `soft_targets` (num_labels,); tensors, arrays or nested lists.
 
         Returns:
-            `input_values` (B, C, T) float32, and where the rows have them `labels` (B,) int64 and `channel_positions`
-            (B, C, 3) float32.
+            `input_values` (B, C, T) float32, and where the rows have them `labels` (B,) int64, `channel_positions`
+            (B, C, 3) float32 and `soft_targets` (B, num_labels) float32.
 
         Raises:
             ValueError: If there are no rows, some lack a column that others have, or the windows differ in shape.
@@ -39,11 +39,13 @@ class EEGDataCollator:
             batch["labels"] = torch.as_tensor([int(label) for label in labels], dtype=torch.int64)
         if rows[0].get("channel_positions") is not None:
             batch["channel_positions"] = _stack(rows, "channel_positions", ("channels", "coordinates"))
+        if rows[0].get("soft_targets") is not None:
+            batch["soft_targets"] = _stack(rows, "soft_targets", ("classes",))
         return batch
 
 
-def _stack(rows: Sequence[dict[str, Any]], column: str, axes: tuple[str, str]) -> torch.Tensor:
-    """(B, *, *) float32 of one two-dimensional column."""
+def _stack(rows: Sequence[dict[str, Any]], column: str, axes: tuple[str, ...]) -> torch.Tensor:
+    """(B, *, *) float32 of one column of so many axes."""
     values = [row.get(column) for row in rows]
     missing = [index for index, value in enumerate(values) if value is None]
     if missing:
@@ -59,9 +61,9 @@ def _stack(rows: Sequence[dict[str, Any]], column: str, axes: tuple[str, str]) -
     if len(shapes) > 1:
         found = ", ".join(" x ".join(map(str, shape)) for shape in shapes)
         raise ValueError(
-            f"the rows of one batch have {column} of different shapes ({axes[0]} x {axes[1]}): {found}. A batch holds "
+            f"the rows of one batch have {column} of different shapes ({' x '.join(axes)}): {found}. A batch holds "
             "one montage and one window length; batch the datasets apart, or build them with one EEGFeatureExtractor."
         )
-    if len(shapes[0]) != 2:
-        raise ValueError(f"{column} of a row must be {axes[0]} x {axes[1]}, got shape {shapes[0]}.")
+    if len(shapes[0]) != len(axes):
+        raise ValueError(f"{column} of a row must be {' x '.join(axes)}, got shape {shapes[0]}.")
     return torch.stack(tensors).to(torch.float32)
