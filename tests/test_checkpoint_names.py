@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from hub_process import HubProcess, answer_requests
 from hub_server import HubServer
 
 import dlink_hf
@@ -48,12 +46,11 @@ def save(folder: Path, mark: float, **fields: Any) -> Path:
     return folder
 
 
-class Session:
+class Session(HubProcess):
     """A copy of the package with checkpoints in it, a Hub, and a process that knows of these two alone."""
 
     def __init__(self, root: Path):
-        self.package, self.hub_folder, self.home = root / "site" / "dlink_hf", root / "hub", root / "home"
-        self.here = root / "here"
+        self.package, self.here, hub_folder = root / "site" / "dlink_hf", root / "here", root / "hub"
         shutil.copytree(
             ROOT / "dlink_hf", self.package, ignore=lambda folder, names: {"__pycache__", "checkpoints"} & set(names)
         )
@@ -63,51 +60,22 @@ class Session:
         save(packaged / "dlink-mic-small-eegmat", 2.0, **labels)
         save(packaged / "dlink-mic-small-eyes_gnb", 3.0, **labels)
         save(self.here / "dlink-mic-small-eyes_gnb", 4.0, **labels)
-        save(self.hub_folder / HUB_ORG / "dlink-mic-base", 5.0)
-        save(self.hub_folder / HUB_ORG / "dlink-mic-small", 6.0)
-        save(self.hub_folder / HUB_ORG / "dlink-mic-small@v1", 7.0)
-        save(self.hub_folder / HUB_ORG / "dlink-mic-small" / "inside", 8.0)
-        save(self.hub_folder / HUB_ORG / "dlink-mic-tiny", 9.0)
-        save(self.hub_folder / "others" / "dlink-mic-base", 10.0)
+        save(hub_folder / HUB_ORG / "dlink-mic-base", 5.0)
+        save(hub_folder / HUB_ORG / "dlink-mic-small", 6.0)
+        save(hub_folder / HUB_ORG / "dlink-mic-small@v1", 7.0)
+        save(hub_folder / HUB_ORG / "dlink-mic-small" / "inside", 8.0)
+        save(hub_folder / HUB_ORG / "dlink-mic-tiny", 9.0)
+        save(hub_folder / "others" / "dlink-mic-base", 10.0)
         save(root / "outside", 11.0)
         (packaged / "dlink-mic-base").symlink_to(root / "outside")
         (packaged / "notes").mkdir()
-        shutil.copytree(
-            ROOT / "model_cards/dlink-teacher-cbramod-4", self.hub_folder / HUB_ORG / "dlink-teacher-cbramod-4"
-        )
-        self.hub = HubServer(self.hub_folder, private=[f"{HUB_ORG}/dlink-mic-tiny"], token="hf_right")
-        self.hub.__enter__()
-        self.process: subprocess.Popen | None = None
+        shutil.copytree(ROOT / "model_cards/dlink-teacher-cbramod-4", hub_folder / HUB_ORG / "dlink-teacher-cbramod-4")
+        hub = HubServer(hub_folder, private=[f"{HUB_ORG}/dlink-mic-tiny"], token="hf_right")
+        super().__init__(hub, __file__, root / "home", self.here, PYTHONPATH=str(self.package.parent))
 
     def ask(self, action: str, *words: Any, **arguments: Any) -> dict[str, Any]:
         """What the process answers: see `answer`."""
-        if self.process is None:
-            environment = self.hub.environment(self.home, PYTHONPATH=str(self.package.parent))
-            self.process = subprocess.Popen(
-                [sys.executable, __file__],
-                env={key: value for key, value in environment.items() if key != "DLINK_HUB_ORG"},
-                cwd=self.here,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        self.process.stdin.write(json.dumps([action, words, arguments]) + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith("ANSWER "):
-                return json.loads(line.removeprefix("ANSWER "))
-        raise RuntimeError(f"the process ended with {self.process.wait()}")
-
-    def stop_hub(self) -> None:
-        if self.hub is not None:
-            self.hub.__exit__()
-            self.hub = None
-
-    def close(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-        self.stop_hub()
+        return self.request([action, words, arguments])
 
 
 @pytest.fixture(scope="module")
@@ -344,13 +312,12 @@ def run_command(*words: str) -> dict[str, Any]:
     return {"status": status, "out": out.getvalue()}
 
 
-def answer_requests() -> None:
-    """Answer each line of the input by one of the output."""
+def answer(question: list[Any]) -> dict[str, Any]:
+    """Do what is asked: an action, its words and its arguments."""
+    action, words, arguments = question
     actions = {"load": load, "command": run_command, "resolve": lambda name: {"value": resolve_checkpoint(name)}}
-    for line in sys.stdin:
-        action, words, arguments = json.loads(line)
-        print("ANSWER " + json.dumps(actions[action](*words, **arguments)), flush=True)
+    return actions[action](*words, **arguments)
 
 
 if __name__ == "__main__":
-    answer_requests()
+    answer_requests(answer)

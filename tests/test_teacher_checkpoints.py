@@ -1,16 +1,13 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Checkpoints that braindecode saved, read from folders and over HTTP from a Hub on loopback.
 
-What needs the Hub runs in one process of its own (`python tests/test_teacher_checkpoints.py`), since the client reads
-`HF_ENDPOINT` when it is imported. It reads one request a line and answers each with a line.
+What needs the Hub runs in one process of its own (`python tests/test_teacher_checkpoints.py`).
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import torch
+from hub_process import HubProcess, answer_requests
 from hub_server import HubServer
 from safetensors.torch import load_file, save_file
 
@@ -66,20 +64,18 @@ def outputs_by_hand(model: torch.nn.Module, ch_names: list[str], n_times: int) -
     return digest([state.reshape(2, len(ch_names), n_times // 200, 200) for state in (*states, features)])
 
 
-def client() -> None:
-    """Answer requests from stdin: arguments of `from_pretrained`, and `compare`, whether to ask braindecode too."""
-    for line in sys.stdin:
-        arguments = json.loads(line)
-        compare = arguments.pop("compare")
-        try:
-            model = DLinkTeacherModel.from_pretrained(**arguments)
-            answer = {"digest": outputs(model), "backbone": model.config.backbone}
-            if compare:
-                name = arguments["pretrained_model_name_or_path"]
-                answer["braindecode"] = digest(states_of_braindecode(model.config, name))
-        except (OSError, ValueError) as error:
-            answer = {"error": type(error).__name__, "message": str(error)}
-        print("ANSWER " + json.dumps(answer), flush=True)
+def answer(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Load a teacher: arguments of `from_pretrained`, and `compare`, whether to ask braindecode too."""
+    compare = arguments.pop("compare")
+    try:
+        model = DLinkTeacherModel.from_pretrained(**arguments)
+        found = {"digest": outputs(model), "backbone": model.config.backbone}
+        if compare:
+            name = arguments["pretrained_model_name_or_path"]
+            found["braindecode"] = digest(states_of_braindecode(model.config, name))
+    except (OSError, ValueError) as error:
+        return {"error": type(error).__name__, "message": str(error)}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -116,36 +112,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-class Session:
+class Session(HubProcess):
     """The Hub, and a process that asks it."""
 
     def __init__(self, saved: Path, home: Path):
-        self.hub = HubServer(saved, private=["eeg/private"], gated=["eeg/gated"], token="hf_right")
-        self.hub.__enter__()
-        environment = self.hub.environment(home, OMP_NUM_THREADS="1")
-        self.process = subprocess.Popen(
-            [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        hub = HubServer(saved, private=["eeg/private"], gated=["eeg/gated"], token="hf_right")
+        super().__init__(hub, __file__, home, OMP_NUM_THREADS="1")
 
     def load(self, name: str, compare: bool = False, **arguments: Any) -> dict[str, Any]:
         """What the process makes of `DLinkTeacherModel.from_pretrained(name, **arguments)`."""
-        request = {"pretrained_model_name_or_path": name, "compare": compare, **arguments}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith("ANSWER "):
-                return json.loads(line.removeprefix("ANSWER "))
-        raise RuntimeError(f"the client ended with {self.process.wait()}")
-
-    def stop_hub(self) -> None:
-        if self.hub is not None:
-            self.hub.__exit__()
-            self.hub = None
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
-        self.stop_hub()
+        return self.request({"pretrained_model_name_or_path": name, "compare": compare, **arguments})
 
 
 @pytest.fixture(scope="module")
@@ -484,4 +460,4 @@ def test_the_cache_serves_while_offline_and_when_the_hub_is_gone(session: Sessio
 
 
 if __name__ == "__main__":
-    client()
+    answer_requests(answer)
