@@ -46,6 +46,7 @@ from grid_cells import (
     teacher_cell,
 )
 from grid_models import fit_row, linear_probabilities, load_teacher
+from grid_statistics import as_text, select
 
 from dlink_hf.metrics.eeg_classification import SCORES
 
@@ -178,14 +179,12 @@ def table(lines: list[dict[str, Any]]) -> str:
     for name in SETS:
         for alignment in ALIGNMENTS:
             for model in MODELS:
-                chosen = [x for x in lines if (x["set"], x["alignment"], x["model"]) == (name, alignment, model)]
+                chosen = select(lines, name, alignment, model)
                 if not chosen:
                     continue
-                shown = []
-                for key in ("balanced_accuracy", "auroc"):
-                    values = np.array([line["scores"]["test"][key] for line in chosen])
-                    spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-                    shown.append(f"{values.mean():.3f}{spread}")
+                shown = [
+                    as_text([line["scores"]["test"][key] for line in chosen]) for key in ("balanced_accuracy", "auroc")
+                ]
                 rows.append(f"| {name} | {alignment} | {model} | {shown[0]} | {shown[1]} | {len(chosen)} |")
     return "\n".join(rows)
 

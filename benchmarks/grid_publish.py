@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from grid import CHECKPOINT, model_folder
 from grid_cells import (
     ALIGNMENTS,
@@ -29,8 +28,8 @@ from grid_cells import (
     people_of,
 )
 from grid_costs import COSTS
-from grid_report import interval, name_of, select
-from grid_statistics import compare
+from grid_report import interval, name_of
+from grid_statistics import compare, mean_and_sd, select
 
 
 BESIDE = ("pretrained", "dlink_small", "no_teacher", "bandpower")
@@ -70,7 +69,7 @@ def comparison_rows(
         if chosen:
             known = costs.get("models", {}).get("dlink_small" if model == "no_teacher" else model, {})
             cost = {key: known[key] for key in ("parameters", "mflop", "p50_ms") if key in known}
-            mean = float(np.mean([line["scores"]["test"]["balanced_accuracy"] for line in chosen]))
+            mean = mean_and_sd([line["scores"]["test"]["balanced_accuracy"] for line in chosen])[0]
             seeds = f"{len(chosen)} seed{'s' * (len(chosen) > 1)}"
             rows.append({"name": f"{name_of(model)} ({seeds})", **cost, "balanced_accuracy": mean})
     return rows

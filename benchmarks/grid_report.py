@@ -27,7 +27,7 @@ from grid_cells import (
     latest_lines,
 )
 from grid_costs import COSTS
-from grid_statistics import Estimate, compare, person_scores, targets
+from grid_statistics import Estimate, as_text, compare, person_scores, select, targets
 
 
 NAMES = {
@@ -77,24 +77,13 @@ def kind_of(model: str) -> str:
     return "teacher"
 
 
-def select(lines: Sequence[Mapping[str, Any]], name: str, alignment: str, model: str) -> list[Mapping[str, Any]]:
-    """The lines of a set, an alignment and a model."""
-    return [x for x in lines if (x["set"], x["alignment"], x["model"]) == (name, alignment, model)]
-
-
-def mean_and_sd(lines: Sequence[Mapping[str, Any]], key: str) -> str:
-    """Mean over seeds of a test score, with the standard deviation where there are several."""
-    values = np.array([line["scores"]["test"][key] for line in lines], float)
-    return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
-
-
 def score_table(lines: Sequence[Mapping[str, Any]], name: str, alignment: str) -> str:
     """Every model that has lines for a set and an alignment, as Markdown."""
     rows = [f"| model | {' | '.join(COLUMNS.values())} | seeds |", f"|---|{'---:|' * (len(COLUMNS) + 1)}"]
     for model in MODELS:
         chosen = select(lines, name, alignment, model)
         if chosen:
-            cells = " | ".join(mean_and_sd(chosen, key) for key in COLUMNS)
+            cells = " | ".join(as_text([line["scores"]["test"][key] for line in chosen]) for key in COLUMNS)
             rows.append(f"| {name_of(model)} | {cells} | {len(chosen)} |")
     return "\n".join(rows)
 

@@ -31,15 +31,34 @@ class Estimate:
     seeds: int
 
 
+def select(
+    lines: Sequence[Mapping[str, Any]], name: str, alignment: str, model: str, share: float = 1.0
+) -> list[Mapping[str, Any]]:
+    """The lines of a set, an alignment and a model, trained on that share of the labelled windows."""
+    cell = (name, alignment, model, share)
+    return [x for x in lines if (x["set"], x["alignment"], x["model"], x.get("share", 1.0)) == cell]
+
+
+def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation over seeds; the latter is NaN of a single value."""
+    values = np.array(values, float)
+    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+def as_text(values: Sequence[float]) -> str:
+    """Mean, with the standard deviation where there are several values: `0.850 ± 0.003`."""
+    mean, sd = mean_and_sd(values)
+    return f"{mean:.3f}" + (f" ± {sd:.3f}" if len(values) > 1 else "")
+
+
 def person_scores(
     lines: Sequence[Mapping[str, Any]], name: str, alignment: str, model: str, key: str = "balanced_accuracy"
 ) -> dict[tuple[str, int], float]:
     """Test scores of a model by (person, seed); those of a model without a random number hold for every seed."""
     found = {}
-    for line in lines:
-        if (line["set"], line["alignment"], line["model"]) == (name, alignment, model):
-            for person, scores in line["scores"]["test"]["subjects"].items():
-                found[person, -1 if model in SEEDLESS else line["seed"]] = scores[key]
+    for line in select(lines, name, alignment, model):
+        for person, scores in line["scores"]["test"]["subjects"].items():
+            found[person, -1 if model in SEEDLESS else line["seed"]] = scores[key]
     return found
 
 
@@ -119,9 +138,9 @@ def best_on_validation(
     """The model that is best on the validation people of a set, by its mean AUROC over seeds."""
     means: dict[str, float] = {}
     for model in models:
-        chosen = [x for x in lines if (x["set"], x["alignment"], x["model"]) == (name, alignment, model)]
+        chosen = select(lines, name, alignment, model)
         if chosen:
-            means[model] = float(np.mean([line["scores"]["validation"]["auroc"] for line in chosen]))
+            means[model] = mean_and_sd([line["scores"]["validation"]["auroc"] for line in chosen])[0]
     return max(means, key=means.get) if means else None
 
 
