@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from safetensors.numpy import load_file
 from sklearn.metrics import balanced_accuracy_score
 
@@ -40,6 +42,7 @@ QUICK = {
         }
     },
     "no_teacher": {"like": "dlink_small", "all": {"teacher": None}},
+    "general": {"like": "no_teacher", "all": {"student": "dlink-mic-small", "views": 0}},
 }
 
 
@@ -171,3 +174,85 @@ def test_a_missing_teacher_is_said_at_once(words, tmp_path):
         grid.main([*words, "--models", "dlink_small", "--checkpoint", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match=r"has no settings for EEGNet"):
         grid.main([*words, "--models", "EEGNet"])
+
+
+def test_tried_settings_are_scored_on_the_validation_people_alone(words, tmp_path, capsys):
+    file = tmp_path / "tried.jsonl"
+    words = ["try", *words[1:], "--results", str(file), "--seeds", "0", "--models"]
+    grid.main([*words, "dlink_small", "--alter", '{"views": 0, "augmentation": null}'])
+    # a row without settings gets them all from the command line
+    grid.main([*words, "csp", "--alter", '{"components": [2]}'])
+    student, linear = grid_cells.read_lines(file)
+    assert student["altered"] == {"views": 0, "augmentation": None}
+    assert student["settings"] == {**QUICK["dlink_small"]["all"], **student["altered"]}
+    assert (linear["set"], linear["alignment"], linear["model"], linear["seed"]) == ("ssvep_exo", "none", "csp", 0)
+    for line in (student, linear):
+        assert 0 <= line["balanced_accuracy"] <= 1 and 0 <= line["auroc"] <= 1 and line["seconds"] > 0
+        assert "test" not in json.dumps(line)
+    # the teacher is that of `run`, where `run` finds it; what was tried is not kept
+    assert [folder.name.split("-")[1] for folder in (tmp_path / "models").iterdir()] == ["probe"]
+    kept = next((tmp_path / "models").glob("*/model.safetensors"))
+    before = kept.stat().st_mtime_ns
+    grid.main(["run", *words[1:], "dlink_small", "--results", str(tmp_path / "lines.jsonl")])
+    assert kept.stat().st_mtime_ns == before
+    assert [line["model"] for line in grid_cells.read_lines(tmp_path / "lines.jsonl")] == ["dlink_small"]
+
+    capsys.readouterr()
+    grid.main([*words, "csp", "--alter", '{"components": [2]}'])
+    assert "with these settings" in capsys.readouterr().out and len(grid_cells.read_lines(file)) == 2
+    with pytest.raises(SystemExit, match=r"EEGNet has no setting batch_size, learning_rate, weight_decay"):
+        grid.main([*words, "EEGNet", "--alter", '{"epochs": 3, "input_scale": 0.1}'])
+    with pytest.raises(SystemExit):
+        grid.main([*words, "csp", "--alter", "components=2"])
+    assert "--alter: must be a JSON object" in capsys.readouterr().err
+
+
+def test_a_share_is_of_every_person_and_class():
+    rows = [(person, label) for person, n in (("a", 40), ("b", 10), ("c", 3)) for label in (0, 1) for _ in range(n)]
+    people, labels = zip(*rows, strict=True)
+    train = Dataset.from_dict({"subject": people, "labels": labels, "row": list(range(len(rows)))})
+
+    def drawn(share: float, seed: int = 0) -> list[int]:
+        return grid.cut_to_share(train, share, "subject", seed)["row"][:]
+
+    counts = {key: [rows[i] for i in drawn(0.1)].count(key) for key in set(rows)}
+    assert counts == {(person, label): n for person, n in (("a", 4), ("b", 1), ("c", 1)) for label in (0, 1)}
+    assert drawn(0.1) == drawn(0.1) == sorted(drawn(0.1)) and set(drawn(0.1)) < set(drawn(0.3))
+    assert drawn(0.1) != drawn(0.1, seed=1)
+
+
+def test_few_labels_and_another_student(words, tmp_path, capsys):
+    file, folder = tmp_path / "lines.jsonl", tmp_path / "left-out"
+    packaged = ROOT / "dlink_hf" / "checkpoints" / "dlink-mic-small"
+    shutil.copytree(packaged, folder)
+    words += ["--seeds", "0", "--models"]
+    grid.main([*words, "bandpower"])
+    grid.main([*words, "bandpower", "--share", "0.1"])
+    grid.main([*words, "general", "--share", "0.05", "--student", str(folder)])
+    whole, tenth, general = grid_cells.read_lines(file)
+    assert "share" not in whole and (tenth["share"], general["share"]) == (0.1, 0.05)
+    assert whole["digest"] != tenth["digest"] and whole["scores"] != tenth["scores"]
+    assert sorted(whole["scores"]["test"]["subjects"]) == sorted(tenth["scores"]["test"]["subjects"])
+    assert general["settings"]["student"] == "left-out" and str(tmp_path) not in json.dumps(general)
+    # one row a set, alignment and model: of all labels
+    score = whole["scores"]["test"]["balanced_accuracy"]
+    assert grid.table([whole, tenth]).count("bandpower") == 1 and f"| {score:.3f} |" in grid.table([whole, tenth])
+
+    def listed(student: Path | str, share: str = "0.05") -> str:
+        flags = [flag for flag in words[words.index("--sets") :] if flag not in ("--cache_dir", "--models_dir")]
+        flags = [flag for flag in flags if flag not in (str(tmp_path / "windows"), str(tmp_path / "models"))]
+        capsys.readouterr()
+        grid.main(["list", *flags, "general", "--share", share, "--student", str(student)])
+        return capsys.readouterr().out.split()[0]
+
+    # the weights count, and not where they lie
+    moved = shutil.move(folder, tmp_path / "elsewhere" / "left-out")
+    assert listed(moved) == "done" and listed(moved, "0.1") == "open" and listed("dlink-mic-small") == "open"
+    weights = Path(moved) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert listed(moved) == "open"
+    with pytest.raises(SystemExit, match=r"--student: .*nowhere holds no model.safetensors"):
+        listed(tmp_path / "nowhere")
+    with pytest.raises(SystemExit):
+        listed(moved, "1.5")
+    assert "--share: must be a number above 0 and at most 1, got '1.5'" in capsys.readouterr().err
