@@ -62,7 +62,10 @@ def card_scores(line: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, A
 def comparison_rows(
     lines: Sequence[Mapping[str, Any]], costs: Mapping[str, Any], name: str, alignment: str
 ) -> list[dict[str, Any]]:
-    """Teacher, student, student without a teacher, band power: costs, and balanced accuracy meant over seeds."""
+    """Teacher, student, student without a teacher, band power: costs, and balanced accuracy meant over seeds.
+
+    `costs`: those of the student's shape of windows, or empty.
+    """
     rows = []
     for model in BESIDE:
         chosen = select(lines, name, alignment, model)
@@ -123,6 +126,7 @@ def publish(options: argparse.Namespace) -> Path:
             "seeds)."
         )
     costs = json.loads(options.costs.read_text(encoding="utf-8")) if options.costs.is_file() else {}
+    known_costs = costs.get("shapes", {}).get(f"{len(config.ch_names)}x{config.n_times}", {})
     licence = EEG_SETS[source].source.rsplit(", ", 1)
     card = build_model_card(
         config,
@@ -146,7 +150,7 @@ def publish(options: argparse.Namespace) -> Path:
             "alignment": alignment,
             **{f"{split}_{column}s": ", ".join(sorted(set(rows[column][:]))) for split, rows in splits.items()},
         },
-        comparison=comparison_rows(lines, costs, name, alignment),
+        comparison=comparison_rows(lines, known_costs, name, alignment),
         comparison_split="test",
         plots={"montage": "plots/montage.png"},
         limits=limits,

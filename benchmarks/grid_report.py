@@ -26,8 +26,8 @@ from grid_cells import (
     STUDENTS,
     latest_lines,
 )
-from grid_costs import COSTS
-from grid_statistics import Estimate, as_text, compare, person_scores, select, targets
+from grid_costs import COSTS, REFERENCE
+from grid_statistics import Estimate, as_text, compare, mean_and_sd, person_scores, select, targets
 
 
 NAMES = {
@@ -55,6 +55,13 @@ NAMES = {
 }
 COLUMNS = {"balanced_accuracy": "balanced accuracy", "cohen_kappa": "kappa", "weighted_f1": "weighted F1"}
 COLUMNS["auroc"] = "AUROC"
+# the models of the learning curves, and their colours
+FEW = {
+    "no_teacher": "#5b6770",
+    **dict(
+        zip((x for x in MODELS if x.startswith("general")), ("#c2410c", "#2563a8", "#6b8f3c", "#e8a87c"), strict=False)
+    ),
+}
 COLOURS = {
     "teacher": "#5b6770",
     "student": "#c2410c",
@@ -122,19 +129,24 @@ def target_table(lines: Sequence[Mapping[str, Any]], alignment: str, sets: Seque
 
 
 def cost_table(costs: Mapping[str, Any]) -> str:
-    """Parameters, FLOP, milliseconds and memory of every model, as Markdown."""
+    """Parameters, FLOP, milliseconds, memory and size on disk of every model for one shape of windows, as Markdown."""
     rows = [
-        "| model | parameters | MFLOP | ms (median) | ms (95 %) | memory (MiB) |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| model | parameters | MFLOP | ms (median) | ms (quartiles) | memory (MiB) | on disk (kB) |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for model, row in costs["models"].items():
         rows.append(
             f"| {name_of(model)} | {row['parameters']:,} | {row['mflop']:,.1f} | {row['p50_ms']:.2f} | "
-            f"{row['p95_ms']:.2f} | {row['peak_mib']:.0f} |"
+            f"{row['p25_ms']:.2f} to {row['p75_ms']:.2f} | {row['peak_mib']:.1f} | {row['disk_kb']:,.0f} |"
         )
+    return "\n".join(rows)
+
+
+def cost_targets(costs: Mapping[str, Any]) -> str:
+    """What was promised of the costs of the student `small`, and what was found, for one shape of windows."""
     small = costs["models"]["dlink_small"]
     parts = []
-    for teacher in ("pretrained", "CBraMod, 12 layers"):
+    for teacher in ("pretrained", REFERENCE):
         row = costs["models"][teacher]
         parameters, flop = row["parameters"] / small["parameters"], row["mflop"] / small["mflop"]
         verdicts = ["met" if ratio >= goal else "missed" for ratio, goal in ((parameters, 30), (flop, 35))]
@@ -142,7 +154,7 @@ def cost_table(costs: Mapping[str, Any]) -> str:
             f"{name_of(teacher)}: 1/{parameters:.1f} of its parameters (promised 1/30: {verdicts[0]}), "
             f"1/{flop:.1f} of its FLOP (promised 1/35: {verdicts[1]})"
         )
-    return "\n".join(rows) + "\n\nDLink small against the " + "; against ".join(parts) + "."
+    return "DLink small against " + "; against ".join(parts) + "."
 
 
 def plot_scores(lines: Sequence[Mapping[str, Any]], alignment: str, sets: Sequence[str], path: Path) -> None:
@@ -176,7 +188,7 @@ def plot_scores(lines: Sequence[Mapping[str, Any]], alignment: str, sets: Sequen
 def plot_costs(
     lines: Sequence[Mapping[str, Any]], costs: Mapping[str, Any], alignment: str, sets: Sequence[str], path: Path
 ) -> None:
-    """Mean balanced accuracy over the sets against milliseconds a window."""
+    """Mean balanced accuracy over the sets against milliseconds a window; `costs`: of one shape of windows."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -199,6 +211,79 @@ def plot_costs(
     plt.close(figure)
 
 
+def curves_of(lines: Sequence[Mapping[str, Any]], name: str, alignment: str) -> dict[str, dict[float, list[float]]]:
+    """Models with few labels -> share of the labels -> balanced accuracy on test people, a value a seed."""
+    shares = sorted({x.get("share", 1.0) for x in lines if (x["set"], x["alignment"]) == (name, alignment)})
+    curves = {}
+    for model in FEW:
+        found = {share: select(lines, name, alignment, model, share) for share in shares}
+        curve = {
+            s: [x["scores"]["test"]["balanced_accuracy"] for x in chosen] for s, chosen in found.items() if chosen
+        }
+        if any(share < 1 for share in curve):
+            curves[model] = curve
+    return curves
+
+
+def plot_few(curves: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]], path: Path) -> None:
+    """Learning curves, one panel a set; a bar is the standard deviation over seeds. `curves`: set -> `curves_of`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(curves), figsize=(4.6 * len(curves), 3.8), squeeze=False)
+    for axis, (name, models) in zip(axes[0], curves.items(), strict=True):
+        for model, curve in models.items():
+            means, spreads = zip(*(mean_and_sd(values) for values in curve.values()), strict=True)
+            spreads = np.nan_to_num(spreads)
+            axis.errorbar(list(curve), means, spreads, marker="o", capsize=3, color=FEW[model], label=name_of(model))
+        shares = sorted({share for curve in models.values() for share in curve})
+        axis.set(
+            title=name, xscale="log", xlabel="share of the labelled windows", ylabel="balanced accuracy, people unseen"
+        )
+        axis.set_xticks(shares, [f"{100 * share:g} %" for share in shares])
+        axis.minorticks_off()
+        axis.spines[["top", "right"]].set_visible(False)
+    handles = {text: line for axis in axes[0] for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.tight_layout()
+    # below the panels: inside it would hide curves
+    figure.legend(handles.values(), handles, loc="upper center", bbox_to_anchor=(0.5, 0), fontsize=8, frameon=False)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+def few_labels(lines: Sequence[Mapping[str, Any]], plots: Path) -> list[str]:
+    """The section on few labels: a plot and a table of every alignment that has such lines; empty without any."""
+    parts = []
+    for alignment in reversed(ALIGNMENTS):
+        curves = {name: curves_of(lines, name, alignment) for name in SETS}
+        curves = {name: models for name, models in curves.items() if models}
+        if not curves:
+            continue
+        plot_few(curves, plots / f"few-labels-{alignment}.png")
+        shares = sorted({share for models in curves.values() for curve in models.values() for share in curve})
+        rows = [
+            f"| set | model | {' | '.join(f'{100 * s:g} %' for s in shares)} |",
+            f"|---|---|{'---:|' * len(shares)}",
+        ]
+        for name, models in curves.items():
+            for model, curve in models.items():
+                cells = [as_text(curve[share]) if share in curve else "-" for share in shares]
+                rows.append(f"| {name} | {name_of(model)} | {' | '.join(cells)} |")
+        parts += [
+            f"### With `{alignment}`" if alignment != "none" else "### No alignment",
+            f"![Learning curves](plots/few-labels-{alignment}.png)",
+            "\n".join(rows),
+        ]
+    text = (
+        "Trained on a share of each training person's labelled windows, the same share of every class and at least "
+        "one window of each; alignments see all windows, without labels. Balanced accuracy on the test people, mean "
+        "± standard deviation over seeds, which draw the windows too."
+    )
+    return ["## Few labels", text, *parts] if parts else []
+
+
 def report(lines: Sequence[Mapping[str, Any]], costs: Mapping[str, Any] | None, folder: Path) -> str:
     """The text of RESULTS.md; its plots are written into `folder / "plots"`."""
     parts = [
@@ -208,10 +293,11 @@ def report(lines: Sequence[Mapping[str, Any]], costs: Mapping[str, Any] | None, 
         "eegmmidb: runs) that no model has seen; mean ± standard deviation over seeds. The teacher was pre-trained "
         "here, on few recordings: no published weights are in these figures.",
     ]
+    first_shape = next(iter(costs["shapes"].values())) if costs else None
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     for alignment in reversed(ALIGNMENTS):
-        sets = [name for name in SETS if any(x["set"] == name and x["alignment"] == alignment for x in lines)]
+        sets = [name for name in SETS if any(select(lines, name, alignment, model) for model in MODELS)]
         if not sets:
             continue
         aligned = alignment != "none"
@@ -236,15 +322,18 @@ def report(lines: Sequence[Mapping[str, Any]], costs: Mapping[str, Any] | None, 
         plot_scores(lines, alignment, sets, plots / f"scores-{alignment}.png")
         parts.append(f"![Balanced accuracy of every model](plots/scores-{alignment}.png)")
         if costs and many:
-            plot_costs(lines, costs, alignment, many, plots / f"costs-{alignment}.png")
+            plot_costs(lines, first_shape, alignment, many, plots / f"costs-{alignment}.png")
             parts.append(f"![Balanced accuracy against milliseconds](plots/costs-{alignment}.png)")
+    parts += few_labels(lines, plots)
     if costs:
         parts += [
             "## Costs",
-            f"One window of {costs['window']['n_chans']} channels and {costs['window']['n_times']} samples, one "
-            f"thread, all models in turns in one run of {costs['n_runs']} rounds; memory: growth of a fresh process.",
-            cost_table(costs),
+            f"One window of 200 Hz, one thread, all models in turns in one run of {costs['n_runs']} rounds; memory: "
+            "growth of a fresh process that makes the model and classifies; on disk: weights in single precision.",
+            cost_targets(first_shape),
         ]
+        for shape in costs["shapes"].values():
+            parts += [f"### {shape['n_chans']} channels, {shape['n_times']} samples", cost_table(shape)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -257,7 +346,9 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     costs = json.loads(options.costs.read_text(encoding="utf-8")) if options.costs.is_file() else None
     text = report(latest_lines(options.results), costs, options.output.parent)
-    options.output.write_text(text, encoding="utf-8")
+    unfinished = options.output.with_name(options.output.name + ".tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(options.output)
     print(f"{options.output}, and its plots in {options.output.parent / 'plots'}")
 
 

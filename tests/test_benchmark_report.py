@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import bootstrap
 
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import grid_costs  # noqa: E402
+import grid_report  # noqa: E402
 import grid_statistics  # noqa: E402
 
 
@@ -83,11 +86,14 @@ def test_the_report_says_what_the_lines_say(tmp_path):
         for model, shift in (("dlink_small", 0.8), ("no_teacher", 0.77), ("pretrained", 0.82), ("EEGNet", 0.7)):
             lines += [line(name, model, seed, {"p0": shift, "p1": shift + 0.1}) for seed in (0, 1)]
     (tmp_path / "lines.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines), encoding="utf-8")
-    row = {"parameters": 97_000, "mflop": 20.0, "p50_ms": 2.0, "p95_ms": 3.0, "peak_mib": 9.0}
+    row = {"parameters": 97_000, "mflop": 20.0, "p25_ms": 1.5, "p50_ms": 2.0, "p75_ms": 2.5, "p95_ms": 3.0}
+    row |= {"peak_mib": 9.0, "disk_kb": 390.0}
     teachers = {
         name: {**row, "parameters": 3_880_000, "mflop": 600.0} for name in ("pretrained", "CBraMod, 12 layers")
     }
-    costs = {"window": {"n_chans": 19, "n_times": 1000}, "n_runs": 5, "models": {"dlink_small": row, **teachers}}
+    models = {"dlink_small": row, **teachers}
+    shapes = {f"{n}x1000": {"n_chans": n, "n_times": 1000, "models": models} for n in (19, 8)}
+    costs = {"n_runs": 5, "shapes": shapes}
     (tmp_path / "costs.json").write_text(json.dumps(costs), encoding="utf-8")
     words = ["--results", "lines.jsonl", "--costs", "costs.json", "--output", "RESULTS.md"]
     script = str(ROOT / "benchmarks" / "grid_report.py")
@@ -98,6 +104,43 @@ def test_the_report_says_what_the_lines_say(tmp_path):
     assert "| DLink small over its teacher | 97 % | 97.7 (97.6 to 97.8) | met |" in text
     assert "| DLink small | 0.850 ± 0.000 | 0.850 ± 0.000 |" in text
     assert "1/40.0 of its parameters (promised 1/30: met), 1/30.0 of its FLOP (promised 1/35: missed)" in text
+    assert "### 8 channels, 1000 samples" in text and "Few labels" not in text
+    assert text.count("| DLink small | 97,000 | 20.0 | 2.00 | 1.50 to 2.50 | 9.0 | 390 |") == 2
     for name in ("scores-none.png", "costs-none.png"):
         assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
         assert f"plots/{name}" in text
+
+
+def test_few_labels_have_a_section_of_their_own(tmp_path):
+    lines = []
+    for model, scores in (("general", {0.01: 0.6, 0.1: 0.7, 1.0: 0.8}), ("no_teacher", {0.1: 0.55, 1.0: 0.75})):
+        for share, score in scores.items():
+            for seed in (0, 1):
+                one = line("eegmat", model, seed, {"p0": score + 0.02 * seed})
+                lines.append(one if share == 1 else {**one, "share": share})
+    lines += random_lines("dlink_small", 3)
+    text = grid_report.report(lines, None, tmp_path)
+    before, section = text.split("## Few labels")
+    assert "| set | model | 1 % | 10 % | 100 % |" in section and "dlink_small" not in section
+    assert "| eegmat | small without a teacher | - | 0.560 ± 0.014 | 0.760 ± 0.014 |" in section
+    assert "| 0.610 ± 0.014 | 0.710 ± 0.014 | 0.810 ± 0.014 |" in section
+    assert (tmp_path / "plots" / "few-labels-none.png").read_bytes().startswith(b"\x89PNG")
+    # everything else is of all labels
+    assert "| small without a teacher | 0.760 ± 0.014 |" in before and "0.560" not in before and "0.610" not in before
+    found = grid_statistics.compare(lines, ["eegmat"], "none", "general", "no_teacher")
+    assert found.value == pytest.approx(0.05) and found.seeds == 2
+    assert "Few labels" not in grid_report.report([x for x in lines if "share" not in x], None, tmp_path)
+
+
+def test_costs_of_a_network():
+    found = grid_costs.measure_shape(8, 1000, n_runs=5, n_memory=1, names=("EEGNet",))
+    assert (found["n_chans"], found["n_times"], list(found["models"])) == (8, 1000, ["EEGNet"])
+    for name, row in found["models"].items():
+        model = grid_costs.build(name, 8, 1000)
+        assert model(input_values=torch.zeros(1, 8, 1000)).logits.shape == (1, 2)
+        assert row["parameters"] == sum(p.numel() for p in model.parameters())
+        # weights are of four bytes, with a little beside them
+        assert 0.004 * row["parameters"] < row["disk_kb"] < 0.004 * row["parameters"] + 20
+        assert 0 < row["p25_ms"] <= row["p50_ms"] <= row["p75_ms"] <= row["p95_ms"] and row["mflop"] > 0
+        # libraries that come in on the way would be hundreds
+        assert 0 < row["peak_mib"] < 60
