@@ -117,7 +117,8 @@ def fit_and_score(
         probabilities = linear_probabilities(cell["model"], cell["set"], splits, settings)
     else:
         used = {**settings, "student": options.student} if settings.get("student") and options.student else settings
-        network = fit_row(cell, used, splits, options.checkpoint, teacher, column)
+        features = f"{options.models_dir}/features"
+        network = fit_row(cell, used, splits, options.checkpoint, teacher, column, features)
         parameters = sum(p.numel() for p in network.parameters())
         probabilities = {k: predict_probabilities(network, splits[k]) for k in judged}
     scores = {}
@@ -313,7 +314,7 @@ def main(argv: list[str] | None = None) -> None:
     for command in (runs, tries):
         command.add_argument("--data_dir", default=os.environ.get("DLINK_DATA_DIR"), help="folder that holds the sets")
         command.add_argument("--cache_dir", default=None, help="where prepared windows are kept")
-        command.add_argument("--models_dir", default="outputs/grid", help="where trained networks are kept")
+        command.add_argument("--models_dir", default="outputs/grid", help="where trained networks, and teachers' features, are kept")
     for command in (runs, lists, tries):
         command.set_defaults(alter={})
         command.add_argument("--checkpoint", default=str(CHECKPOINT), help="folder of the pre-trained teacher")

@@ -36,6 +36,8 @@ ABLATIONS = (
     "no_teacher",
     "general",
     "general_dlink",
+    "no_soft_targets",
+    "soft_targets_only",
     "logits_only",
     "last_layer",
     "uniform_layers",
@@ -43,7 +45,7 @@ ABLATIONS = (
     "no_spectral",
     "magnitude_only",
     "phase_only",
-    "one_stage",
+    "two_stages",
     "before_compression",
     "after_compression",
 )
@@ -165,7 +167,7 @@ def read_lines(path: Path = RESULTS) -> list[dict[str, Any]]:
 
 def latest_lines(path: Path = RESULTS) -> list[dict[str, Any]]:
     """The last line of every cell: what was run with other settings before is not shown beside it."""
-    cells = {(x["set"], x["alignment"], x["model"], x["seed"]): x for x in read_lines(path)}
+    cells = {(x["set"], x["alignment"], x["model"], x["seed"], x.get("share", 1.0)): x for x in read_lines(path)}
     return list(cells.values())
 
 

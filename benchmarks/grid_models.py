@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import DatasetDict
-from grid_cells import ABLATIONS, PRETRAINED, STUDENTS
+from datasets import Dataset, DatasetDict
+from grid_cells import ABLATIONS, PRETRAINED, PUBLISHED, STUDENTS
 
 
 # where braindecode's networks can be read; only their own logits are used here
@@ -73,8 +73,21 @@ def make_student(signal: Mapping[str, Any], settings: Mapping[str, Any], **field
 
 
 def training_fields(settings: Mapping[str, Any], seed: int, folder: str) -> dict[str, Any]:
-    """Fields of `TrainingArguments` that all rows share: the epoch that is best on the validation people is kept."""
+    """Fields of `TrainingArguments` that all rows share.
+
+    Kept is the epoch that is best on the validation people by the score `best_by`, or the last one where that is None.
+    """
     import torch
+
+    best_by = settings.get("best_by", "auroc")
+    watching = {"eval_strategy": "no", "save_strategy": "no"}
+    if best_by is not None:
+        watching = {
+            "eval_strategy": "epoch",
+            "save_strategy": "epoch",
+            "load_best_model_at_end": True,
+            "metric_for_best_model": best_by,
+        }
 
     return {
         "output_dir": folder,
@@ -85,12 +98,9 @@ def training_fields(settings: Mapping[str, Any], seed: int, folder: str) -> dict
         "per_device_eval_batch_size": 64,
         "warmup_steps": 0.1,
         "lr_scheduler_type": "cosine",
-        "eval_strategy": "epoch",
-        "save_strategy": "epoch",
         "save_total_limit": 1,
         "save_only_model": True,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": settings.get("best_by", "auroc"),
+        **watching,
         "bf16": settings.get("bf16", False),
         "use_cpu": not torch.cuda.is_available(),
         "dataloader_pin_memory": False,
@@ -174,6 +184,7 @@ def fit_row(
     checkpoint: str | None = None,
     teacher: Any = None,
     column: str = "subject",
+    feature_dir: str | None = None,
 ) -> Any:
     """Make and train the network of a cell that has one.
 
@@ -184,6 +195,7 @@ def fit_row(
         checkpoint: folder of the pre-trained teacher, for the rows that start from it.
         teacher: fine-tuned, for the rows that distil.
         column: what the splits keep apart.
+        feature_dir: where a teacher's features are kept for all the rows that distil from it; a temporary folder.
     """
     from transformers import set_seed
 
@@ -201,23 +213,43 @@ def fit_row(
     if teacher is None:
         return train(make_student(signal, settings), splits, settings, seed, column)
     student = make_student(signal, settings, **student_fields(teacher.config))
+    if settings.get("expert"):
+        splits = DatasetDict({**splits, "train": ask_expert(cell["set"], settings["expert"], splits, column)})
     set_seed(seed)
-    return distil(teacher, student, splits, settings, seed, column)
+    return distil(teacher, student, splits, settings, seed, column, feature_dir)
+
+
+def ask_expert(name: str, expert: Mapping[str, Any], splits: DatasetDict, column: str) -> Dataset:
+    """The training windows with soft targets of a linear model, fitted without the people whom it is asked about.
+
+    Args:
+        name: of the set.
+        expert: `model` (of `LINEAR`), its settings, and the number of `folds`.
+        splits: `train` and `validation`.
+        column: what the folds keep apart.
+    """
+    from dlink_hf import cross_fitted_soft_targets
+
+    def fit(train: Dataset) -> Callable[[Dataset], np.ndarray]:
+        return fit_linear(expert["model"], name, train, splits["validation"], expert)
+
+    return cross_fitted_soft_targets(fit, splits["train"], expert["folds"], column)
 
 
 def band_power(name: str, windows: np.ndarray) -> np.ndarray:
     """Log power in the set's bands (Welch), every channel: (N, C * bands)."""
     from scipy.signal import welch
 
+    name = name.removesuffix(PUBLISHED)
     freqs, power = welch(windows, 200.0, nperseg=1000 if name == "ssvep_exo" else 400, axis=-1)
     bands = [power[..., (freqs >= low) & (freqs <= high)].mean(-1) for low, high in BANDS.get(name, RHYTHMS)]
     return np.log(np.stack(bands, -1) + 1e-6).reshape(len(windows), -1)
 
 
-def linear_probabilities(
-    model: str, name: str, splits: DatasetDict, settings: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    """Probabilities of every split by a linear model, its strength chosen on the validation people.
+def fit_linear(
+    model: str, name: str, train: Dataset, validation: Dataset, settings: Mapping[str, Any]
+) -> Callable[[Dataset], np.ndarray]:
+    """Fit a linear model, its strength chosen on the validation people; what is returned gives probabilities.
 
     `bandpower`: logistic regression on log band power. `csp`: common spatial patterns (MNE) of 8-30 Hz, then linear
     discriminant analysis.
@@ -230,32 +262,40 @@ def linear_probabilities(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    arrays = {k: split.with_format("numpy")[:] for k, split in splits.items()}
+    def features(dataset: Dataset) -> np.ndarray:
+        windows = dataset.with_format("numpy")["input_values"][:]
+        if model == "bandpower":
+            return band_power(name, windows)
+        return mne.filter.filter_data(windows.astype(float), 200.0, 8.0, 30.0, verbose=False)
+
     if model == "bandpower":
-        features = {k: band_power(name, rows["input_values"]) for k, rows in arrays.items()}
         candidates = [
             make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=3000))
             for strength in settings["strengths"]
         ]
     else:
-        features = {
-            k: mne.filter.filter_data(rows["input_values"].astype(float), 200.0, 8.0, 30.0, verbose=False)
-            for k, rows in arrays.items()
-        }
         candidates = [
             make_pipeline(CSP(n, reg="ledoit_wolf", log=True), LinearDiscriminantAnalysis())
             for n in settings["components"]
         ]
-    targets = arrays["validation"]["labels"]
-    weights = 1.0 / np.bincount(targets)[targets]
+    found, targets = features(train), np.asarray(validation["labels"][:])
+    watched, weights = features(validation), 1.0 / np.bincount(targets)[targets]
     least, chosen = np.inf, None
     for candidate in candidates:
         with mne.utils.use_log_level("error"):
-            fitted = candidate.fit(features["train"], arrays["train"]["labels"])
-        loss = log_loss(targets, fitted.predict_proba(features["validation"]), sample_weight=weights)
+            fitted = candidate.fit(found, np.asarray(train["labels"][:]))
+        loss = log_loss(targets, fitted.predict_proba(watched), sample_weight=weights)
         if loss < least:
             least, chosen = loss, fitted
-    return {k: chosen.predict_proba(values) for k, values in features.items()}
+    return lambda dataset: chosen.predict_proba(features(dataset))
+
+
+def linear_probabilities(
+    model: str, name: str, splits: DatasetDict, settings: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Probabilities of every split by a linear model of [`fit_linear`]."""
+    predict = fit_linear(model, name, splits["train"], splits["validation"], settings)
+    return {k: predict(split) for k, split in splits.items()}
 
 
 def load_teacher(folder: Path) -> Any:

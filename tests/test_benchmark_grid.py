@@ -190,7 +190,7 @@ def test_tried_settings_are_scored_on_the_validation_people_alone(words, tmp_pat
         assert 0 <= line["balanced_accuracy"] <= 1 and 0 <= line["auroc"] <= 1 and line["seconds"] > 0
         assert "test" not in json.dumps(line)
     # the teacher is that of `run`, where `run` finds it; what was tried is not kept
-    assert [folder.name.split("-")[1] for folder in (tmp_path / "models").iterdir()] == ["probe"]
+    assert [folder.name.split("-")[1] for folder in (tmp_path / "models").glob("*-*")] == ["probe"]
     kept = next((tmp_path / "models").glob("*/model.safetensors"))
     before = kept.stat().st_mtime_ns
     grid.main(["run", *words[1:], "dlink_small", "--results", str(tmp_path / "lines.jsonl")])
