@@ -314,7 +314,7 @@ def main(argv: list[str] | None = None) -> None:
     for command in (runs, tries):
         command.add_argument("--data_dir", default=os.environ.get("DLINK_DATA_DIR"), help="folder that holds the sets")
         command.add_argument("--cache_dir", default=None, help="where prepared windows are kept")
-        command.add_argument("--models_dir", default="outputs/grid", help="where trained networks, and teachers' features, are kept")
+        command.add_argument("--models_dir", default="outputs/grid", help="for networks and teachers' features")
     for command in (runs, lists, tries):
         command.set_defaults(alter={})
         command.add_argument("--checkpoint", default=str(CHECKPOINT), help="folder of the pre-trained teacher")
