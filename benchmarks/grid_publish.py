@@ -29,10 +29,14 @@ from grid_cells import (
 )
 from grid_costs import COSTS
 from grid_report import interval, name_of
-from grid_statistics import compare, mean_and_sd, select
+from grid_statistics import compare, mean_and_sd, mean_score, select
 
 
 BESIDE = ("pretrained", "dlink_small", "no_teacher", "bandpower")
+EXPERT = (
+    ". Beside its answers the student learned those of a logistic regression on log band power, fitted without the "
+    "people whom it was asked about"
+)
 LIMITS = {
     "eegmat": "In these recordings rest always comes before arithmetic, a minute of it after three of rest: what "
     "drifts with time counts as task.",
@@ -119,11 +123,17 @@ def publish(options: argparse.Namespace) -> Path:
             f"With the alignment {alignment} all windows of a person's session are needed, of every condition: give "
             "the other recordings as `session_recordings`. What is fitted on a recording of one condition is wrong."
         )
+    mean = mean_score(lines, name, alignment, model)
+    groups = "people" if column == "subject" else f"{column}s"
+    limits.append(
+        f"The mean over {mean.people} {groups} and {mean.seeds} seed{'s' * (mean.seeds > 1)} of training is a "
+        f"balanced accuracy of {mean.value:.3f} (95 % interval {mean.low:.3f} to {mean.high:.3f}); this checkpoint is "
+        "the seed that was best on the validation split."
+    )
     if found is not None:
         limits.append(
-            "Against the same network trained without a teacher: "
-            f"{interval(found)} points of balanced accuracy (95 % interval; {found.people} people, {found.seeds} "
-            "seeds)."
+            f"Against the same network trained without a teacher: {interval(found)} points of balanced accuracy (95 % "
+            f"interval, paired over the same {groups} and seeds)."
         )
     costs = json.loads(options.costs.read_text(encoding="utf-8")) if options.costs.is_file() else {}
     known_costs = costs.get("shapes", {}).get(f"{len(config.ch_names)}x{config.n_times}", {})
@@ -138,7 +148,9 @@ def publish(options: argparse.Namespace) -> Path:
         teacher={
             "name": f"{Path(options.checkpoint).name}, fine-tuned",
             "description": "CBraMod of 4 layers, pre-trained by this project on the training people of four small "
-            "public sets, then fine-tuned on those of this set; no published weights",
+            "public sets, then fine-tuned on those of this set; no published weights"
+            + EXPERT
+            * bool(line["settings"].get("expert")),
         }
         if line["settings"].get("teacher")
         else None,
