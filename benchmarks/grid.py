@@ -13,7 +13,7 @@ on the validation people; the test people are scored once, at the end of a cell.
 merges `--alter` over a row's settings and scores the validation people alone, into another file.
 
 `--share 0.1` cuts the labelled training windows to a tenth, person by person and class by class; alignments still see
-all windows. `--student FOLDER` puts another general student in place of the one that a row starts from.
+all windows, and the number of steps stays. `--student FOLDER` puts another general student in place of the one that a row starts from.
 """
 
 from __future__ import annotations
@@ -252,6 +252,10 @@ def planned(options: argparse.Namespace) -> list[tuple[dict[str, Any], dict[str,
         settings = {}
         if cell["model"] in table:
             settings = settings_of(cell["set"], cell["model"], cell["alignment"], options.settings)
+        # as many steps as with all labels: few windows are seen more often
+        for key in ("epochs", "mimic_epochs"):
+            if settings.get(key):
+                settings[key] = round(settings[key] / options.share)
         settings |= options.alter
         missing = lacking(cell["model"], settings)
         if missing:
