@@ -13,7 +13,8 @@ on the validation people; the test people are scored once, at the end of a cell.
 merges `--alter` over a row's settings and scores the validation people alone, into another file.
 
 `--share 0.1` cuts the labelled training windows to a tenth, person by person and class by class; alignments still see
-all windows, and the number of steps stays. `--student FOLDER` puts another general student in place of the one that a row starts from.
+all windows, and the number of steps stays. `--student FOLDER` puts another general student in place of the one that a
+row starts from.
 """
 
 from __future__ import annotations
