@@ -4,20 +4,32 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from sklearn.metrics import balanced_accuracy_score
 
-from dlink_hf import DLinkTeacherForEEGClassification, DLinkTeacherForPretraining, DLinkTeacherModel
+from dlink_hf import (
+    DLinkTeacherForEEGClassification,
+    DLinkTeacherForPretraining,
+    DLinkTeacherModel,
+    MiCForEEGClassification,
+    predict_probabilities,
+)
 from dlink_hf.commands import main
+from dlink_hf.commands.distill_backbone import labelled_windows
 from dlink_hf.data.unlabelled import set_recordings, unlabelled_windows
 
 
 ROOT = Path(__file__).resolve().parent.parent
-TEACHER = ROOT / "model_cards" / "dlink-teacher-cbramod-4"
+CARDS = ROOT / "model_cards"
+LINES = ROOT / "benchmarks" / "results" / "scores.jsonl"
+TEACHER = CARDS / "dlink-teacher-cbramod-4"
+TASK_STUDENTS = sorted(CARDS.glob("dlink-mic-small-*"))
 PEOPLE = json.loads((ROOT / "benchmarks" / "protocol" / "people.json").read_text(encoding="utf-8"))
 
 
@@ -83,3 +95,66 @@ def test_the_probe_on_the_committed_lists(data_dir, tmp_path, capsys):
     assert main([*words, "--use_cpu"]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("teacher  "))
     assert float(row.split()[1]) > 0.8
+
+
+def scored_line(folder: Path) -> dict:
+    """The line of results whose scores the card of a student states: that of its set and seed."""
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    name, seed = folder.name.removeprefix("dlink-mic-small-"), int(re.search(r"\| `seed` \| (\d+) \|", text)[1])
+    lines = [json.loads(text) for text in LINES.read_text(encoding="utf-8").splitlines()]
+    wanted = {"set": name, "model": "dlink_small", "alignment": "euclidean_monge", "seed": seed}
+    return [line for line in lines if wanted.items() <= line.items()][-1]
+
+
+@pytest.mark.parametrize("folder", TASK_STUDENTS, ids=lambda folder: folder.name)
+def test_a_task_student_is_small_and_its_card_states_its_lines_scores(folder):
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.suffix != ".png") < 0.8e6
+    card = ModelCard((folder / "README.md").read_text(encoding="utf-8"))
+    stated = {(x.dataset_split, x.metric_type): x.metric_value for x in card.data.eval_results}
+    line = scored_line(folder)
+    for split in ("test", "validation"):
+        for key in ("balanced_accuracy", "auroc"):
+            assert stated[split, key] == line["scores"][split][key]
+    seen = json.loads((folder / "people.json").read_text(encoding="utf-8"))
+    tested = set(PEOPLE[line["set"]]["test"])
+    assert tested >= set(seen["test"]) and not tested & {*seen["train"], *seen["validation"]}
+    for entry in seen["pretraining"]:
+        assert entry["source"] != line["set"] or not tested & set(entry["people"])
+
+
+@pytest.mark.parametrize("folder", TASK_STUDENTS, ids=lambda folder: folder.name)
+def test_the_snippet_of_a_card_runs(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder.parent)
+    (code,) = re.findall(r"^```python\n(.*?)^```", (folder / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    exec(code, {})  # noqa: S102
+    model = MiCForEEGClassification.from_pretrained(folder)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6000 // model.config.n_times
+    assert all(any(f" s {name} " in line for name in model.config.id2label.values()) for line in lines)
+
+
+@pytest.mark.parametrize("folder", TASK_STUDENTS, ids=lambda folder: folder.name)
+def test_a_task_student_scores_on_a_test_person_what_its_line_says(folder, data_dir, tmp_path):
+    line = scored_line(folder)
+    column, tasks = PEOPLE[line["set"]]["group_column"], {"eegmmidb": "fists"}
+    subjects = line["scores"]["test"]["subjects"]
+    person = next(name for name in PEOPLE[line["set"]]["test"] if name in subjects)
+    windows = labelled_windows(
+        line["set"], data_dir, [person], tasks.get(line["set"]), line["alignment"], cache_dir=tmp_path
+    )
+    model = MiCForEEGClassification.from_pretrained(folder).eval()
+    said = predict_probabilities(model, windows).argmax(-1)
+    assert set(windows[column][:]) == {person}
+    assert balanced_accuracy_score(windows["labels"][:], said) == pytest.approx(
+        subjects[person]["balanced_accuracy"], abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(("name", "most"), [("tiny", 20e3), ("base", 500e3)])
+def test_a_general_student_takes_any_head(name, most):
+    folder = CARDS / f"dlink-mic-{name}"
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.suffix != ".png") < 2.5e6
+    assert ModelCard((folder / "README.md").read_text(encoding="utf-8")).data.library_name == "dlink_hf"
+    model = MiCForEEGClassification.from_pretrained(folder, ch_names=["C3", "Cz", "C4"], n_times=800, num_labels=3)
+    assert sum(p.numel() for p in model.parameters()) < most
+    assert model(torch.randn(2, 3, 800)).logits.shape == (2, 3)
