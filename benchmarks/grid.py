@@ -12,9 +12,9 @@ tables of README.md. The people are those of protocol/people.json, the settings 
 on the validation people; the test people are scored once, at the end of a cell. `try` is how settings are chosen: it
 merges `--alter` over a row's settings and scores the validation people alone, into another file.
 
-`--share 0.1` cuts the labelled training windows to a tenth, person by person and class by class; alignments still see
-all windows, and the number of steps stays. `--student FOLDER` puts another general student in place of the one that a
-row starts from.
+`--share 0.1` cuts the labelled training windows to a tenth, person by person and class by class, or the people to a
+tenth, with `--share_of people`; alignments still see all windows of a person, and the number of steps stays.
+`--student FOLDER` puts another general student in place of the one that a row starts from.
 """
 
 from __future__ import annotations
@@ -81,16 +81,20 @@ def cell_digest(cell: Mapping[str, Any], settings: Mapping[str, Any], options: a
     return hashlib.sha256(f"{rest}\n{settings['student']}\n{weights}".encode()).hexdigest()[:16]
 
 
-def cut_to_share(train: Any, share: float, column: str, seed: int) -> Any:
-    """That share of each person's windows of each class, at least one of each, drawn by the seed.
+def cut_to_share(train: Any, share: float, column: str, seed: int, share_of: str = "windows") -> Any:
+    """That share of each person's windows of each class, at least one of each; or all windows of that share of people.
 
-    With one seed, what a smaller share holds a larger one holds too.
+    Drawn by the seed; with one seed, what a smaller share holds a larger one holds too.
     """
     rng = np.random.default_rng(seed)
-    groups: dict[tuple[str, int], list[int]] = {}
+    groups: dict[Any, list[int]] = {}
     for row, (person, label) in enumerate(zip(train[column][:], train["labels"][:], strict=True)):
-        groups.setdefault((person, int(label)), []).append(row)
-    kept = [rng.permutation(rows)[: max(1, round(share * len(rows)))] for _, rows in sorted(groups.items())]
+        groups.setdefault(person if share_of == "people" else (person, int(label)), []).append(row)
+    parts = [np.asarray(rows) for _, rows in sorted(groups.items())]
+    if share_of == "people":
+        kept = [parts[i] for i in rng.permutation(len(parts))[: max(1, round(share * len(parts)))]]
+    else:
+        kept = [rng.permutation(rows)[: max(1, round(share * len(rows)))] for rows in parts]
     return train.select(np.sort(np.concatenate(kept)))
 
 
@@ -110,7 +114,9 @@ def fit_and_score(
     splits = load_splits(cell["set"], cell["alignment"], options.data_dir, options.cache_dir)
     splits = DatasetDict({split: splits[split] for split in ("train", *judged)})
     if "share" in cell:
-        splits["train"] = cut_to_share(splits["train"], cell["share"], column, cell["seed"])
+        splits["train"] = cut_to_share(
+            splits["train"], cell["share"], column, cell["seed"], cell.get("share_of", "windows")
+        )
     teacher = find_teacher(cell, settings, options, judged) if settings.get("teacher") else None
     started = time.perf_counter()
     network = parameters = None
@@ -248,6 +254,8 @@ def planned(options: argparse.Namespace) -> list[tuple[dict[str, Any], dict[str,
     for cell in list_cells(options.sets, options.alignments, models, options.seeds):
         if options.share < 1:
             cell = {**cell, "share": options.share}
+            if options.share_of == "people":
+                cell["share_of"] = "people"
         if cell["model"] not in table and not options.alter:
             raise SystemExit(f"--models: {options.settings} has no settings for {cell['model']}.")
         settings = {}
@@ -329,6 +337,9 @@ def main(argv: list[str] | None = None) -> None:
         command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
         command.add_argument("--settings", type=Path, default=SETTINGS, help="other settings, to try them out")
         command.add_argument("--share", type=_share, default=1.0, help="of the labelled training windows, in (0, 1]")
+        command.add_argument(
+            "--share_of", choices=("windows", "people"), default="windows", help="of everybody, or all"
+        )
         command.add_argument("--student", help="name or folder that takes the place of a row's general student")
     tries.add_argument("--alter", type=_settings, default={}, help="JSON that is merged over the row's settings")
     for command in (runs, lists, tables, tries):

@@ -167,8 +167,8 @@ def read_lines(path: Path = RESULTS) -> list[dict[str, Any]]:
 
 def latest_lines(path: Path = RESULTS) -> list[dict[str, Any]]:
     """The last line of every cell: what was run with other settings before is not shown beside it."""
-    cells = {(x["set"], x["alignment"], x["model"], x["seed"], x.get("share", 1.0)): x for x in read_lines(path)}
-    return list(cells.values())
+    keys = ("set", "alignment", "model", "seed", "share", "share_of")
+    return list({tuple(x.get(key) for key in keys): x for x in read_lines(path)}.values())
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:

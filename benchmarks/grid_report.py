@@ -7,6 +7,7 @@ python benchmarks/grid_report.py
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -213,12 +214,14 @@ def plot_costs(
     plt.close(figure)
 
 
-def curves_of(lines: Sequence[Mapping[str, Any]], name: str, alignment: str) -> dict[str, dict[float, list[float]]]:
+def curves_of(
+    lines: Sequence[Mapping[str, Any]], name: str, alignment: str, share_of: str
+) -> dict[str, dict[float, list[float]]]:
     """Models with few labels -> share of the labels -> balanced accuracy on test people, a value a seed."""
     shares = sorted({x.get("share", 1.0) for x in lines if (x["set"], x["alignment"]) == (name, alignment)})
     curves = {}
     for model in FEW:
-        found = {share: select(lines, name, alignment, model, share) for share in shares}
+        found = {share: select(lines, name, alignment, model, share, share_of) for share in shares}
         curve = {
             s: [x["scores"]["test"]["balanced_accuracy"] for x in chosen] for s, chosen in found.items() if chosen
         }
@@ -227,7 +230,7 @@ def curves_of(lines: Sequence[Mapping[str, Any]], name: str, alignment: str) -> 
     return curves
 
 
-def plot_few(curves: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]], path: Path) -> None:
+def plot_few(curves: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]], share_of: str, path: Path) -> None:
     """Learning curves, one panel a set; a bar is the standard deviation over seeds. `curves`: set -> `curves_of`."""
     import matplotlib
 
@@ -242,7 +245,10 @@ def plot_few(curves: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]]
             axis.errorbar(list(curve), means, spreads, marker="o", capsize=3, color=FEW[model], label=name_of(model))
         shares = sorted({share for curve in models.values() for share in curve})
         axis.set(
-            title=name, xscale="log", xlabel="share of the labelled windows", ylabel="balanced accuracy, people unseen"
+            title=name,
+            xscale="log",
+            xlabel=f"share of the labelled {share_of}",
+            ylabel="balanced accuracy, people unseen",
         )
         axis.set_xticks(shares, [f"{100 * share:g} %" for share in shares])
         axis.minorticks_off()
@@ -255,15 +261,23 @@ def plot_few(curves: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]]
     plt.close(figure)
 
 
+FEW_TEXTS = {
+    "windows": "Trained on a share of each training person's labelled windows, the same share of every class and at "
+    "least one window of each; alignments see all windows, without labels.",
+    "people": "Trained on all labelled windows of a share of the training people, one person or more.",
+}
+
+
 def few_labels(lines: Sequence[Mapping[str, Any]], plots: Path) -> list[str]:
     """The section on few labels: a plot and a table of every alignment that has such lines; empty without any."""
     parts = []
-    for alignment in reversed(ALIGNMENTS):
-        curves = {name: curves_of(lines, name, alignment) for name in SETS}
+    for alignment, share_of in itertools.product(reversed(ALIGNMENTS), FEW_TEXTS):
+        curves = {name: curves_of(lines, name, alignment, share_of) for name in SETS}
         curves = {name: models for name, models in curves.items() if models}
         if not curves:
             continue
-        plot_few(curves, plots / f"few-labels-{alignment}.png")
+        file = f"few-{share_of}-{alignment}.png"
+        plot_few(curves, share_of, plots / file)
         shares = sorted({share for models in curves.values() for curve in models.values() for share in curve})
         rows = [
             f"| set | model | {' | '.join(f'{100 * s:g} %' for s in shares)} |",
@@ -273,15 +287,17 @@ def few_labels(lines: Sequence[Mapping[str, Any]], plots: Path) -> list[str]:
             for model, curve in models.items():
                 cells = [as_text(curve[share]) if share in curve else "-" for share in shares]
                 rows.append(f"| {name} | {name_of(model)} | {' | '.join(cells)} |")
+        title = f"with `{alignment}`" if alignment != "none" else "no alignment"
         parts += [
-            f"### With `{alignment}`" if alignment != "none" else "### No alignment",
-            f"![Learning curves](plots/few-labels-{alignment}.png)",
+            f"### A share of the {share_of}, {title}",
+            FEW_TEXTS[share_of],
+            f"![Learning curves](plots/{file})",
             "\n".join(rows),
         ]
     text = (
-        "Trained on a share of each training person's labelled windows, the same share of every class and at least "
-        "one window of each; alignments see all windows, without labels. Balanced accuracy on the test people, mean "
-        "± standard deviation over seeds, which draw the windows too."
+        "Balanced accuracy on the test people, mean ± standard deviation over seeds, which draw the windows or people "
+        "too. Every training has as many steps as the one with all labels. The general student was distilled without "
+        "any recording of the set that it is then fine-tuned on."
     )
     return ["## Few labels", text, *parts] if parts else []
 

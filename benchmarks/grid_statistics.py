@@ -32,11 +32,17 @@ class Estimate:
 
 
 def select(
-    lines: Sequence[Mapping[str, Any]], name: str, alignment: str, model: str, share: float = 1.0
+    lines: Sequence[Mapping[str, Any]],
+    name: str,
+    alignment: str,
+    model: str,
+    share: float = 1.0,
+    share_of: str = "windows",
 ) -> list[Mapping[str, Any]]:
-    """The lines of a set, an alignment and a model, trained on that share of the labelled windows."""
+    """The lines of a set, an alignment and a model, trained on that share of the labelled `windows`, or `people`."""
     cell = (name, alignment, model, share)
-    return [x for x in lines if (x["set"], x["alignment"], x["model"], x.get("share", 1.0)) == cell]
+    chosen = [x for x in lines if (x["set"], x["alignment"], x["model"], x.get("share", 1.0)) == cell]
+    return [x for x in chosen if share == 1 or x.get("share_of", "windows") == share_of]
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:

@@ -219,6 +219,10 @@ def test_a_share_is_of_every_person_and_class():
     assert counts == {(person, label): n for person, n in (("a", 4), ("b", 1), ("c", 1)) for label in (0, 1)}
     assert drawn(0.1) == drawn(0.1) == sorted(drawn(0.1)) and set(drawn(0.1)) < set(drawn(0.3))
     assert drawn(0.1) != drawn(0.1, seed=1)
+    # or everything of some people
+    for share, n_people in ((0.1, 1), (0.67, 2)):
+        found = grid.cut_to_share(train, share, "subject", 0, "people")["subject"][:]
+        assert len(set(found)) == n_people and len(found) == sum(people.count(person) for person in set(found))
 
 
 def test_few_labels_and_another_student(words, tmp_path, capsys):
@@ -229,7 +233,10 @@ def test_few_labels_and_another_student(words, tmp_path, capsys):
     grid.main([*words, "bandpower"])
     grid.main([*words, "bandpower", "--share", "0.1"])
     grid.main([*words, "general", "--share", "0.05", "--student", str(folder)])
-    whole, tenth, general = grid_cells.read_lines(file)
+    grid.main([*words, "bandpower", "--share", "0.1", "--share_of", "people"])
+    whole, tenth, general, one = grid_cells.read_lines(file)
+    assert one["share_of"] == "people" and len({line["digest"] for line in (whole, tenth, general, one)}) == 4
+    assert len(grid_cells.latest_lines(file)) == 4
     assert "share" not in whole and (tenth["share"], general["share"]) == (0.1, 0.05)
     assert whole["digest"] != tenth["digest"] and whole["scores"] != tenth["scores"]
     assert sorted(whole["scores"]["test"]["subjects"]) == sorted(tenth["scores"]["test"]["subjects"])

@@ -134,11 +134,15 @@ def test_few_labels_have_a_section_of_their_own(tmp_path):
     assert "| set | model | 1 % | 10 % | 100 % |" in section and "dlink_small" not in section
     assert "| eegmat | small without a teacher | - | 0.560 ± 0.014 | 0.760 ± 0.014 |" in section
     assert "| 0.610 ± 0.014 | 0.710 ± 0.014 | 0.810 ± 0.014 |" in section
-    assert (tmp_path / "plots" / "few-labels-none.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "plots" / "few-windows-none.png").read_bytes().startswith(b"\x89PNG")
     # everything else is of all labels
     assert "| small without a teacher | 0.760 ± 0.014 |" in before and "0.560" not in before and "0.610" not in before
     found = grid_statistics.compare(lines, ["eegmat"], "none", "general", "no_teacher")
     assert found.value == pytest.approx(0.05) and found.seeds == 2
+    # another share is one of the people
+    lines += [{**line("eegmat", "general", 0, {"p0": 0.31}), "share": 0.1, "share_of": "people"}]
+    windows, people = grid_report.report(lines, None, tmp_path).split("### A share of the people")
+    assert "0.710 ± 0.014" in windows and "0.310" not in windows and "| 0.310 |" in people
     assert "Few labels" not in grid_report.report([x for x in lines if "share" not in x], None, tmp_path)
 
 
