@@ -125,6 +125,19 @@ for kind in (MiCForEEGClassification, AutoModelForEEGClassification):
     assert run(python, "-c", code, cwd=tmp_path).splitlines() == ["dlink_mic", "(2, 3)", "(2, 3)"]
 
 
+def test_installed_wheel_runs_a_task_student_without_a_network(python, data_dir, tmp_path):
+    """The README's lines on a recording, in a clone in which nothing but the wheel is installed; no warning."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+    (code,) = (block for block in blocks if "Subject35_2.edf" in block)
+    (tmp_path / "model_cards").symlink_to(ROOT / "model_cards")
+    (tmp_path / "eegmat").symlink_to((data_dir / "eegmat").resolve())
+    offline = (
+        'import os\nos.environ.update(HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="0", HF_HOME=os.getcwd())\n'
+    )
+    lines = run(python, "-W", "error", "-c", offline + code, cwd=tmp_path).splitlines()
+    assert len(lines) == 12 and sum("'arithmetic'" in line for line in lines) > 6
+
+
 def test_installed_wheel_runs_the_first_block_of_the_readme(python, tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
     (tmp_path / "block.py").write_text(blocks[0])
