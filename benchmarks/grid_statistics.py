@@ -77,7 +77,9 @@ def paired(
         two arrays (people, seeds): of the people and seeds that both have. Empty where there are none.
     """
     seeds = [{seed for _, seed in scores} for scores in (first, second)]
-    common = sorted(seeds[0] & seeds[1]) or sorted(max(seeds, key=len) if {-1} in seeds else ())
+    common = sorted(seeds[0] & seeds[1]) or sorted(
+        next((one for one in seeds if one != {-1}), ()) if {-1} in seeds else ()
+    )
     people = sorted({person for person, _ in first} & {person for person, _ in second})
 
     def read(scores: Mapping[tuple[str, int], float], person: str, seed: int) -> float:

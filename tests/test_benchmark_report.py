@@ -21,6 +21,9 @@ import grid_report  # noqa: E402
 import grid_statistics  # noqa: E402
 
 
+PAIR = ("dlink_small", "bandpower")
+
+
 def line(name: str, model: str, seed: int, scores: dict[str, float]) -> dict:
     """A line of results with the same score for all metrics."""
     keys = ("balanced_accuracy", "cohen_kappa", "weighted_f1", "auroc")
@@ -78,6 +81,10 @@ def test_a_model_without_a_seed_goes_with_every_seed():
     found = grid_statistics.compare(lines, ["eegmat"], "none", "dlink_small", "bandpower")
     assert found.value == pytest.approx(np.mean([0.1, 1.1, 0.1, 0.1])) and found.seeds == 2
     assert grid_statistics.compare(lines, ["eegmat"], "none", "dlink_small", "no_teacher") is None
+    # of one seed too, in either order
+    alone = [x for x in lines if x["seed"] == 0]
+    forth, back = (grid_statistics.compare(alone, ["eegmat"], "none", *models) for models in (PAIR, PAIR[::-1]))
+    assert forth.value == pytest.approx(-back.value) and forth.seeds == 1
     ratio = grid_statistics.compare(lines, ["eegmat"], "none", "dlink_small", "bandpower", ratio=True)
     assert ratio.value == pytest.approx((0.6 + 1.6 + 0.7 + 0.7) / 4 / 0.55)
 
