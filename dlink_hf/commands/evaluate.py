@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets import DatasetDict
+
 from ..compatibility import label_names
-from ..data import alignment_info
+from ..data import EEG_SETS, alignment_info
 from ..evaluation import dataset_predictions, evaluate_model, load_classifier
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..model_card import SCORE_NAMES
 from ..training_args import DLinkTrainingArguments
 from .arguments import DataArguments, arg, parse
 from .json_files import write_json
-from .windows import load_splits, load_windows
+from .windows import check_people, load_splits, load_windows
 
 
 DESCRIPTION = "Score a trained student or teacher on labelled recordings: per class, per subject, one row a window."
@@ -35,21 +37,33 @@ class EvaluateArguments:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Entry of `dlink evaluate`."""
+    """Entry of `dlink evaluate`.
+
+    Raises:
+        ValueError: an argument is missing or unknown, or the part holds people whom the model has seen.
+    """
     own, data_args = parse("evaluate", DESCRIPTION, (EvaluateArguments, DataArguments), argv)
     if not own.model:
         raise ValueError("say which model to score: --model FOLDER.")
     model = load_classifier(own.model)
     # windows must reach a model filtered and cut as it was trained on them
     extractor = EEGFeatureExtractor.from_pretrained(own.model)
+    note = None
     if own.part == "all":
         dataset, _ = load_windows(data_args, extractor)
+        column = EEG_SETS[data_args.dataset].group_column if data_args.dataset in EEG_SETS else "subject"
+        try:
+            check_people(own.model, data_args.dataset, DatasetDict({"test": dataset}), column)
+        except ValueError as error:
+            note = f"not a score on people unseen: {error} Or score one part of it (--part test).\n"
     else:
         settings = DLinkTrainingArguments(output_dir=own.output_dir, report_to="none")
         splits, _ = load_splits(data_args, settings, extractor)
         if own.part not in splits:
             raise ValueError(f"--part must be `all` or one of {', '.join(splits)}, got {own.part!r}.")
         dataset = splits[own.part]
+        if own.part != "train":
+            check_people(own.model, data_args.dataset, DatasetDict({own.part: dataset}), settings.group_column)
     scores, probabilities = evaluate_model(model, dataset)
     scores["alignment"] = alignment_info(dataset)
     folder = Path(own.output_dir)
@@ -58,6 +72,8 @@ def run(argv: Sequence[str]) -> None:
     print(f"\n{scores['n_windows']} windows of {len(scores['per_subject'])} subjects\n")
     if scores["alignment"] is not None:
         print(f"with alignment ({scores['alignment']['method']}): each person's unlabelled windows were used\n")
+    if note is not None:
+        print(note)
     for key, title in SCORE_NAMES.items():
         print(f"{title:<20}{scores[key]:>8.3f}")
     print(f"\n{'class':<24}{'windows':>9}{'recall':>9}{'precision':>11}{'F1':>7}")

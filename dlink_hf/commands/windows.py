@@ -36,6 +36,7 @@ from ..data import (
 from ..data.aligned_windows import alignment_text, judge_classes
 from ..data.signal_facts import signal_info
 from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..hub_files import fetch
 from ..training_args import DLinkTrainingArguments
 from .arguments import DataArguments
 from .json_files import write_json
@@ -302,8 +303,8 @@ def write_people(
 
 
 def _read_people(checkpoint: str) -> dict[str, Any] | None:
-    path = Path(resolve_checkpoint(checkpoint)) / PEOPLE_NAME
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    path = fetch(resolve_checkpoint(checkpoint), PEOPLE_NAME, {})
+    return None if path is None else json.loads(path.read_text(encoding="utf-8"))
 
 
 def seen_before(checkpoint: str) -> list[dict[str, Any]]:
