@@ -102,7 +102,8 @@ def plot_backbone_curves(log: Sequence[Mapping[str, Any]], path: str | os.PathLi
         axes.set_xlabel("step")
         axes.set_title(f"{label}, people held out", fontsize=9)
         _plain(axes)
-    errors.legend(frameon=False)
+    # below: a set of three lines leaves no corner free
+    errors.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     if names:
         # beside the lines: with several sets it would cover them
         scores.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
