@@ -32,7 +32,11 @@ from grid_report import interval, name_of
 from grid_statistics import compare, mean_and_sd, mean_score, select
 
 
-BESIDE = ("pretrained", "dlink_small", "no_teacher", "bandpower")
+BESIDE = ("pretrained", "probe", "dlink_small", "no_teacher", "bandpower")
+TAUGHT = {
+    "pretrained": ("fine-tuned", "fine-tuned on those of this set"),
+    "probe": ("frozen", "left as it was, with a logistic regression of its features on those of this set"),
+}
 EXPERT = (
     ". Beside its answers the student learned those of a logistic regression on log band power, fitted without the "
     "people whom it was asked about"
@@ -146,9 +150,9 @@ def publish(options: argparse.Namespace) -> Path:
             key: str(value) for key, value in {**line["settings"], "seed": line["seed"]}.items() if key != "teacher"
         },
         teacher={
-            "name": f"{Path(options.checkpoint).name}, fine-tuned",
+            "name": f"{Path(options.checkpoint).name}, {TAUGHT[line['settings']['teacher']][0]}",
             "description": "CBraMod of 4 layers, pre-trained by this project on the training people of four small "
-            "public sets, then fine-tuned on those of this set; no published weights"
+            f"public sets, then {TAUGHT[line['settings']['teacher']][1]}; no published weights"
             + EXPERT
             * bool(line["settings"].get("expert")),
         }
