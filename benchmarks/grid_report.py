@@ -207,6 +207,8 @@ def plot_costs(
         axis.scatter(row["p50_ms"], score, s=area, color=COLOURS[kind_of(model)], alpha=0.8)
         axis.annotate(name_of(model), (row["p50_ms"], score), xytext=(7, 4), textcoords="offset points", fontsize=8)
     axis.set(xscale="log", xlabel="milliseconds a window, one thread", ylabel=f"balanced accuracy ({', '.join(sets)})")
+    for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        ticks("{x:g}")
     axis.spines[["top", "right"]].set_visible(False)
     axis.margins(x=0.25, y=0.15)
     figure.tight_layout()
