@@ -91,6 +91,17 @@ def paired(
     return arrays[0], arrays[1]
 
 
+def resampled_means(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Means of (models, people, seeds) scores with people and seeds drawn with replacement: (models, `RESAMPLES`).
+
+    The same people and seeds are drawn for all models.
+    """
+    people, seeds = scores.shape[1:]
+    rows = rng.integers(people, size=(RESAMPLES, people))
+    columns = rng.integers(seeds, size=(RESAMPLES, seeds))
+    return np.stack([one[rows[:, :, None], columns[:, None, :]].mean((1, 2)) for one in scores])
+
+
 def compare(
     lines: Sequence[Mapping[str, Any]],
     sets: Sequence[str],
@@ -122,12 +133,8 @@ def compare(
         return None
     rng = np.random.default_rng(0)
     draws = np.zeros((2, RESAMPLES))
-    for a, b in pairs:
-        people, seeds = a.shape
-        rows = rng.integers(people, size=(RESAMPLES, people))
-        columns = rng.integers(seeds, size=(RESAMPLES, seeds))
-        for k, scores in enumerate((a, b)):
-            draws[k] += scores[rows[:, :, None], columns[:, None, :]].mean((1, 2)) / len(pairs)
+    for pair in pairs:
+        draws += resampled_means(np.stack(pair), rng) / len(pairs)
     means = [float(np.mean([pair[k].mean() for pair in pairs])) for k in (0, 1)]
     values = draws[0] / draws[1] if ratio else draws[0] - draws[1]
     low, high = np.percentile(values, [2.5, 97.5])
@@ -147,10 +154,7 @@ def mean_score(lines: Sequence[Mapping[str, Any]], name: str, alignment: str, mo
     if array.size == 0:
         return None
     people, seeds = array.shape
-    rng = np.random.default_rng(0)
-    rows = rng.integers(people, size=(RESAMPLES, people))
-    columns = rng.integers(seeds, size=(RESAMPLES, seeds))
-    draws = array[rows[:, :, None], columns[:, None, :]].mean((1, 2))
+    draws = resampled_means(array[None], np.random.default_rng(0))[0]
     low, high = np.percentile(draws, [2.5, 97.5])
     return Estimate(float(array.mean()), float(low), float(high), people, seeds)
 
