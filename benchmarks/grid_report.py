@@ -270,6 +270,22 @@ FEW_TEXTS = {
 }
 
 
+def few_differences(
+    lines: Sequence[Mapping[str, Any]], alignment: str, share_of: str, sets: Sequence[str], shares: Sequence[float]
+) -> str:
+    """The general student less random weights for each share of the labels, and their mean over `MAIN_SETS`."""
+    rows = [f"| set | {' | '.join(f'{100 * s:g} %' for s in shares)} |", f"|---|{'---:|' * len(shares)}"]
+    many = [name for name in sets if name in MAIN_SETS]
+    for text, names in [*((name, [name]) for name in sets), ("mean", many)]:
+        found = [
+            compare(lines, names, alignment, "general", "no_teacher", share=share, share_of=share_of)
+            for share in shares
+        ]
+        if any(found) and (text != "mean" or len(many) > 1):
+            rows.append(f"| {text} | {' | '.join(interval(e) if e else '-' for e in found)} |")
+    return "\n".join(rows)
+
+
 def few_labels(lines: Sequence[Mapping[str, Any]], plots: Path) -> list[str]:
     """The section on few labels: a plot and a table of every alignment that has such lines; empty without any."""
     parts = []
@@ -295,6 +311,9 @@ def few_labels(lines: Sequence[Mapping[str, Any]], plots: Path) -> list[str]:
             FEW_TEXTS[share_of],
             f"![Learning curves](plots/{file})",
             "\n".join(rows),
+            "The general student less random weights: points of balanced accuracy, paired over people and seeds, with "
+            "95 % bootstrap intervals.",
+            few_differences(lines, alignment, share_of, list(curves), shares),
         ]
     text = (
         "Balanced accuracy on the test people, mean ± standard deviation over seeds, which draw the windows or people "

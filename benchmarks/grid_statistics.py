@@ -58,13 +58,18 @@ def as_text(values: Sequence[float]) -> str:
 
 
 def person_scores(
-    lines: Sequence[Mapping[str, Any]], name: str, alignment: str, model: str, key: str = "balanced_accuracy"
+    lines: Sequence[Mapping[str, Any]],
+    name: str,
+    alignment: str,
+    model: str,
+    share: float = 1.0,
+    share_of: str = "windows",
 ) -> dict[tuple[str, int], float]:
-    """Test scores of a model by (person, seed); those of a model without a random number hold for every seed."""
+    """Balanced accuracy of a model by (test person, seed); without a random number in it, it holds for every seed."""
     found = {}
-    for line in select(lines, name, alignment, model):
+    for line in select(lines, name, alignment, model, share, share_of):
         for person, scores in line["scores"]["test"]["subjects"].items():
-            found[person, -1 if model in SEEDLESS else line["seed"]] = scores[key]
+            found[person, -1 if model in SEEDLESS else line["seed"]] = scores["balanced_accuracy"]
     return found
 
 
@@ -109,6 +114,8 @@ def compare(
     first: str | Mapping[str, str],
     second: str | Mapping[str, str],
     ratio: bool = False,
+    share: float = 1.0,
+    share_of: str = "windows",
 ) -> Estimate | None:
     """Mean over sets of the balanced accuracy of one model less that of another, or their ratio.
 
@@ -121,6 +128,7 @@ def compare(
         alignment: of the cells.
         first, second: names of the models; or name of the set -> name of the model.
         ratio: first over second, each averaged over the sets first, instead of the difference.
+        share, share_of: of the labels that both were trained on.
 
     Returns:
         the estimate in units of balanced accuracy (or a ratio); None where a set has no pair.
@@ -128,7 +136,7 @@ def compare(
     pairs = []
     for name in sets:
         a, b = (model if isinstance(model, str) else model[name] for model in (first, second))
-        pairs.append(paired(person_scores(lines, name, alignment, a), person_scores(lines, name, alignment, b)))
+        pairs.append(paired(*(person_scores(lines, name, alignment, model, share, share_of) for model in (a, b))))
     if not pairs or any(a.size == 0 for a, _ in pairs):
         return None
     rng = np.random.default_rng(0)
@@ -204,4 +212,7 @@ def targets(lines: Sequence[Mapping[str, Any]], alignment: str, sets: Sequence[s
     known = compare(lines, sets, alignment, "dlink_small", best) if all(best.values()) else None
     names = ", ".join(f"{name}: {model}" for name, model in best.items() if model)
     found.append(Target(f"DLink small above the lightweight network best on validation ({names})", 0.0, known))
+    for text, share in (("all labels", 1.0), ("10 % of the labelled windows", 0.1)):
+        few = compare(lines, sets, alignment, "general", "no_teacher", share=share)
+        found.append(Target(f"general small, distilled without the set, above random weights, {text}", 0.0, few))
     return found
