@@ -28,6 +28,7 @@ from .training_args import CLASS_WEIGHTINGS
 
 # windows of each source that the statistics of the batch normalisation are taken from
 _SETTLING_WINDOWS = 128
+FILTER_RATE = 1 / 64
 # terms that every batch has, and that are measured on people held out
 _MIMIC_TERMS = ("route_", "magnitude_", "phase_")
 
@@ -124,6 +125,9 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
         eval_sources: windows of other people, which the held-out terms and scores are of.
         augmentation ([`EEGAugmentation`], *optional*): changes the windows of each step, for teacher and student.
         class_weighting: `"balanced"` weighs each class by N / (num_labels * its count) in its set, or `"none"`.
+        filter_rate: learning rate of the kernels of the student's filter bank over that of everything else. Their
+            values are some 64 times smaller than other weights, and AdamW moves all by as much: at a rate of 1 they
+            lose their bands within an epoch, and a task of narrow bands that comes later finds none.
         **kwargs: as for `Trainer`, such as `processing_class` (the feature extractor).
 
     Raises:
@@ -142,8 +146,12 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
         eval_sources: Sequence[WindowSource] = (),
         augmentation: EEGAugmentation | None = None,
         class_weighting: str = "balanced",
+        filter_rate: float = FILTER_RATE,
         **kwargs: Any,
     ):
+        if not 0 <= filter_rate <= 1:
+            raise ValueError(f"`filter_rate` must lie in 0 ... 1, got {filter_rate}.")
+        self.filter_rate = filter_rate
         train_sources, eval_sources = (
             [s for s in sources if len(s.dataset)] for sources in (train_sources, eval_sources)
         )
@@ -192,6 +200,21 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
                 yield windows[rows]["input_values"].to(self.args.device)
 
         self._studio.settle_normalisation(batches())
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimizer that the arguments name, with a slower rate for the kernels of the filter bank."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        kernels = self._studio.student.filter_bank.filters.weight
+        if not is_new or self.filter_rate == 1:
+            return optimizer
+        for group in list(optimizer.param_groups):
+            rest = [parameter for parameter in group["params"] if parameter is not kernels]
+            if len(rest) < len(group["params"]):
+                group["params"] = rest
+                slower = {**group, "params": [kernels], "lr": self.filter_rate * group["lr"]}
+                optimizer.add_param_group(slower)
+        return optimizer
 
     def get_train_dataloader(self) -> DataLoader:
         """Shuffled batches, each of one source."""
@@ -300,4 +323,4 @@ def _relative(squares: Sequence[torch.Tensor]) -> float:
     return distance / max(target, 1e-12)
 
 
-__all__ = ["BackboneTrainer", "SourceWindows", "WindowSource", "labelled_sets"]
+__all__ = ["FILTER_RATE", "BackboneTrainer", "SourceWindows", "WindowSource", "labelled_sets"]

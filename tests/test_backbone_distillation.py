@@ -210,7 +210,8 @@ def test_the_normalisation_is_that_of_all_montages():
 def test_the_student_comes_to_mimic_the_teacher_and_its_heads_to_decide(tmp_path: Path):
     sources = train_sources()
     studio = toy_studio(dropout=0.1, sets=labelled_sets(sources))
-    trainer = BackboneTrainer(studio, arguments(tmp_path, max_steps=40), sources, eval_sources())
+    # so few steps are too few for filters that learn slowly
+    trainer = BackboneTrainer(studio, arguments(tmp_path, max_steps=40), sources, eval_sources(), filter_rate=1)
     before = trainer.evaluate()
     trainer.train()
     after = trainer.evaluate()
@@ -235,6 +236,20 @@ def test_the_student_comes_to_mimic_the_teacher_and_its_heads_to_decide(tmp_path
         {"router_weight_1", "router_weight_2", "phase_compressed_loss"} <= set(row) for row in logged
     )
     assert {"task_loss_hands", "router_task_loss_tones"} <= set().union(*logged)
+
+
+def test_the_filters_learn_more_slowly_than_the_rest(tmp_path: Path):
+    moved = {}
+    for rate in (0, 1 / 64, 1):
+        studio = toy_studio(sets=labelled_sets(train_sources()))
+        start = studio.student.filter_bank.filters.weight.detach().clone()
+        args = arguments(tmp_path, max_steps=3, lr_scheduler_type="constant", warmup_steps=0, weight_decay=0.0)
+        BackboneTrainer(studio, args, train_sources(), filter_rate=rate).train()
+        moved[rate] = (studio.student.filter_bank.filters.weight.detach() - start).abs().max().item()
+    # each of three steps of AdamW moves a weight by its rate at most
+    assert moved[0] == 0 and 0 < moved[1 / 64] <= 3.1 * args.learning_rate / 64 < moved[1]
+    with pytest.raises(ValueError, match=r"`filter_rate` must lie in 0 \.\.\. 1, got 2"):
+        BackboneTrainer(toy_studio(), args, train_sources(), filter_rate=2)
 
 
 def test_a_training_resumes_exactly_and_saves_the_student_alone(tmp_path: Path):

@@ -19,7 +19,7 @@ from transformers import TrainingArguments, set_seed
 from ..augmentation import EEGAugmentation, parse_augmentations
 from ..backbone_distillation import BackboneStudio
 from ..backbone_report import plot_backbone_curves, write_backbone_card
-from ..backbone_trainer import BackboneTrainer, WindowSource, labelled_sets
+from ..backbone_trainer import FILTER_RATE, BackboneTrainer, WindowSource, labelled_sets
 from ..configuration_mic import MiCConfig
 from ..configuration_router import DLinkRouterConfig
 from ..data.aligned_windows import align_dataset, judge_classes
@@ -103,6 +103,9 @@ class BackboneArguments:
         "'time_shift,noise=0.3'. The same are known as for --augmentations of distill.",
     )
     class_weighting: str = arg("balanced", "Weights of the classes of each set: balanced or none.")
+    filter_rate: float = arg(
+        FILTER_RATE, "Learning rate of the student's filters over that of the rest: slow ones keep all bands of EEG."
+    )
     task_weight: float = arg(1.0, "Weight of the cross-entropy of the student's heads.")
     route_weight: float = arg(1.0, "Weight of the distance between mimic state and routed target.")
     route_distance: str = arg("mse", "That distance: mse, smooth_l1 or cosine.")
@@ -301,6 +304,7 @@ def run(argv: Sequence[str]) -> None:
         held,
         augmentation=augmentation,
         class_weighting=backbone_args.class_weighting,
+        filter_rate=backbone_args.filter_rate,
         processing_class=extractor,
     )
     before = trainer.evaluate() if held else {}
