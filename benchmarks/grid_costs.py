@@ -28,8 +28,8 @@ COSTS = HERE / "results" / "costs.json"
 # a fresh teacher as deep as the published checkpoints
 REFERENCE = "CBraMod, 12 layers"
 MODELS = ("pretrained", REFERENCE, *STUDENTS, *NETWORKS)
-# channels and samples: of eegmat, ssvep_exo and eyes_gnb
-SHAPES = ((19, 1000), (8, 1000), (14, 1000))
+# channels and samples: of eegmat, ssvep_exo, eyes_gnb and eegmmidb
+SHAPES = ((20, 1000), (8, 1000), (14, 1000), (64, 800))
 SFREQ = 200.0
 
 
@@ -37,9 +37,12 @@ def build(name: str, n_chans: int, n_times: int) -> Any:
     """A model for windows of that shape at 200 Hz and two classes; all but the teacher have random weights."""
     from dlink_hf import DLinkTeacherConfig, DLinkTeacherForEEGClassification
     from dlink_hf.configuration_mic import DEFAULT_CH_NAMES
+    from dlink_hf.electrodes import ELECTRODE_POSITIONS
 
+    # which electrodes they are costs nothing
+    names = list(dict.fromkeys([*DEFAULT_CH_NAMES, *ELECTRODE_POSITIONS]))
     signal = {
-        "ch_names": list(DEFAULT_CH_NAMES[:n_chans]),
+        "ch_names": names[:n_chans],
         "sfreq": SFREQ,
         "n_times": n_times,
         "id2label": {0: "a", 1: "b"},
