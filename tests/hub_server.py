@@ -1,51 +1,34 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""A small Hub on loopback that serves folders to the real `huggingface_hub` client.
+"""A small Hub on loopback, which the real `huggingface_hub` client reads from and writes to.
 
-By hand: `python tests/hub_server.py FOLDER`. A repository is a folder: `FOLDER/user/name` holds its branch `main`,
-`FOLDER/user/name@v1` its revision `v1`; data sets lie under `FOLDER/datasets/`. Point the client at the server with
-`HF_ENDPOINT`, which it reads when it is imported.
+By hand: `python tests/hub_server.py FOLDER --token me:write:hf_me you:read:hf_you`, and in another shell
+
+    export HF_ENDPOINT=http://127.0.0.1:8080 HF_HUB_DISABLE_XET=1 HF_TOKEN=hf_me HF_HOME=$(mktemp -d)
+    hf upload me/first outputs/demo/student --private
+    hf download me/first
+
+A repository is a folder: `FOLDER/user/name` holds its branch `main`, `FOLDER/user/name@v1` its revision `v1`; data
+sets lie under `FOLDER/datasets/`. A folder made by hand is served as it is; the history of all of them is kept in
+`FOLDER/.hub` (see `hub_store`). Point the client at the server with `HF_ENDPOINT`, which it reads when it is imported.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
-import re
+import socket
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
 
-
-# what the real Hub keeps in its large file storage and hands out by a redirect to another host
-LARGE = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".arrow", ".parquet")
-CHUNK = 1 << 20
-
-_RESOLVE = re.compile(r"/(?P<repo>(?:datasets/)?[^/]+(?:/[^/]+)?)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
-_API = re.compile(
-    r"/api/(?P<kind>models|datasets)/(?P<repo>[^/]+/[^/]+?|[^/]+?)(?:/(?P<verb>revision|tree)/(?P<revision>[^/]+)"
-    r"(?:/(?P<path>.*))?)?"
-)
-_CONTENT = re.compile(r"/(?:api/resolve-cache|cdn)/(?P<repo>.+)/-/(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
-
-
-class HubError(Exception):
-    """An answer that the client turns into one of its own exceptions.
-
-    Args:
-        status: HTTP status.
-        code: the header `X-Error-Code`, by which the client tells errors apart.
-        message: the header `X-Error-Message`.
-    """
-
-    def __init__(self, status: HTTPStatus, code: str, message: str):
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+from hub_faults import Exchange, Fault, Faults, find_text
+from hub_files import HubError
+from hub_store import HubStore
+from hub_uploads import HubHandler, Upload
 
 
 class HubServer:
@@ -53,14 +36,21 @@ class HubServer:
 
     Args:
         root: folder of the repositories; it may change while the server runs.
-        private: ids that only a request with `token` sees.
-        gated: ids that everyone sees, but whose files only a request with `token` gets.
-        token: the one token that is let in.
+        private: ids that only their owner sees, and a request with `token`.
+        gated: ids that everyone sees, but whose files only their owner gets, and a request with `token`.
+        token: of the user `me`, who may write.
         port: 0 takes a free one.
+        tokens: more of them: token -> (user, `"read"` or `"write"`).
+        organizations: name -> its members, who may write there as they do at home.
+        part_size: bytes above which a large object comes in parts of that size; None never asks for parts.
 
     Attributes:
         url: what `HF_ENDPOINT` must be.
         requests: `"GET /path"` of every request, in order.
+        exchanges: every request with its answer, as far as they are text.
+        uploads: the bytes that came for the large file storage: (repo, oid, size, whole).
+        commits: what was committed: `{"repo", "revision", "commit", "operations": {path: "file", "lfsFile", ...}}`.
+        store: the repositories.
     """
 
     def __init__(
@@ -70,12 +60,20 @@ class HubServer:
         gated: Collection[str] = (),
         token: str = "hf_let_me_in",
         port: int = 0,
+        tokens: Mapping[str, tuple[str, str]] | None = None,
+        organizations: Mapping[str, Collection[str]] | None = None,
+        part_size: int | None = None,
     ):
-        self.root = Path(root)
+        self.store, self.faults = HubStore(root), Faults()
         self.private, self.gated, self.token = set(private), set(gated), token
+        self.tokens = {token: ("me", "write"), **(tokens or {})}
+        self.organizations, self.part_size = dict(organizations or {}), part_size
         self.requests: list[str] = []
-        self._digests: dict[tuple[str, int, int], str] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"hub": self}))
+        self.exchanges: list[Exchange] = []
+        self.uploads: list[Upload] = []
+        self.commits: list[dict[str, Any]] = []
+        self.connections: set[socket.socket] = set()
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (HubHandler,), {"hub": self}))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -88,6 +86,9 @@ class HubServer:
     def __exit__(self, *error: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        for connection in list(self.connections):  # those that a client keeps open
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
     def environment(self, home: str | os.PathLike, **more: str) -> dict[str, str]:
@@ -95,190 +96,124 @@ class HubServer:
         own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
         return {**{key: value for key, value in os.environ.items() if key != "HF_TOKEN"}, **own, **more}
 
-    def digest(self, path: Path, kind: str = "sha1") -> str:
-        """Hash of a file, which is its ETag: git's own for small files, SHA-256 for large ones."""
-        stat = path.stat()
-        key = (f"{kind} {path}", stat.st_mtime_ns, stat.st_size)
-        if key not in self._digests:
-            made = hashlib.new(kind)
-            if kind == "sha1":
-                made.update(f"blob {stat.st_size}\0".encode())
-            with path.open("rb") as file:
-                while block := file.read(CHUNK):
-                    made.update(block)
-            self._digests[key] = made.hexdigest()
-        return self._digests[key]
+    # --- what goes wrong, and what was seen ------------------------------------------------------------------------
 
-    def etag(self, path: Path) -> str:
-        """What the client names its copy of the file by."""
-        return self.digest(path, "sha256" if path.suffix in LARGE else "sha1")
+    def answer(
+        self, method: str, path: str, status: int, headers: Mapping[str, str] | None = None, times: int = 1
+    ) -> None:
+        """Give the next requests this answer and do nothing, e.g. `answer("POST", "/preupload/", 500, times=2)`.
 
-    def files(self, folder: Path) -> list[Path]:
-        """Every file of a revision, in order; hidden folders left out."""
-        found = (path for path in folder.rglob("*") if path.is_file())
-        return sorted(
-            path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts[:-1])
-        )
-
-    def commit(self, folder: Path) -> str:
-        """Commit hash of a revision: it changes when a file does."""
-        rows = [f"{path.relative_to(folder).as_posix()} {self.etag(path)}" for path in self.files(folder)]
-        return hashlib.sha1("\n".join(rows).encode()).hexdigest()
-
-    def folder(self, repo: str, revision: str) -> Path:
-        """Folder of a revision, given by name or by commit.
-
-        Raises:
-            HubError: there is no such repository or revision.
+        Args:
+            method: `"GET"`, `"PUT"`, ...; `"*"` for every one.
+            path: pattern that is searched for in the path (not quoted, without the query).
+            status: HTTP status.
+            headers: e.g. `{"Retry-After": "0"}`, after which the client waits for 1 s.
+            times: how many requests.
         """
-        main = self.root / repo
-        if ".." in Path(repo).parts or not main.is_dir():
-            raise HubError(HTTPStatus.NOT_FOUND, "RepoNotFound", "Repository not found")
-        if revision == "main":
-            return main
-        named = main.with_name(f"{main.name}@{revision}")
-        if named.is_dir():
-            return named
-        for folder in (main, *main.parent.glob(f"{main.name}@*")):
-            if self.commit(folder) == revision:
-                return folder
-        raise HubError(HTTPStatus.NOT_FOUND, "RevisionNotFound", f"Invalid rev id: {revision}")
+        self.faults.add(Fault("answer", method, path, times, status=status, headers=headers or {}))
 
-    def admit(self, repo: str, authorization: str | None, reads_files: bool) -> None:
+    def cut_upload(self, path: str, after: int = 0, times: int = 1, method: str = "*") -> None:
+        """End the connection after so many bytes of the body: `"/lfs/"` for a large object, `"/commit/"`, ..."""
+        self.faults.add(Fault("cut upload", method, path, times, after))
+
+    def cut_download(self, path: str, after: int = 0, times: int = 1) -> None:
+        """End the connection after so many bytes of a file; the client goes on from there a second later."""
+        self.faults.add(Fault("cut download", "GET", path, times, after))
+
+    def damage(self, path: str, shorten: bool = False, times: int = 1) -> None:
+        """Send another first byte of a file, or with `shorten` all but the last.
+
+        The client refuses a file that is too short; that the bytes are others only their hash tells.
+        """
+        self.faults.add(Fault("shorten" if shorten else "damage", "GET", path, times))
+
+    def find(self, text: str) -> list[str]:
+        """Where a text (say a token) is found: in requests but for their header `Authorization`, answers, files."""
+        return find_text(text, self.exchanges, self.store.root)
+
+    # --- who may do what -------------------------------------------------------------------------------------------
+
+    def user(self, authorization: str | None) -> tuple[str, str] | None:
+        """Whose token a header `Authorization` holds: the user's name and the token's role."""
+        return self.tokens.get((authorization or "").removeprefix("Bearer "))
+
+    def namespaces(self, user: str) -> set[str]:
+        """Where a user may have repositories: at home and in organizations."""
+        return {user, *(name for name, members in self.organizations.items() if user in members)}
+
+    def owns(self, repo: str, user: str) -> bool:
+        """Whether a repository is the user's, or of an organization of the user."""
+        return repo.removeprefix("datasets/").split("/")[0] in self.namespaces(user)
+
+    def settings(self, repo: str) -> dict[str, Any]:
+        """`"private"` and `"gated"` of a repository."""
+        state = self.store.state(repo)
+        gated = "manual" if repo in self.gated else state["gated"]
+        return {"private": repo in self.private or state["private"], "gated": gated}
+
+    def _is_let_in(self, repo: str, authorization: str | None, names: set[str]) -> bool:
+        user = self.user(authorization)
+        known = authorization == f"Bearer {self.token}" and repo in names
+        return known or (user is not None and self.owns(repo, user[0]))
+
+    def sees(self, repo: str, authorization: str | None) -> bool:
+        """Whether a repository is there for who asks."""
+        if not self.store.exists(repo):
+            return False
+        return not self.settings(repo)["private"] or self._is_let_in(repo, authorization, self.private)
+
+    def admit(self, repo: str, authorization: str | None, reads_files: bool = False) -> None:
         """Let a request in, or not, as the real Hub does.
 
         Raises:
-            HubError: private or gated, and the token is not the right one.
+            HubError: missing, private or gated, and the token is not one that opens it.
         """
-        if authorization == f"Bearer {self.token}":
-            return
-        missing = repo in self.private or not (self.root / repo).is_dir()
-        if missing and authorization is None:  # the Hub doesn't tell strangers what exists
-            raise HubError(HTTPStatus.UNAUTHORIZED, "RepoNotFound", "Invalid username or password.")
-        if missing:
+        if not self.sees(repo, authorization):
+            if authorization is None:  # the Hub doesn't tell strangers what exists
+                raise HubError(HTTPStatus.UNAUTHORIZED, "RepoNotFound", "Invalid username or password.")
             raise HubError(HTTPStatus.NOT_FOUND, "RepoNotFound", "Repository not found")
-        if reads_files and repo in self.gated:
+        if reads_files and self.settings(repo)["gated"] and not self._is_let_in(repo, authorization, self.gated):
             status = HTTPStatus.UNAUTHORIZED if authorization is None else HTTPStatus.FORBIDDEN
             raise HubError(status, "GatedRepo", f"Access to model {repo} is restricted.")
 
+    def admit_writer(
+        self, repo: str, authorization: str | None, message: str = "Authorization error.", opens: bool = False
+    ) -> str:
+        """Let a request change a repository, or not; gives the user.
 
-class _Handler(BaseHTTPRequestHandler):
-    hub: HubServer
-    protocol_version = "HTTP/1.1"
+        Args:
+            repo: the repository.
+            authorization: header of the request.
+            message: of the answer 403.
+            opens: whether everyone who may write at home may do this, such as to open a pull request.
 
-    def do_GET(self) -> None:
-        self._answer()
+        Raises:
+            HubError: it isn't there for the user, the token only reads, or the repository is somebody else's.
+        """
+        self.admit(repo, authorization)
+        user = self.user(authorization)
+        if user is None:
+            raise HubError(HTTPStatus.UNAUTHORIZED, "RepoNotFound", "Invalid username or password.")
+        if user[1] != "write" or not (opens or self.owns(repo, user[0])):
+            raise HubError(HTTPStatus.FORBIDDEN, "", message)
+        return user[0]
 
-    def do_HEAD(self) -> None:
-        self._answer()
+    def admit_owner(self, repo: str, authorization: str | None) -> str:
+        """Let a request make a repository of this name, or not; gives the user.
 
-    def log_message(self, *values: object) -> None:
-        """Silent; `HubServer.requests` keeps what was asked."""
-
-    def _answer(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        self.hub.requests.append(f"{self.command} {path}")
-        try:
-            for pattern, route in ((_CONTENT, self._content), (_RESOLVE, self._resolve), (_API, self._api)):
-                if match := pattern.fullmatch(path):
-                    return route(**match.groupdict())
-            raise HubError(HTTPStatus.NOT_FOUND, "NotFound", f"No such route: {path}")
-        except HubError as error:
-            headers = {"X-Error-Code": error.code, "X-Error-Message": error.message}
-            self._send(error.status, json.dumps({"error": error.message}).encode(), headers)
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True
-
-    def _resolve(self, repo: str, revision: str, path: str) -> None:
-        """A file by name: a redirect, to the same host for small files, to another one (`localhost`) for large."""
-        self.hub.admit(repo, self.headers["Authorization"], reads_files=True)
-        folder = self.hub.folder(repo, revision)
-        commit, file = self.hub.commit(folder), self._file(folder, path)
-        headers = {"X-Repo-Commit": commit}
-        where = f"{quote(repo)}/-/{commit}/{quote(path)}"
-        if file.suffix in LARGE:
-            headers["X-Linked-Etag"] = f'"{self.hub.etag(file)}"'
-            headers["X-Linked-Size"] = str(file.stat().st_size)
-            headers["Location"] = f"http://localhost:{self.hub.port}/cdn/{where}"
-            return self._send(HTTPStatus.FOUND, b"", headers)
-        headers["Location"] = f"/api/resolve-cache/{where}"
-        self._send(HTTPStatus.TEMPORARY_REDIRECT, b"", headers)
-
-    def _content(self, repo: str, commit: str, path: str) -> None:
-        """The bytes of a file, or a range of them."""
-        file = self._file(self.hub.folder(repo, commit), path)
-        size, first, last = file.stat().st_size, 0, file.stat().st_size - 1
-        headers = {"ETag": f'"{self.hub.etag(file)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
-        status = HTTPStatus.OK
-        if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers["Range"] or ""):
-            first, last = int(asked[1]), min(int(asked[2] or last), last)
-            if first > last:
-                return self._send(
-                    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", {"Content-Range": f"bytes */{size}"}
-                )
-            status, headers["Content-Range"] = HTTPStatus.PARTIAL_CONTENT, f"bytes {first}-{last}/{size}"
-        left = last - first + 1
-        self._send(status, None, {**headers, "Content-Length": str(left)})
-        if self.command == "GET":
-            with file.open("rb") as stream:
-                stream.seek(first)
-                while left and (block := stream.read(min(CHUNK, left))):
-                    self.wfile.write(block)
-                    left -= len(block)
-
-    def _api(self, kind: str, repo: str, verb: str | None, revision: str | None, path: str | None) -> None:
-        """What a repository holds: `/api/models/ID`, `.../revision/REV`, `.../tree/REV[/FOLDER]`."""
-        repo = repo if kind == "models" else f"datasets/{repo}"
-        self.hub.admit(repo, self.headers["Authorization"], reads_files=verb == "tree")
-        folder = self.hub.folder(repo, revision or "main")
-        if verb == "tree":
-            deep = "recursive=true" in urlsplit(self.path).query.lower()
-            return self._send_json(self._tree(folder, path or "", deep))
-        names = [file.relative_to(folder).as_posix() for file in self.hub.files(folder)]
-        self._send_json(
-            {
-                "id": repo.removeprefix("datasets/"),
-                "sha": self.hub.commit(folder),
-                "private": repo in self.hub.private,
-                "gated": "manual" if repo in self.hub.gated else False,
-                "siblings": [{"rfilename": name} for name in names],
-                "tags": [],
-            }
-        )
-
-    def _tree(self, folder: Path, path: str, deep: bool) -> list[dict[str, Any]]:
-        entries: dict[str, dict[str, Any]] = {}
-        for file in self.hub.files(folder):
-            name, inside = file.relative_to(folder).as_posix(), file.relative_to(folder / path)
-            for parent in list(inside.parents)[:-1] if deep else list(inside.parents)[-2:-1]:
-                below = (Path(path) / parent).as_posix()
-                entries[below] = {"type": "directory", "oid": hashlib.sha1(below.encode()).hexdigest(), "path": below}
-            if deep or len(inside.parts) == 1:
-                size = file.stat().st_size
-                entries[name] = {"type": "file", "oid": self.hub.digest(file), "size": size, "path": name}
-                if file.suffix in LARGE:
-                    entries[name]["lfs"] = {"oid": self.hub.etag(file), "size": size, "pointerSize": 134}
-        return [entries[name] for name in sorted(entries)]
-
-    def _file(self, folder: Path, path: str) -> Path:
-        file = folder / path
-        if ".." in Path(path).parts or not file.is_file():
-            raise HubError(HTTPStatus.NOT_FOUND, "EntryNotFound", f"Entry not found: {path}")
-        return file
-
-    def _send_json(self, value: Any) -> None:
-        self._send(HTTPStatus.OK, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def _send(self, status: HTTPStatus, body: bytes | None, headers: dict[str, str]) -> None:
-        """Send a whole answer, or where `body` is None only its head."""
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        if body is not None:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if body and self.command != "HEAD":
-            self.wfile.write(body)
+        Raises:
+            HubError: no token, one that only reads, or the name belongs to somebody else.
+        """
+        user = self.user(authorization)
+        if user is None:
+            raise HubError(HTTPStatus.UNAUTHORIZED, "", "Invalid username or password.")
+        if user[1] != "write" or not self.owns(repo, user[0]):
+            kind, name = (
+                ("dataset", repo.split("/")[1]) if repo.startswith("datasets/") else ("model", repo.split("/")[0])
+            )
+            message = f'You don\'t have the rights to create a {kind} under the namespace "{name}"'
+            raise HubError(HTTPStatus.FORBIDDEN, "", message)
+        return user[0]
 
 
 def main() -> None:
@@ -288,11 +223,21 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080, help="on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--private", nargs="*", default=[], help="ids that need the token")
     parser.add_argument("--gated", nargs="*", default=[], help="ids whose files need the token")
-    parser.add_argument("--token", default="hf_let_me_in", help="the token that is let in")
+    parser.add_argument(
+        "--token",
+        nargs="*",
+        default=["hf_let_me_in"],
+        help="tokens: USER:read:TOKEN, USER:write:TOKEN, or one TOKEN of the user me, who may write",
+    )
     args = parser.parse_args()
     if not args.folder.is_dir():
         parser.error(f"{args.folder} is not a folder")
-    with HubServer(args.folder, args.private, args.gated, args.token, args.port) as hub:
+    plain = [text for text in args.token if ":" not in text] or ["hf_let_me_in"]
+    named = [text.split(":", 2) for text in args.token if ":" in text]
+    if len(plain) > 1 or any(len(each) != 3 or each[1] not in ("read", "write") for each in named):
+        parser.error(f"--token takes USER:read:TOKEN, USER:write:TOKEN or one TOKEN, got {' '.join(args.token)}")
+    tokens = {token: (user, role) for user, role, token in named}
+    with HubServer(args.folder, args.private, args.gated, plain[0], args.port, tokens) as hub:
         print(f"HF_ENDPOINT={hub.url} HF_HUB_DISABLE_XET=1    (Ctrl+C ends it)", flush=True)
         try:
             threading.Event().wait()
