@@ -62,6 +62,8 @@ _PUBLIC_NAMES = {
     "modeling_router": ["DLinkRouter"],
     "modeling_studio": ["DLinkStudioModel"],
     "modeling_auto": ["AutoModelForEEGClassification"],
+    "hub": ["publish_folder"],
+    "remote_code": ["add_remote_code"],
     "metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
     "teacher_cache": ["TeacherCache"],
     "soft_targets": ["add_soft_targets", "cross_fitted_soft_targets"],
@@ -171,6 +173,9 @@ if TYPE_CHECKING:
     from .finetuning import (
         make_trainer as make_trainer,
     )
+    from .hub import (
+        publish_folder as publish_folder,
+    )
     from .metrics import (
         EEGClassificationMetrics as EEGClassificationMetrics,
         classification_scores as classification_scores,
@@ -213,6 +218,9 @@ if TYPE_CHECKING:
         count_parameters as count_parameters,
         measure_latency as measure_latency,
         peak_memory as peak_memory,
+    )
+    from .remote_code import (
+        add_remote_code as add_remote_code,
     )
     from .soft_targets import (
         add_soft_targets as add_soft_targets,

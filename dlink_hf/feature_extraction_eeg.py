@@ -448,6 +448,12 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
         """Refuse samples that no scalp EEG has."""
         check_samples(values, names, sfreq, unit, (self.min_abs_uv, self.max_abs_uv), source)
 
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
+        """Publish preprocessor_config.json on the Hub in one commit; see `dlink_hf.hub.publish_folder`."""
+        from .hub import publish_saved
+
+        return publish_saved(self, repo_id, **kwargs)
+
     def to_json_file(self, json_file_path: str | os.PathLike) -> None:
         """Write the settings as JSON, whole or not at all.
 

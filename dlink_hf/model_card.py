@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -376,6 +377,22 @@ def merge_model_card(existing: str, card: str) -> str:
     else:
         raise ValueError("The marks of the generated part of the existing card are not one pair.")
     return f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n{body}"
+
+
+def name_in_usage(card: str, model_id: str) -> str:
+    """The card with another name in its usage snippet: that of the repository which it is published in.
+
+    Args:
+        card: text with a generated part; without one it is returned as it is.
+        model_id: `user/name`.
+    """
+    if card.count(_BEGIN) != 1 or card.count(_END) != 1:
+        return card
+    start, end = card.index(_BEGIN), card.index(_END)
+    block = re.sub(
+        r"""from_pretrained\((?:'[^'\n]*'|"[^"\n]*")\)""", f"from_pretrained({model_id!r})", card[start:end]
+    )
+    return card[:start] + block + card[end:]
 
 
 def save_model_card(card: ModelCard, folder: str | os.PathLike) -> Path:

@@ -1,8 +1,9 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Auto classes: student or teacher, whichever a checkpoint holds.
 
-Importing this module also makes the package's classes known to transformers' own `AutoConfig`, `AutoModel` and
-`AutoFeatureExtractor`. Those take a folder or a full Hub id: short names are known to this package's classes alone.
+Importing this module also makes the package's classes known to transformers' own `AutoConfig`, `AutoModel`,
+`AutoFeatureExtractor` and, as the nearest of its tasks, `AutoModelForAudioClassification`. Those take a folder or a
+full Hub id: short names are known to this package's classes alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from collections import OrderedDict
 from typing import Any
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -85,6 +86,8 @@ for _config, _model, _classifier in (
     AutoConfig.register(_config.model_type, _config)
     AutoModel.register(_config, _model)
     AutoModelForEEGClassification.register(_config, _classifier)
+    # transformers' nearest task: `input_values` of a signal in, logits of classes out
+    AutoModelForAudioClassification.register(_config, _classifier)
     AutoFeatureExtractor.register(_config, EEGFeatureExtractor)
 
 

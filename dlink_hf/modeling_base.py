@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,28 @@ class DLinkPreTrainedModel(PreTrainedModel):
         with staged(folder) as partial:
             super().save_pretrained(partial, is_main_process=is_main_process, **kwargs)
         if push_to_hub:
-            self.push_to_hub(hub_kwargs.pop("repo_id", None) or folder.name, **hub_kwargs)
+            self.push_to_hub(hub_kwargs.pop("repo_id", None) or folder.absolute().name, **hub_kwargs)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
+        """Publish the model on the Hub: one commit of weights, config and card.
+
+        Args:
+            repo_id: `user/name`, or `name` for the user who is logged in.
+            **kwargs: as [`hub.publish_folder`] takes them: `commit_message`, `private`, `token`, `revision`,
+                `create_pr`, `tags`, `remote_code` ...; and `max_shard_size`, as `save_pretrained` does.
+
+        Returns:
+            `huggingface_hub.CommitInfo`.
+
+        Raises:
+            ValueError, OSError: as [`hub.publish_folder`].
+        """
+        try:
+            # by its name: this module may travel with a checkpoint's code, where the rest of the package may be absent
+            hub = import_module("dlink_hf.hub")
+        except ModuleNotFoundError:
+            return super().push_to_hub(repo_id, **kwargs)
+        return hub.publish_saved(self, repo_id, **kwargs)
 
     @classmethod
     def from_pretrained(
@@ -187,5 +209,6 @@ def warn_of_new_head(name: str | None, model: PreTrainedModel) -> None:
 
 
 _HUB_KWARGS = ("repo_id", "token", "private", "commit_message", "commit_description", "create_pr", "revision", "tags")
+_HUB_KWARGS += ("remote_code",)
 
 __all__ = ["LABEL_FIELDS", "DLinkPreTrainedModel", "check_input_values", "warn_of_new_head"]

@@ -24,6 +24,7 @@ from .teacher_batches import ROW, VIEW, NextViewCallback, NumberedCollator, Numb
 from .teacher_cache import TeacherCache
 from .teacher_windows import Augment, NotCacheableError
 from .trainer_bases import StudioTrainer
+from .trainer_publishing import PublishingMixin
 from .training_args import DLinkTrainingArguments
 
 
@@ -87,13 +88,14 @@ class SecondStageCallback(TrainerCallback):
     on_epoch_end = on_step_end
 
 
-class DLinkTrainer(StudioTrainer):
+class DLinkTrainer(PublishingMixin, StudioTrainer):
     """Train a studio: [`transformers.Trainer`] with two stages, class weights and every term logged.
 
     Evaluation and prediction run the student alone. What is saved is the student, the feature extractor and the
     arguments; a `checkpoint-*` folder also holds router and decoder (`training_only.safetensors`), from which
     `resume_from_checkpoint` goes on. The teacher is never written, unless `save_studio` asks for it. Training windows
-    with a column `soft_targets` ([`cross_fitted_soft_targets`]) are distilled from these too.
+    with a column `soft_targets` ([`cross_fitted_soft_targets`]) are distilled from these too. `create_model_card` and
+    `push_to_hub` tell what evaluations have shown ([`trainer_publishing.PublishingMixin`]).
 
     Args:
         model ([`DLinkStudioModel`]): teacher, router and student.

@@ -19,6 +19,9 @@ COMMANDS = {
     "finetune": ("finetune", "train a student, fresh or published, without a teacher"),
     "evaluate": ("evaluate", "score a trained model on labelled recordings"),
     "predict": ("predict", "classify a recording window by window: CSV or MNE annotations"),
+    "push": ("push", "publish a checkpoint on the Hub, with its card"),
+    "pull": ("pull", "bring a checkpoint from the Hub into a folder"),
+    "models": ("models", "the checkpoints there are, in the package and on the Hub"),
     "info": ("info", "what a checkpoint is: montage, rate, labels, size, cost"),
     "teachers": ("teachers", "every foundation model that can be a teacher: what it takes, what it costs"),
 }

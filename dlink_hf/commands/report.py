@@ -22,6 +22,7 @@ from ..model_card import build_model_card, save_model_card
 from ..modeling_studio import DLinkStudioModel
 from ..profiling import count_flops, count_parameters, measure_latency
 from ..training_args import DLinkTrainingArguments
+from ..training_card import teacher_facts, training_facts
 from ..visualization import (
     plot_confusion_matrix,
     plot_loss_curves,
@@ -303,36 +304,16 @@ def write_card(
     """Write the student's card beside its weights; see `dlink_hf.model_card`."""
     config, source = studio.config, str(results["source"])
     split = list(results["scores"])[-1]
-    teacher_config = config.teacher_config
-    weights = {name: value for name, value in config.to_dict().items() if name.endswith("_weight")}
-    names = ("num_train_epochs", "mimic_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay")
-    names += ("lr_scheduler_type", "class_weighting", "seed")
-    settings = {name: getattr(args, name) for name in names}
+    training = {**training_facts(config, args), "minutes of training": f"{results['minutes']['student']:.2f}"}
     if args.load_best_model_at_end and "validation" in results["scores"]:
-        settings["checkpoint kept"] = f"that of the best {args.metric_for_best_model} on the validation split"
+        training["checkpoint kept"] = f"that of the best {args.metric_for_best_model} on the validation split"
     card = build_model_card(
         config.student_config,
         name=f"MiC student, {source.split(':')[0]}",
         model_id=str(path.parent),
         results={name: scores["DLink student"] for name, scores in results["scores"].items()},
-        training={
-            "loss_weights": weights,
-            "routing": config.router_config.routing,
-            "kd_temperature": f"{config.kd_temperature:g}",
-            "route_distance": config.route_distance,
-            "spectral_axes": config.spectral_axes,
-            "spectral_placement": config.spectral_placement,
-            # an enumeration shows its value, a number no more digits than it needs
-            **{
-                name: f"{value:g}" if isinstance(value, float) else str(getattr(value, "value", value))
-                for name, value in settings.items()
-            },
-            "minutes of training": f"{results['minutes']['student']:.2f}",
-        },
-        teacher={
-            "name": f"{teacher_config.backbone}, {teacher_config.num_hidden_layers} layers",
-            "description": results["teacher"],
-        },
+        training=training,
+        teacher={**teacher_facts(config.teacher_config), "description": results["teacher"]},
         dataset={
             "name": source,
             "synthetic": synthetic,

@@ -1,0 +1,118 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""`dlink models`: the students and teachers there are, in the package and on the Hub."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import ModelCard
+from safetensors import safe_open
+
+from ..checkpoint_names import KNOWN_CHECKPOINTS, packaged_checkpoints
+from ..hub import find_published
+from ..hub_files import read_json
+from .arguments import arg, parse
+
+
+DESCRIPTION = (
+    "The checkpoints there are: those in the package, and those on the Hub that say they are of this library. Size, "
+    "classes, channels, and the score that the card tells, which nobody but its author has checked."
+)
+HEADINGS = ("name", "where", "parameters", "classes", "channels", "rate", "balanced accuracy")
+
+
+@dataclass
+class ModelsArguments:
+    """What is listed."""
+
+    search: str | None = arg(None, "Part of the name.")
+    author: str | None = arg(None, "User or organisation on the Hub.")
+    limit: int = arg(20, "At most so many from the Hub, those downloaded most first.")
+    offline: bool = arg(False, "List those in the package alone, without asking the Hub.")
+    json: bool = arg(False, "Print JSON rather than a table.")
+
+
+def describe(
+    name: str, where: str, config: Mapping[str, Any], card: str | None, parameters: int | None
+) -> dict[str, Any]:
+    """One row of the list.
+
+    Args:
+        name: of the checkpoint.
+        where: `"package"` or `"Hub"`.
+        config: of its config.json.
+        card: text of its card.
+        parameters: how many it has.
+    """
+    has_head = any("ForEEGClassification" in one for one in config.get("architectures") or ())
+    labels = config.get("id2label") or {}
+    return {
+        "name": name,
+        "where": where,
+        "parameters": parameters,
+        "classes": [labels[key] for key in sorted(labels, key=int)] if has_head and labels else None,
+        "channels": len(config.get("ch_names") or ()) or None,
+        "rate": config.get("sfreq"),
+        "balanced accuracy": score_of(card) if card else None,
+    }
+
+
+def packaged_rows(search: str) -> list[dict[str, Any]]:
+    """The checkpoints in the package whose name holds `search`."""
+    rows = []
+    for name, folder in packaged_checkpoints().items():
+        if search.lower() not in name.lower():
+            continue
+        with safe_open(folder / "model.safetensors", framework="np") as file:
+            parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+        card = folder / "README.md"
+        text = card.read_text("utf-8") if card.is_file() else None
+        rows.append(describe(name, "package", read_json(folder / "config.json"), text, parameters))
+    return rows
+
+
+def score_of(card: str) -> float | None:
+    """Balanced accuracy on the test split that a card's metadata tells; None where it tells none."""
+    try:
+        results = ModelCard(card, ignore_metadata_errors=True).data.eval_results or []
+    except ValueError:
+        return None
+    found = {r.dataset_split: r.metric_value for r in results if r.metric_type == "balanced_accuracy"}
+    return found.get("test", next(iter(found.values()), None))
+
+
+def run(argv: Sequence[str]) -> None:
+    """Entry of `dlink models`."""
+    (args,) = parse("models", DESCRIPTION, (ModelsArguments,), argv)
+    rows = [] if args.author else packaged_rows(args.search or "")
+    published = [] if args.offline else find_published(args.search, args.author, args.limit)
+    rows += [describe(name, "Hub", *facts) for name, *facts in published]
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return
+    print(table(rows))
+    if published and len(published) == args.limit:
+        print(f"\nThere may be more: --limit {2 * args.limit}, --search or --author.")
+    print(f"\nNames of the project's own, here or on the Hub: {', '.join(KNOWN_CHECKPOINTS)}.")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as fixed-width text."""
+    cells = [[*HEADINGS]]
+    for row in rows:
+        classes = ", ".join(row["classes"]) if row["classes"] else "none: to be fine-tuned"
+        size = "-" if row["parameters"] is None else f"{row['parameters']:,}"
+        rate = "-" if row["rate"] is None else f"{row['rate']:g} Hz"
+        score = "-" if row["balanced accuracy"] is None else f"{row['balanced accuracy']:.3f}"
+        cells.append([row["name"], row["where"], size, classes, str(row["channels"] or "-"), rate, score])
+    widths = [max(len(row[i]) for row in cells) for i in range(len(HEADINGS))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+__all__ = ["ModelsArguments", "describe", "run", "score_of", "table"]

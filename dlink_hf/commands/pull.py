@@ -1,0 +1,41 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""`dlink pull`: bring a checkpoint from the Hub into a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checkpoint_names import resolve_checkpoint
+from ..hub import download_folder
+from .arguments import arg, parse
+from .push import named
+
+
+DESCRIPTION = "Bring a checkpoint from the Hub into a folder, whole or not at all: `dlink pull user/name DIR`."
+
+
+@dataclass
+class PullArguments:
+    """What is brought, and where to."""
+
+    model: str = arg("", "`user/name` on the Hub, or a short name such as dlink-mic-tiny; also the first word.")
+    folder: str | None = arg(None, "Where to; the name alone, in the working directory, if left out. The second word.")
+    revision: str | None = arg(None, "Branch, tag or commit; main if left out.")
+
+
+def run(argv: Sequence[str]) -> None:
+    """Entry of `dlink pull`."""
+    (args,) = parse("pull", DESCRIPTION, (PullArguments,), named(argv, "--model", "--folder"))
+    if not args.model:
+        raise ValueError("say what to bring: dlink pull user/name DIR.")
+    name = resolve_checkpoint(args.model, args.revision or "main")
+    if Path(name).is_dir():
+        raise ValueError(f"{name} is a folder here already.")
+    folder = Path(args.folder or name.split("/")[-1])
+    files = download_folder(name, folder, args.revision)
+    print(f"{folder}: {', '.join(files)}")
+
+
+__all__ = ["PullArguments", "run"]

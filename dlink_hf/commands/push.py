@@ -1,0 +1,65 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""`dlink push`: publish a checkpoint on the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..hub import publish_folder
+from .arguments import arg, parse
+
+
+DESCRIPTION = (
+    "Publish a checkpoint on the Hub in one commit: `dlink push DIR user/name`. Weights, configs, card, plots and "
+    "training arguments go; nothing else of the folder does. What users wrote in the card on the Hub stays. Log in "
+    "with `hf auth login` or set HF_TOKEN first."
+)
+
+
+@dataclass
+class PushArguments:
+    """What is published, and where."""
+
+    folder: str = arg("", "Folder of a saved checkpoint; also the first word after `push`.")
+    repo_id: str = arg("", "`user/name` on the Hub, or `name` for whoever is logged in; also the second word.")
+    private: bool = arg(False, "Make a new repository private; one that exists stays as it is.")
+    revision: str | None = arg(None, "Branch, made where there is none; main if left out.")
+    create_pr: bool = arg(False, "Open a pull request rather than change the branch.")
+    commit_message: str | None = arg(None, "Of the commit.")
+    remote_code: bool = arg(
+        False,
+        "Put the student's code beside its weights, for those who have transformers but not this package. A "
+        "repository that has code keeps it, renewed.",
+    )
+
+
+def run(argv: Sequence[str]) -> None:
+    """Entry of `dlink push`."""
+    (args,) = parse("push", DESCRIPTION, (PushArguments,), named(argv, "--folder", "--repo_id"))
+    if not args.folder or not args.repo_id:
+        raise ValueError("say what and where to: dlink push DIR user/name.")
+    commit = publish_folder(
+        args.folder,
+        args.repo_id,
+        private=args.private or None,
+        revision=args.revision,
+        create_pr=args.create_pr,
+        commit_message=args.commit_message,
+        remote_code=args.remote_code or None,
+    )
+    print(f"published  {commit.pr_url or commit.commit_url}")
+    print(f"load it    MiCForEEGClassification.from_pretrained({commit.repo_url.repo_id!r})")
+
+
+def named(argv: Sequence[str], *flags: str) -> list[str]:
+    """The words of a command, its first ones named by `flags`: `DIR user/name` gives `--folder DIR --repo_id ...`."""
+    words, found = list(argv), []
+    for flag in flags:
+        if not words or words[0].startswith("-") or words[0].endswith((".yaml", ".yml", ".json")):
+            break
+        found += [flag, words.pop(0)]
+    return found + words
+
+
+__all__ = ["PushArguments", "named", "run"]
