@@ -36,6 +36,7 @@ from huggingface_hub.errors import (
 from .files import staged
 from .hub_files import fetch, read_json
 from .model_card import build_model_card, merge_model_card, name_in_usage
+from .modeling_base import check_download
 from .remote_code import TRAVELLING, add_remote_code, remove_remote_code
 
 
@@ -256,6 +257,8 @@ def download_folder(repo_id: str, folder: str | os.PathLike, revision: str | Non
     patterns = [*PUBLISHED, *(f"{name}.py" for name in TRAVELLING)]
     source = Path(snapshot_download(repo_id, revision=known.parent.name, allow_patterns=patterns))
     names = publishable_files(source, with_code=True)
+    if "model.safetensors" in names:
+        check_download(repo_id, {"revision": known.parent.name})
     with staged(folder) as partial:
         for name in names:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
+from safetensors import SafetensorError
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
@@ -46,6 +50,32 @@ def check_input_values(input_values: torch.Tensor, patch_size: int, what: str) -
             f"{what} takes windows of a whole number of {patch_size}-sample patches, got {input_values.shape[-1]} "
             f"samples. Cut the windows to a multiple of {patch_size}; nothing is padded."
         )
+
+
+def check_download(name: str | None, options: dict[str, Any]) -> None:
+    """Check the weights that were downloaded from the Hub against their hash, which the Hub's client does not do.
+
+    Args:
+        name: Hub id; a folder, or None, is not checked.
+        options: of `from_pretrained`: `revision`, `cache_dir`, `subfolder`.
+
+    Raises:
+        OSError: the file in the cache is not the one that was published.
+    """
+    if name is None or os.path.isdir(name):
+        return
+    filename = "/".join(filter(None, [options.get("subfolder"), "model.safetensors"]))
+    found = try_to_load_from_cache(name, filename, options.get("cache_dir"), options.get("revision"))
+    blob = Path(found).resolve() if isinstance(found, str) else None
+    # the cache names large files by their SHA-256
+    if blob is not None and re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        with open(blob, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != blob.name:
+            raise OSError(
+                f"{name}: its weights arrived damaged: {filename} in the cache is not what was published (SHA-256 "
+                f"{digest[:12]}... instead of {blob.name[:12]}...). Download it anew with `force_download=True`."
+            )
 
 
 class DLinkPreTrainedModel(PreTrainedModel):
@@ -149,15 +179,24 @@ class DLinkPreTrainedModel(PreTrainedModel):
         if kwargs.get("torch_dtype") is None:
             kwargs.setdefault("dtype", torch.float32)
         # mismatches are collected here rather than raised by transformers, whose message leaves the names to a log
-        model, info = super().from_pretrained(
-            name_or_path,
-            *model_args,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            # transformers would else read a pickle where there is nothing better
-            use_safetensors=True,
-            **kwargs,
-        )
+        try:
+            model, info = super().from_pretrained(
+                name_or_path,
+                *model_args,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                # transformers would else read a pickle where there is nothing better
+                use_safetensors=True,
+                **kwargs,
+            )
+        except SafetensorError as error:
+            check_download(name_or_path, kwargs)
+            raise OSError(
+                f"{name_or_path}: its weights are no whole safetensors file ({error}). The file was cut short or "
+                "damaged, or is only the pointer that Git LFS leaves. Copy it again, or download it with "
+                "`force_download=True`."
+            ) from error
+        check_download(name_or_path, kwargs)
         mismatched = [entry for entry in info["mismatched_keys"] if not (wants_mismatched and cls._is_head(entry[0]))]
         if mismatched:
             rows = "; ".join(f"{name}: checkpoint {tuple(a)}, model {tuple(b)}" for name, a, b in sorted(mismatched))

@@ -445,6 +445,22 @@ def test_a_full_disk_or_damaged_weights_leave_no_half_student(
     assert not (tmp_path / "there").exists() or not list((tmp_path / "there").iterdir())
 
 
+def test_damaged_weights_are_never_computed_with(session: Session, student: Path, tmp_path: Path) -> None:
+    session.ask("publish", folder=str(student), repo_id="me/damaged")
+    session.hub.damage("model.safetensors", shorten=False)
+    with pytest.raises(OSError, match="me/damaged: its weights arrived damaged"):
+        session.ask("logits", name="me/damaged", cache_dir=str(tmp_path / "cache"))
+    # a bit in the middle of the weights, which still are a safetensors file
+    session.ask("logits", name="me/damaged", cache_dir=str(tmp_path / "other"))
+    (blob,) = (path for path in (tmp_path / "other").rglob("blobs/*") if len(path.name) == 64)
+    content = bytearray(blob.read_bytes())
+    content[-5] ^= 64
+    blob.write_bytes(content)
+    with pytest.raises(OSError, match="me/damaged: its weights arrived damaged.*force_download=True"):
+        session.ask("logits", name="me/damaged", cache_dir=str(tmp_path / "other"))
+    session.ask("logits", name="me/damaged", cache_dir=str(tmp_path / "other"), force_download=True)
+
+
 def test_no_token_is_anywhere(session: Session) -> None:
     for token in session.hub.tokens:
         assert session.hub.find(token) == []

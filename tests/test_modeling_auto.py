@@ -166,3 +166,13 @@ def test_a_pickle_is_never_read(tmp_path):
             cls.from_pretrained(tmp_path)
         with pytest.raises(ValueError, match="never read"):
             cls.from_pretrained(tmp_path, use_safetensors=False)
+
+
+def test_weights_that_were_cut_short_are_said(folder: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((folder / "student" / name).read_bytes())
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    for cut in (len(whole) - 7, 100, 0):
+        (tmp_path / "model.safetensors").write_bytes(whole[:cut])
+        with pytest.raises(OSError, match="its weights are no whole safetensors file"):
+            MiCForEEGClassification.from_pretrained(tmp_path)
