@@ -220,6 +220,7 @@ def _metadata(
     teacher: Mapping[str, Any],
     license: str,
     tags: Sequence[str],
+    emissions_kg: float | None = None,
 ) -> ModelCardData:
     data_name = str(dataset.get("name", "unnamed"))
     evaluations = [
@@ -247,6 +248,12 @@ def _metadata(
         base_model=teacher.get("id"),
         model_name=name,
         eval_results=evaluations or None,
+        # the Hub counts grams
+        **(
+            {}
+            if emissions_kg is None
+            else {"co2_eq_emissions": {"emissions": float(f"{1000 * emissions_kg:.4g}"), "source": "codecarbon"}}
+        ),
     )
 
 
@@ -267,6 +274,7 @@ def build_model_card(
     environment: Mapping[str, Any] | None = None,
     license: str = "apache-2.0",
     tags: Sequence[str] = (),
+    emissions_kg: float | None = None,
 ) -> ModelCard:
     """Write the card of a student from the facts of its making.
 
@@ -291,6 +299,7 @@ def build_model_card(
         environment: name -> version; default the packages of this process.
         license: identifier as the Hub has them.
         tags: more tags.
+        emissions_kg: CO2 equivalents of the training, in kilograms, as codecarbon estimates them.
 
     Returns:
         `huggingface_hub.ModelCard`, its text and YAML metadata with a `model-index`. Save it with
@@ -314,7 +323,7 @@ def build_model_card(
     template = jinja2.Template(_TEMPLATE.read_text("utf-8"), keep_trailing_newline=True)
     return ModelCard(
         template.render(
-            metadata=_metadata(name, results, dataset, teacher, license, tags).to_yaml(),
+            metadata=_metadata(name, results, dataset, teacher, license, tags, emissions_kg).to_yaml(),
             name=name,
             summary=_summary(name, labels, teacher, dataset),
             contract=_contract(config, labels),

@@ -169,6 +169,15 @@ def cost_rows(models: Mapping[str, Any], scores: Mapping[str, float]) -> list[di
             model.to(devices[name], dtypes[name])
 
 
+def emissions_of(trainer: Any) -> float | None:
+    """Kilograms of CO2 equivalents, where transformers' callback of codecarbon followed the training."""
+    for callback in trainer.callback_handler.callbacks:
+        emissions = getattr(getattr(callback, "tracker", None), "final_emissions", None)
+        if isinstance(emissions, float):
+            return emissions
+    return None
+
+
 def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **facts: Any) -> ModelCard:
     """The card of the student that a [`DLinkTrainer`] has trained, and its plots in `folder / "plots"`.
 
@@ -194,6 +203,8 @@ def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **
         scored["teacher"] = trainer.teacher_score(trainer.evaluated[split])
     training = training_facts(studio.config, args)
     training["steps"] = trainer.state.global_step
+    if (emissions := emissions_of(trainer)) is not None:
+        training["emissions (g CO2 equivalents, codecarbon)"] = 1000 * emissions
     if trainer.train_minutes is not None:
         training["minutes of training"] = f"{trainer.train_minutes:.2f}"
     if args.load_best_model_at_end and trainer.state.best_model_checkpoint:
@@ -212,6 +223,7 @@ def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **
             "comparison_split": split,
             "router": router_facts(history),
             "plots": {caption: path.relative_to(folder) for caption, path in plots.items()},
+            "emissions_kg": emissions_of(trainer),
             **facts,
         },
     )
@@ -222,6 +234,7 @@ __all__ = [
     "TrainingRecord",
     "build_training_card",
     "cost_rows",
+    "emissions_of",
     "draw_training_plots",
     "router_facts",
     "teacher_facts",

@@ -171,3 +171,9 @@ def test_damaged_marks_are_left_alone(config, tmp_path):
 def test_metadata_are_plain_yaml(config):
     head = str(build_model_card(config, name="mic: a 'name'", dataset={"name": "a: b"})).split("---\n")[1]
     assert yaml.safe_load(head)["library_name"] == "dlink_hf"
+
+
+def test_emissions_are_grams():
+    card = build_model_card(MiCConfig.from_size("tiny", num_labels=2), name="a", emissions_kg=0.0123456)
+    assert ModelCard(str(card)).data["co2_eq_emissions"] == {"emissions": 12.35, "source": "codecarbon"}
+    assert "co2_eq_emissions" not in str(build_model_card(MiCConfig.from_size("tiny", num_labels=2), name="a"))
