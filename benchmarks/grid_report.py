@@ -125,6 +125,7 @@ def target_table(lines: Sequence[Mapping[str, Any]], alignment: str, sets: Seque
     rows = ["| target | promised | found (95 % interval) | |", "|---|---:|---:|---|"]
     for target in targets(lines, alignment, sets):
         promised = f"{100 * target.goal:.0f} %" if target.is_ratio else f"{100 * target.goal:+.1f} points"
+        promised = "above 0" if target.goal == 0 else promised
         found = interval(target.estimate, target.is_ratio) if target.estimate else "not measured"
         verdict = "-" if target.estimate is None else "met" if target.met else "missed"
         rows.append(f"| {target.text} | {promised} | {found} | {verdict} |")
@@ -350,7 +351,8 @@ def report(lines: Sequence[Mapping[str, Any]], costs: Mapping[str, Any] | None, 
             parts += [
                 "### Targets",
                 f"Means over {', '.join(many)}; the score of a person is the balanced accuracy on their windows; "
-                "people and seeds are drawn anew 10,000 times.",
+                "people and seeds are drawn anew 10,000 times. What was promised to be above 0 is met where the whole "
+                "interval is.",
                 target_table(lines, alignment, many),
                 "### Differences",
                 "Points of balanced accuracy, paired over people and seeds, with 95 % bootstrap intervals.",

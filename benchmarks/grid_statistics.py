@@ -181,7 +181,10 @@ def best_on_validation(
 
 @dataclass(frozen=True)
 class Target:
-    """What was promised, and what was found; `estimate` is None where cells are missing."""
+    """What was promised, and what was found; `estimate` is None where cells are missing.
+
+    Where all that was promised is to be better (`goal` 0), the whole interval must be.
+    """
 
     text: str
     goal: float
@@ -191,7 +194,9 @@ class Target:
     @property
     def met(self) -> bool:
         """Whether the value reaches the goal."""
-        return self.estimate is not None and self.estimate.value >= self.goal
+        if self.estimate is None:
+            return False
+        return self.estimate.low > 0 if self.goal == 0 else self.estimate.value >= self.goal
 
 
 def targets(lines: Sequence[Mapping[str, Any]], alignment: str, sets: Sequence[str]) -> list[Target]:
