@@ -174,7 +174,7 @@ def test_a_task_student_scores_on_a_test_person_what_its_line_says(folder, data_
     )
 
 
-@pytest.mark.parametrize(("name", "most"), [("tiny", 20e3)])
+@pytest.mark.parametrize(("name", "most"), [("tiny", 20e3), ("base", 470e3)])
 def test_a_general_student_takes_any_head(name, most):
     folder = CARDS / f"dlink-mic-{name}"
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.suffix != ".png") < 2.5e6
