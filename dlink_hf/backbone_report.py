@@ -147,7 +147,8 @@ def write_backbone_card(folder: str | os.PathLike, student: MiCModel, results: M
         ),
         "layers are weighed": settings["routing"],
         "steps": f"{results['steps']:,} of {training['per_device_train_batch_size']} windows",
-        "learning rate": f"{training['learning_rate']:g}, seed {training['seed']}",
+        "learning rate": f"{training['learning_rate']:g} (of the filters, times {settings['filter_rate']:.3g}), "
+        f"seed {training['seed']}",
         "time": f"{results['minutes']:.0f} minutes on {results['device']}",
     }
     table = []
