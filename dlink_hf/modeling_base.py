@@ -157,8 +157,9 @@ class DLinkPreTrainedModel(PreTrainedModel):
         head, gets a new one for the classes that `num_labels`, `id2label` or `config` names.
 
         Raises:
-            OSError: there is no such checkpoint, or it can't be reached; of a short name, the known ones are listed.
-            ValueError: a tensor is missing or has another shape; the message names it. A head of another number of
+            OSError: there is no such checkpoint, or it can't be reached; of a short name, the known ones are listed. Or
+                what was downloaded is not what was published.
+            ValueError: the weights are no whole safetensors file, a tensor is missing or has another shape; the message names it. A head of another number of
                 classes needs `ignore_mismatched_sizes=True`, as everywhere in transformers. Or `use_safetensors=False`
                 was given: nothing is ever unpickled.
         """
@@ -191,7 +192,7 @@ class DLinkPreTrainedModel(PreTrainedModel):
             )
         except SafetensorError as error:
             check_download(name_or_path, kwargs)
-            raise OSError(
+            raise ValueError(
                 f"{name_or_path}: its weights are no whole safetensors file ({error}). The file was cut short or "
                 "damaged, or is only the pointer that Git LFS leaves. Copy it again, or download it with "
                 "`force_download=True`."

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from .checkpoint_names import found_checkpoint
 from .configuration_teacher import BACKBONES, DLinkTeacherConfig
-from .hub_files import damaged
 from .modeling_base import DLinkPreTrainedModel, check_input_values
 from .modeling_mic import check_labels
 from .teacher_backbones import MODULE
@@ -103,12 +101,9 @@ class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
                 if checkpoint is not None:
                     model, info = load_checkpoint(cls, checkpoint, kwargs)
                     return (model, info) if output_loading_info else model
-        try:
-            return super().from_pretrained(
-                pretrained_model_name_or_path, *model_args, output_loading_info=output_loading_info, **kwargs
-            )
-        except SafetensorError as error:
-            raise damaged(str(pretrained_model_name_or_path), error) from error
+        return super().from_pretrained(
+            pretrained_model_name_or_path, *model_args, output_loading_info=output_loading_info, **kwargs
+        )
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -174,5 +174,5 @@ def test_weights_that_were_cut_short_are_said(folder: Path, tmp_path: Path) -> N
     whole = (tmp_path / "model.safetensors").read_bytes()
     for cut in (len(whole) - 7, 100, 0):
         (tmp_path / "model.safetensors").write_bytes(whole[:cut])
-        with pytest.raises(OSError, match="its weights are no whole safetensors file"):
+        with pytest.raises(ValueError, match="its weights are no whole safetensors file"):
             MiCForEEGClassification.from_pretrained(tmp_path)
