@@ -157,11 +157,11 @@ class DLinkPreTrainedModel(PreTrainedModel):
         head, gets a new one for the classes that `num_labels`, `id2label` or `config` names.
 
         Raises:
-            OSError: there is no such checkpoint, or it can't be reached; of a short name, the known ones are listed. Or
-                what was downloaded is not what was published.
-            ValueError: the weights are no whole safetensors file, a tensor is missing or has another shape; the message names it. A head of another number of
-                classes needs `ignore_mismatched_sizes=True`, as everywhere in transformers. Or `use_safetensors=False`
-                was given: nothing is ever unpickled.
+            OSError: there is no such checkpoint, or it can't be reached; of a short name, the known ones are listed.
+                Or what was downloaded is not what was published.
+            ValueError: the weights are no whole safetensors file, or a tensor is missing or has another shape; the
+                message names it. A head of another number of classes needs `ignore_mismatched_sizes=True`, as
+                everywhere in transformers. Or `use_safetensors=False` was given: nothing is ever unpickled.
         """
         if kwargs.pop("use_safetensors", True) is False:
             raise ValueError("`use_safetensors=False` asks for pickled weights, which run code and are never read.")
