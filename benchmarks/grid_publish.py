@@ -78,7 +78,9 @@ def comparison_rows(
     for model in BESIDE:
         chosen = select(lines, name, alignment, model)
         if chosen:
-            known = costs.get("models", {}).get("dlink_small" if model == "no_teacher" else model, {})
+            # the same networks, trained otherwise
+            network = {"no_teacher": "dlink_small", "probe": "pretrained"}.get(model, model)
+            known = costs.get("models", {}).get(network, {})
             cost = {key: known[key] for key in ("parameters", "mflop", "p50_ms") if key in known}
             mean = mean_and_sd([line["scores"]["test"]["balanced_accuracy"] for line in chosen])[0]
             seeds = f"{len(chosen)} seed{'s' * (len(chosen) > 1)}"
