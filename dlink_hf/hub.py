@@ -57,6 +57,8 @@ PUBLISHED = (
 )
 
 
+# tensors of a batch normalisation that are no parameters
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 # answers that mean the Hub stumbles or is busy, how often it is asked in all, and how long is waited at most (s)
 PASSING = (429, 500, 502, 503, 504)
 TRIES, LONGEST_WAIT = 4, 60
@@ -313,7 +315,7 @@ def _count_parameters(repo_id: str) -> int | None:
         header = HfApi().parse_safetensors_file_metadata(repo_id, "model.safetensors")
     except (HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError, OSError):
         return None
-    return sum(header.parameter_count.values())
+    return sum(tensor.parameter_count for name, tensor in header.tensors.items() if not name.endswith(STATISTICS))
 
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{6,}|(?i:bearer)\s+\S+")

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from safetensors import safe_open
 
 from ..checkpoint_names import KNOWN_CHECKPOINTS, packaged_checkpoints
-from ..hub import find_published
+from ..hub import STATISTICS, find_published
 from ..hub_files import read_json
 from .arguments import arg, parse
 
@@ -68,7 +68,8 @@ def packaged_rows(search: str) -> list[dict[str, Any]]:
         if search.lower() not in name.lower():
             continue
         with safe_open(folder / "model.safetensors", framework="np") as file:
-            parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+            names = [name for name in file.keys() if not name.endswith(STATISTICS)]  # noqa: SIM118
+            parameters = sum(math.prod(file.get_slice(name).get_shape()) for name in names)
         card = folder / "README.md"
         text = card.read_text("utf-8") if card.is_file() else None
         rows.append(describe(name, "package", read_json(folder / "config.json"), text, parameters))
