@@ -31,4 +31,12 @@ def staged(folder: str | os.PathLike) -> Iterator[Path]:
             os.replace(path, folder / path.name)
 
 
-__all__ = ["staged"]
+def damaged(name: str, error: Exception) -> ValueError:
+    """The error for weights that are no whole safetensors file."""
+    return ValueError(
+        f"{name}: its weights are no whole safetensors file ({error}). The file was cut short, damaged, or is only "
+        "the pointer that Git LFS leaves. Copy it again, or download it anew with `force_download=True`."
+    )
+
+
+__all__ = ["damaged", "staged"]

@@ -22,6 +22,8 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError, safe_open
 
+from .files import damaged
+
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
 
@@ -117,14 +119,6 @@ def read_tensors(path: Path, name: str, prefix: str = "") -> dict[str, torch.Ten
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
 
 
-def damaged(name: str, error: Exception) -> ValueError:
-    """The error for weights that are no whole safetensors file."""
-    return ValueError(
-        f"{name}: its weights are no whole safetensors file ({error}). The file was cut short, damaged, or is only "
-        "the pointer that Git LFS leaves. Copy it again, or download it anew with `force_download=True`."
-    )
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds.
 
@@ -158,4 +152,4 @@ def _list_files(name: str, hub: dict[str, Any]) -> list[str]:
         return []
 
 
-__all__ = ["damaged", "fetch", "find_weights", "read_json", "read_tensors", "some"]
+__all__ = ["fetch", "find_weights", "read_json", "read_tensors", "some"]

@@ -17,7 +17,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from .checkpoint_names import found_checkpoint
-from .files import staged
+from .files import damaged, staged
 
 
 logger = logging.get_logger(__name__)
@@ -192,11 +192,7 @@ class DLinkPreTrainedModel(PreTrainedModel):
             )
         except SafetensorError as error:
             check_download(name_or_path, kwargs)
-            raise ValueError(
-                f"{name_or_path}: its weights are no whole safetensors file ({error}). The file was cut short or "
-                "damaged, or is only the pointer that Git LFS leaves. Copy it again, or download it with "
-                "`force_download=True`."
-            ) from error
+            raise damaged(str(name_or_path), error) from error
         check_download(name_or_path, kwargs)
         mismatched = [entry for entry in info["mismatched_keys"] if not (wants_mismatched and cls._is_head(entry[0]))]
         if mismatched:

@@ -170,6 +170,31 @@ def measure_latency(
     return result
 
 
+def cost_of(models: Mapping[str, nn.Module], n_chans: int, n_times: int) -> dict[str, dict[str, float]]:
+    """Size and cost of one window, every model timed in the same run on one thread.
+
+    Args:
+        models: name -> model; they are moved to the CPU, in single precision.
+        n_chans, n_times: of the window.
+
+    Returns:
+        name -> `parameters`, `mflop` (2 x MAC), `ms` (median) and `p95_ms` on one CPU thread.
+    """
+    window = torch.randn(1, n_chans, n_times, generator=torch.Generator().manual_seed(0)) * 20
+    inputs = {"input_values": window}
+    moved = {name: model.float().to("cpu") for name, model in models.items()}
+    latency = measure_latency(moved, inputs, n_threads=1, n_runs=60)
+    return {
+        name: {
+            "parameters": count_parameters(model),
+            "mflop": count_flops(model, **inputs) / 1e6,
+            "ms": latency[name]["p50_ms"],
+            "p95_ms": latency[name]["p95_ms"],
+        }
+        for name, model in moved.items()
+    }
+
+
 def _kernel_peak() -> int | None:
     """The kernel's own high-water mark of this process's resident memory, bytes; None where it keeps none."""
     try:

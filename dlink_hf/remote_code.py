@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
+from .files import staged
 from .hub_files import read_json
 
 
@@ -50,19 +52,22 @@ def add_remote_code(folder: str | os.PathLike) -> list[str]:
     names = [f"{name}.py" for name in TRAVELLING]
     for name in names:
         shutil.copyfile(Path(__file__).with_name(name), folder / name)
-    # last, and by renaming: a folder whose config names code that is not there would not load
-    unfinished = path.with_name("config.json.tmp")
-    unfinished.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    # last: a folder whose config names code that is not there would not load
+    _write_config(folder, fields)
     return names
 
 
 def remove_remote_code(folder: str | os.PathLike) -> None:
     """Take `auto_map` out of config.json, for a folder that is published without code."""
-    path = Path(folder, "config.json")
-    fields = read_json(path)
+    fields = read_json(Path(folder, "config.json"))
     if fields.pop("auto_map", None) is not None:
-        path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        _write_config(Path(folder), fields)
+
+
+def _write_config(folder: Path, fields: dict[str, Any]) -> None:
+    with staged(folder) as partial:
+        text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
+        (partial / "config.json").write_text(text, encoding="utf-8")
 
 
 __all__ = ["NEAREST_TASK", "TRAVELLING", "add_remote_code", "remove_remote_code"]

@@ -23,13 +23,11 @@ class PublishingMixin:
     """`create_model_card` and `push_to_hub` of a [`DLinkTrainer`], from what its evaluations and its log have shown.
 
     Attributes:
-        record ([`TrainingRecord`]): predictions of every split evaluated since the training.
-        evaluated (`dict[str, Dataset]`): split -> its windows.
+        record ([`TrainingRecord`]): predictions of every split evaluated since the training, and its windows.
         train_minutes (`float`): how long the training took; None before it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
-        self.evaluated: dict[str, Dataset] = {}
         self.train_minutes: float | None = None
         self._loop_output: EvalLoopOutput | None = None
         super().__init__(*args, **kwargs)
@@ -41,7 +39,7 @@ class PublishingMixin:
         result = super().train(*args, **kwargs)
         self.train_minutes = (time.perf_counter() - started) / 60
         # what was seen on the way may not be what was kept
-        self.record, self.evaluated = TrainingRecord(self.args.group_column), {}
+        self.record = TrainingRecord(self.args.group_column)
         return result
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
@@ -65,7 +63,6 @@ class PublishingMixin:
         if isinstance(dataset, Dataset) and output is not None and output.label_ids is not None:
             split = SPLITS.get(metric_key_prefix, metric_key_prefix.removeprefix("eval_"))
             self.record.add(split, output.predictions, output.label_ids, dataset)
-            self.evaluated[split] = dataset
         return metrics
 
     def teacher_score(self, dataset: Dataset) -> float:
@@ -76,7 +73,7 @@ class PublishingMixin:
     def dataset_facts(self) -> dict[str, Any]:
         """How many windows, and of how many people, the student was trained and scored on."""
         facts: dict[str, Any] = {"subject_wise": self.args.group_column == "subject"}
-        for split, dataset in {"train": self.train_dataset, **self.evaluated}.items():
+        for split, dataset in {"train": self.train_dataset, **self.record.datasets}.items():
             if not isinstance(dataset, Dataset):
                 continue
             facts[f"{split}_windows"] = len(dataset)

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from huggingface_hub import ModelCard
 
 from .compatibility import label_names
 from .configuration_studio import DLinkStudioConfig
 from .metrics import classification_scores
 from .model_card import build_model_card
-from .profiling import count_flops, count_parameters, measure_latency
+from .profiling import cost_of
 from .training_args import DLinkTrainingArguments
 from .visualization import plot_confusion_matrix, plot_loss_curves, plot_montage
 
@@ -77,20 +78,25 @@ class TrainingRecord:
 
     def __init__(self, group_column: str):
         self.group_column = group_column
-        self.predictions: dict[str, tuple[np.ndarray, np.ndarray, list[str] | None]] = {}
+        self.predictions: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.datasets: dict[str, Dataset] = {}
 
-    def add(self, split: str, logits: np.ndarray, labels: np.ndarray, dataset: Any) -> None:
-        """Keep the logits (N, num_labels) and labels (N,) of a split, and whose windows they are."""
-        columns = getattr(dataset, "column_names", None) or ()
-        groups = [str(who) for who in dataset[self.group_column][:]] if self.group_column in columns else None
-        if groups is not None and len(groups) != len(labels):
-            groups = None
-        self.predictions[split] = (np.asarray(logits), np.asarray(labels), groups)
+    def add(self, split: str, logits: np.ndarray, labels: np.ndarray, dataset: Dataset) -> None:
+        """Keep the logits (N, num_labels) and labels (N,) of a split, and its windows."""
+        self.predictions[split], self.datasets[split] = (np.asarray(logits), np.asarray(labels)), dataset
+
+    def groups(self, split: str) -> list[str] | None:
+        """Whose windows they are, or None where that is not known."""
+        dataset = self.datasets[split]
+        if self.group_column not in dataset.column_names or len(dataset) != len(self.predictions[split][1]):
+            return None
+        return [str(who) for who in dataset[self.group_column][:]]
 
     def scores(self, names: list[str]) -> dict[str, dict[str, Any]]:
         """Scores of every split, by class and by subject too; `names`: of the classes."""
         found = {}
-        for split, (logits, labels, groups) in self.predictions.items():
+        for split, (logits, labels) in self.predictions.items():
+            groups = self.groups(split)
             probabilities = torch.from_numpy(logits).double().softmax(-1).numpy()
             found[split] = {**classification_scores(labels, probabilities, groups, names), "n_windows": len(labels)}
             if groups is not None:
@@ -113,7 +119,7 @@ def draw_training_plots(
     plots = {"montage": plot_montage(config.channel_positions, config.ch_names, folder / "montage.png")}
     if record.predictions:
         split = list(record.predictions)[-1]
-        logits, labels, _ = record.predictions[split]
+        logits, labels = record.predictions[split]
         caption = f"Confusion matrix of the student ({split} windows)"
         plots[caption] = plot_confusion_matrix(
             labels, logits.argmax(1), label_names(student), folder / "confusion_matrix.png"
@@ -147,22 +153,19 @@ def cost_rows(models: Mapping[str, Any], scores: Mapping[str, float]) -> list[di
         scores: name -> balanced accuracy.
     """
     config = next(iter(models.values())).config
-    window = torch.zeros(1, len(config.ch_names), config.n_times)
     devices = {name: next(model.parameters()).device for name, model in models.items()}
     dtypes = {name: next(model.parameters()).dtype for name, model in models.items()}
     try:
-        for model in models.values():
-            model.float().to("cpu")
-        latency = measure_latency(dict(models), {"input_values": window}, n_threads=1, n_runs=20)
+        costs = cost_of(models, len(config.ch_names), config.n_times)
         return [
             {
                 "name": name,
-                "parameters": count_parameters(model),
-                "mflop": count_flops(model, input_values=window) / 1e6,
-                "p50_ms": latency[name]["p50_ms"],
+                "parameters": cost["parameters"],
+                "mflop": cost["mflop"],
+                "p50_ms": cost["ms"],
                 **({"balanced_accuracy": scores[name]} if name in scores else {}),
             }
-            for name, model in models.items()
+            for name, cost in costs.items()
         ]
     finally:
         for name, model in models.items():
@@ -199,8 +202,8 @@ def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **
     teachers = studio.teachers
     rows = {"teacher" if len(teachers) == 1 else f"teacher {i + 1}": one for i, one in enumerate(teachers)}
     scored = {"student": results[split]["balanced_accuracy"]} if split else {}
-    if split and split in trainer.evaluated and len(teachers) == 1:
-        scored["teacher"] = trainer.teacher_score(trainer.evaluated[split])
+    if split and len(teachers) == 1:
+        scored["teacher"] = trainer.teacher_score(record.datasets[split])
     training = training_facts(studio.config, args)
     training["steps"] = trainer.state.global_step
     if (emissions := emissions_of(trainer)) is not None:

@@ -237,6 +237,16 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return options[0] if action.nargs == 0 else f"{options[0]} {action.dest.rsplit('_', 1)[-1].upper()}"
 
 
+def named(argv: Sequence[str], *flags: str) -> list[str]:
+    """The words of a command, its first ones named by `flags`: `DIR user/name` gives `--folder DIR --repo_id ...`."""
+    words, found = list(argv), []
+    for flag in flags:
+        if not words or words[0].startswith("-") or words[0].endswith((".yaml", ".yml", ".json")):
+            break
+        found += [flag, words.pop(0)]
+    return found + words
+
+
 def parse(
     command: str,
     description: str,
@@ -303,5 +313,6 @@ __all__ = [
     "DistillArguments",
     "StudentArguments",
     "TeacherArguments",
+    "named",
     "parse",
 ]

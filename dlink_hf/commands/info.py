@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ..compatibility import label_names
 from ..evaluation import load_classifier
 from ..modeling_mic import MiCForEEGClassification
-from .arguments import arg, parse
-from .report import cost_of
+from ..profiling import cost_of
+from .arguments import arg, named, parse
 
 
 DESCRIPTION = "What a checkpoint is: `dlink info DIR`: montage, rate, window, labels, size and cost."
@@ -25,10 +25,7 @@ class InfoArguments:
 
 def run(argv: Sequence[str]) -> None:
     """Entry of `dlink info`."""
-    words = list(argv)
-    if words and not words[0].startswith("-") and not words[0].endswith((".yaml", ".yml", ".json")):
-        words[:1] = ["--model", words[0]]
-    (args,) = parse("info", DESCRIPTION, (InfoArguments,), words)
+    (args,) = parse("info", DESCRIPTION, (InfoArguments,), named(argv, "--model"))
     if not args.model:
         raise ValueError("say which checkpoint: dlink info DIR.")
     model = load_classifier(args.model, allow_backbone=True)

@@ -15,7 +15,7 @@ from ..compatibility import label_names
 from ..evaluation import write_predictions
 from ..files import staged
 from ..pipeline_eeg_classification import EEGClassificationPipeline, pipeline
-from .arguments import arg, parse
+from .arguments import arg, named, parse
 
 
 DESCRIPTION = (
@@ -102,10 +102,7 @@ def save_annotations(path: Path, onsets: np.ndarray, duration: float, labels: li
 
 def run(argv: Sequence[str]) -> None:
     """Entry of `dlink predict`."""
-    words = list(argv)
-    if words and not words[0].startswith("-") and not words[0].endswith((".yaml", ".yml", ".json")):
-        words[:1] = ["--recording", words[0]]
-    (args,) = parse("predict", DESCRIPTION, (PredictArguments,), words)
+    (args,) = parse("predict", DESCRIPTION, (PredictArguments,), named(argv, "--recording"))
     if not args.model or not args.recording:
         raise ValueError("say what to classify and by which model: dlink predict recording.edf --model DIR.")
     if args.format not in FORMATS:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ..checkpoint_names import resolve_checkpoint
 from ..hub import download_folder
-from .arguments import arg, parse
-from .push import named
+from .arguments import arg, named, parse
 
 
 DESCRIPTION = "Bring a checkpoint from the Hub into a folder, whole or not at all: `dlink pull user/name DIR`."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..hub import publish_folder
-from .arguments import arg, parse
+from .arguments import arg, named, parse
 
 
 DESCRIPTION = (
@@ -52,14 +52,4 @@ def run(argv: Sequence[str]) -> None:
     print(f"load it    MiCForEEGClassification.from_pretrained({commit.repo_url.repo_id!r})")
 
 
-def named(argv: Sequence[str], *flags: str) -> list[str]:
-    """The words of a command, its first ones named by `flags`: `DIR user/name` gives `--folder DIR --repo_id ...`."""
-    words, found = list(argv), []
-    for flag in flags:
-        if not words or words[0].startswith("-") or words[0].endswith((".yaml", ".yml", ".json")):
-            break
-        found += [flag, words.pop(0)]
-    return found + words
-
-
-__all__ = ["PushArguments", "named", "run"]
+__all__ = ["PushArguments", "run"]

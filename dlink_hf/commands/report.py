@@ -20,7 +20,7 @@ from ..data.signal_facts import signal_info
 from ..evaluation import dataset_predictions, evaluate_model
 from ..model_card import build_model_card, save_model_card
 from ..modeling_studio import DLinkStudioModel
-from ..profiling import count_flops, count_parameters, measure_latency
+from ..profiling import cost_of
 from ..training_args import DLinkTrainingArguments
 from ..training_card import teacher_facts, training_facts
 from ..visualization import (
@@ -45,31 +45,6 @@ CAPTIONS = {
     "confusion_matrix": "Confusion matrix of the student ({} windows)",
     "montage": "montage",
 }
-
-
-def cost_of(models: Mapping[str, PreTrainedModel], n_chans: int, n_times: int) -> dict[str, dict[str, float]]:
-    """Size and cost of one window, every model timed in the same run on one thread.
-
-    Args:
-        models: name -> model.
-        n_chans, n_times: of the window.
-
-    Returns:
-        name -> `parameters`, `mflop` (2 x MAC), `ms` (median) and `p95_ms` on one CPU thread.
-    """
-    window = torch.randn(1, n_chans, n_times, generator=torch.Generator().manual_seed(0)) * 20
-    inputs = {"input_values": window}
-    moved = {name: model.float().to("cpu") for name, model in models.items()}
-    latency = measure_latency(moved, inputs, n_threads=1, n_runs=60)
-    return {
-        name: {
-            "parameters": count_parameters(model),
-            "mflop": count_flops(model, **inputs) / 1e6,
-            "ms": latency[name]["p50_ms"],
-            "p95_ms": latency[name]["p95_ms"],
-        }
-        for name, model in moved.items()
-    }
 
 
 def format_table(
@@ -341,7 +316,6 @@ def write_card(
 
 
 __all__ = [
-    "cost_of",
     "draw_plots",
     "format_table",
     "print_scores",
