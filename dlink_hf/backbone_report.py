@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import ModelCard
 
 from . import __version__
 from .data.eeg_sets import EEG_SETS
-from .files import staged
 from .modeling_mic import MiCModel
+from .saved_card import mark_generated, save_model_card
 from .visualization import COLOURS, _figure, _plain, _save
 
 
@@ -177,9 +178,7 @@ def write_backbone_card(folder: str | os.PathLike, student: MiCModel, results: M
         sfreq=student.config.sfreq,
         version=__version__,
     )
-    with staged(folder) as partial:
-        (partial / "README.md").write_text(text, encoding="utf-8")
-    return Path(folder) / "README.md"
+    return save_model_card(ModelCard(mark_generated(text)), folder)
 
 
 __all__ = ["plot_backbone_curves", "write_backbone_card"]

@@ -35,9 +35,11 @@ from huggingface_hub.errors import (
 
 from .files import staged
 from .hub_files import fetch, read_json
-from .model_card import build_model_card, merge_model_card, name_in_usage
+from .model_card import build_model_card
 from .modeling_base import check_download
+from .part_card import build_part_card
 from .remote_code import TRAVELLING, add_remote_code, remove_remote_code
+from .saved_card import is_generated, merge_model_card, name_in_usage
 
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ PUBLISHED = (
     "people.json",
     "training_args.json",
     "LICENSE*",
+    "*.png",
     "plots/*.png",
 )
 
@@ -94,8 +97,8 @@ def publish_folder(
 ) -> CommitInfo:
     """Upload a checkpoint to the Hub in one commit; the folder stays as it is.
 
-    The commit holds the files of [`publishable_files`] that the Hub has not got. The card is that of the folder, or of
-    a student one made from its config; it is merged into the one on the Hub, so that what users wrote there stays. A
+    The commit holds the files of [`publishable_files`] that the Hub has not got. The card is that of the folder, or
+    one made from the config; it is merged into the one on the Hub, so that what users wrote there stays. A
     push that breaks off leaves the repository as it was, and can be repeated.
 
     Args:
@@ -217,16 +220,27 @@ def _write_card(folder: Path, repo_id: str, remote: str | None, tags: list[str])
         card = ModelCard.load(path, ignore_metadata_errors=True)
     elif remote is not None and tags:
         card = ModelCard(remote, ignore_metadata_errors=True)
-    elif remote is None and config.get("model_type") == "dlink_mic":
-        card = build_model_card(config, name=repo_id.split("/")[-1], model_id=repo_id)
+    elif remote is None:
+        is_classifier = "MiCForEEGClassification" in (config.get("architectures") or ())
+        build = build_model_card if is_classifier else build_part_card
+        card = build(config, name=repo_id.split("/")[-1], model_id=repo_id)
     else:
         return
+    if not card.data.library_name:
+        # by these a model is found, and known for what loads it
+        card.data.library_name, tags = "dlink_hf", ["dlink_hf", *tags]
     if tags:
         card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *tags]))
     if not path.is_file() and remote is not None:
         path.write_text(str(card), encoding="utf-8", newline="\n")
         return
     text = name_in_usage(str(card), repo_id)
+    if remote is not None and not is_generated(text) and remote != text:
+        logger.warning(
+            "The card on the Hub stays: README.md of the folder has no part that dlink_hf made, so it can't be told "
+            "which of the two is newer. To publish the folder's, delete README.md of %s there first.",
+            repo_id,
+        )
     if remote is not None:
         try:
             text = merge_model_card(remote, text)

@@ -1,28 +1,24 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""The model card of a student, made from facts while it is trained, and kept beside what users write themselves."""
+"""The model card of a student, made from facts while it is trained."""
 
 from __future__ import annotations
 
 import math
 import os
 import platform
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from . import __version__
-from .files import staged
+from .saved_card import save_model_card
 
 
 _TEMPLATE = Path(__file__).with_name("model_card_template.md")
-_BEGIN, _END = "<!-- dlink_hf: begin of the generated part", "<!-- dlink_hf: end of the generated part -->"
 _TAGS = ("dlink_hf", "eeg", "bci", "eeg-classification", "knowledge-distillation", "time-series")
 _PACKAGES = ("torch", "transformers", "datasets", "mne", "braindecode", "numpy")
 
@@ -343,86 +339,4 @@ def build_model_card(
     )
 
 
-def _split_card(text: str) -> tuple[dict[str, Any], str]:
-    """Metadata and body of a card; raises `yaml.YAMLError` or `ValueError` where the metadata can't be read."""
-    if not text.startswith("---\n"):
-        return {}, text
-    head, mark, body = text[4:].partition("\n---\n")
-    if not mark:
-        raise ValueError("the metadata block has no end")
-    data = yaml.safe_load(head) or {}
-    if not isinstance(data, dict):
-        raise ValueError("the metadata block is no mapping")
-    return data, body
-
-
-def merge_model_card(existing: str, card: str) -> str:
-    """Put a new card's generated part and metadata into a card that users may have written in.
-
-    Args:
-        existing: text of the card as it is.
-        card: text of the new card.
-
-    Returns:
-        text: the generated part replaced (or added at the end if there was none), all other text and all metadata keys
-        that the new card does not have kept, tags joined.
-
-    Raises:
-        ValueError: the existing card's metadata or the marks of its generated part can't be read.
-    """
-    try:
-        old_data, old_body = _split_card(existing.replace("\r\n", "\n"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"The metadata of the existing card can't be read: {error}") from error
-    new_data, new_body = _split_card(card)
-    tags = list(dict.fromkeys([*(old_data.get("tags") or []), *(new_data.get("tags") or [])]))
-    data = {**old_data, **new_data, "tags": tags}
-    block = new_body[new_body.index(_BEGIN) : new_body.index(_END) + len(_END)]
-    counts = old_body.count(_BEGIN), old_body.count(_END)
-    if counts == (1, 1) and old_body.index(_BEGIN) < old_body.index(_END):
-        body = old_body[: old_body.index(_BEGIN)] + block + old_body[old_body.index(_END) + len(_END) :]
-    elif counts == (0, 0):
-        body = f"{old_body.rstrip()}\n\n{block}\n"
-    else:
-        raise ValueError("The marks of the generated part of the existing card are not one pair.")
-    return f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n{body}"
-
-
-def name_in_usage(card: str, model_id: str) -> str:
-    """The card with another name in its usage snippet: that of the repository which it is published in.
-
-    Args:
-        card: text with a generated part; without one it is returned as it is.
-        model_id: `user/name`.
-    """
-    if card.count(_BEGIN) != 1 or card.count(_END) != 1:
-        return card
-    start, end = card.index(_BEGIN), card.index(_END)
-    block = re.sub(
-        r"""from_pretrained\((?:'[^'\n]*'|"[^"\n]*")\)""", f"from_pretrained({model_id!r})", card[start:end]
-    )
-    return card[:start] + block + card[end:]
-
-
-def save_model_card(card: ModelCard, folder: str | os.PathLike) -> Path:
-    """Write a card as `README.md`, without losing what stands there.
-
-    Args:
-        card: from [`build_model_card`].
-        folder: of the checkpoint; made if it is not there.
-
-    Returns:
-        path written: `README.md`; `README.generated.md`, with a warning, where the existing one can't be merged.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path, text = folder / "README.md", str(card)
-    if path.exists():
-        try:
-            text = merge_model_card(path.read_text("utf-8"), text)
-        except ValueError as error:
-            path = folder / "README.generated.md"
-            warnings.warn(f"{error}. README.md was left as it is; the new card is {path}.", stacklevel=2)
-    with staged(folder) as partial, open(partial / path.name, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    return path
+__all__ = ["SCORE_NAMES", "build_model_card", "save_model_card"]

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from huggingface_hub import ModelCard
 
 from . import __version__
-from .files import staged
 from .pretraining import DLinkTeacherForPretraining
+from .saved_card import mark_generated, save_model_card
 from .visualization import COLOURS, _figure, _plain, _save
 
 
@@ -193,9 +194,7 @@ def write_pretraining_card(
         sfreq=config.sfreq,
         version=__version__,
     )
-    with staged(folder) as partial:
-        (partial / "README.md").write_text(text, encoding="utf-8")
-    return Path(folder) / "README.md"
+    return save_model_card(ModelCard(mark_generated(text)), folder)
 
 
 __all__ = ["plot_held_out_error", "plot_reconstruction", "write_pretraining_card"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from .model_card import save_model_card
 from .training_card import SPLITS, TrainingRecord, build_training_card
 
 
+logger = logging.getLogger(__name__)
+
+
 class PublishingMixin:
     """`create_model_card` and `push_to_hub` of a [`DLinkTrainer`], from what its evaluations and its log have shown.
 
@@ -32,6 +36,12 @@ class PublishingMixin:
         self._loop_output: EvalLoopOutput | None = None
         super().__init__(*args, **kwargs)
         self.record = TrainingRecord(self.args.group_column)
+        if self.args.push_to_hub and self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            logger.warning(
+                "hub_strategy=%r publishes the student at every checkpoint, like 'every_save'. The state of the "
+                "optimizer is a pickle and stays here: resume from `output_dir`.",
+                self.args.hub_strategy.value,
+            )
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train; see [`transformers.Trainer.train`]."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -44,6 +46,15 @@ def _push(dl: Any, what: str, folder: str, repo_id: str, **options: Any) -> str:
     return saved.push_to_hub(repo_id, **options).oid
 
 
+def _part(dl: Any, what: str, repo_id: str, **options: Any) -> str:
+    from toy_training import toy_student, toy_studio
+
+    studio = toy_studio()
+    parts = {"teacher": studio.teacher, "router": studio.router, "studio": studio}
+    parts["backbone"] = dl.MiCModel(toy_student().config)
+    return parts[what].push_to_hub(repo_id, **options).oid
+
+
 def _logits(dl: Any, name: str, **options: Any) -> list[list[float]]:
     import torch
 
@@ -69,7 +80,14 @@ def _train(dl: Any, folder: str, repo_id: str, user_text: str | None = None) -> 
     return {"oid": commit.oid, "scores": scores}
 
 
-_ANSWERS = {"publish": _publish, "push": _push, "logits": _logits, "classify": _classify, "train": _train}
+_ANSWERS = {
+    "publish": _publish,
+    "push": _push,
+    "part": _part,
+    "logits": _logits,
+    "classify": _classify,
+    "train": _train,
+}
 
 
 def windows() -> np.ndarray:
@@ -214,6 +232,65 @@ def test_models_and_extractors_push_themselves(session: Session, root: Path, stu
     session.ask("push", what="model", folder=str(student), repo_id="me/parts", revision="next", tags=["y"])
     session.ask("logits", name="me/parts", revision="next")
     assert "- y" not in card
+
+
+@pytest.mark.parametrize(
+    ("what", "class_name", "says"),
+    [
+        ("teacher", "DLinkTeacherForEEGClassification", "A teacher of"),
+        ("router", "DLinkRouter", "A router of"),
+        ("studio", "DLinkStudioModel", "A studio of"),
+        ("backbone", "MiCModel", "without a head"),
+    ],
+)
+def test_what_is_no_classifier_gets_a_card_of_its_own(
+    session: Session, root: Path, what: str, class_name: str, says: str
+) -> None:
+    repo = f"me/{what}"
+    session.ask("part", what=what, repo_id=repo)
+    text = (root / repo / "README.md").read_text()
+    assert f"# {what}" in text and says in text and f"model = {class_name}.from_pretrained({repo!r})" in text
+    card = ModelCard(text)
+    # whose weights they are is not known: no licence is claimed
+    assert card.data.library_name == "dlink_hf" and card.data.license is None
+    (root / repo / "README.md").write_text(text + "\nMine.\n")
+    session.ask("part", what=what, repo_id=repo, tags=["again"])
+    again = (root / repo / "README.md").read_text()
+    assert again.endswith("\nMine.\n") and "- again" in again and again.count(says) == 1
+
+
+def test_cards_of_teachers_and_general_students_name_where_they_lie_and_keep_what_users_write(
+    session: Session, root: Path
+) -> None:
+    for name, command in (
+        ("dlink-teacher-cbramod-4", "--teacher_checkpoint me/published"),
+        ("dlink-mic-tiny", "--student me/published"),
+    ):
+        folder = Path(__file__).resolve().parent.parent / "model_cards" / name
+        repo = f"me/published-{name}"
+        session.ask("publish", folder=str(folder), repo_id=repo)
+        names, text = files_of(root, repo), (root / repo / "README.md").read_text()
+        pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
+        assert pictures and set(pictures) <= set(names)
+        assert command.replace("me/published", repo) in text and f"'{repo}', ch_names=" in text
+        changed = text.replace("license: other", "license: cc-by-4.0") + "\nMine.\n"
+        (root / repo / "README.md").write_text(changed)
+        session.ask("publish", folder=str(folder), repo_id=repo)
+        assert (root / repo / "README.md").read_text().endswith("\nMine.\n")
+
+
+def test_a_card_without_a_generated_part_never_replaces_the_one_on_the_hub(
+    session: Session, root: Path, student: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(student, folder)
+    (folder / "README.md").write_text("# My own words\n")
+    session.ask("publish", folder=str(folder), repo_id="me/own")
+    text = (root / "me/own/README.md").read_text()
+    assert text.endswith("---\n# My own words\n") and ModelCard(text).data.tags == ["dlink_hf"]
+    (root / "me/own/README.md").write_text("# Newer words, on the Hub\n")
+    session.ask("publish", folder=str(folder), repo_id="me/own")
+    assert (root / "me/own/README.md").read_text() == "# Newer words, on the Hub\n"
 
 
 def test_a_trainer_tells_in_the_card_what_it_has_seen(session: Session, root: Path, tmp_path: Path) -> None:

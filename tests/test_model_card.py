@@ -12,9 +12,9 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from dlink_hf import EEGFeatureExtractor, MiCConfig, MiCForEEGClassification
+from dlink_hf import EEGFeatureExtractor, MiCConfig, MiCForEEGClassification, build_model_card, save_model_card
 from dlink_hf.metrics import classification_scores
-from dlink_hf.model_card import build_model_card, merge_model_card, save_model_card
+from dlink_hf.saved_card import merge_model_card
 
 
 LABELS = ["rest", "arithmetic"]
@@ -148,6 +148,16 @@ def test_card_of_the_users_own_gets_the_block_below(config):
     assert ModelCard(merged).text.startswith("# Mine\n\nMy text.\n\n<!-- dlink_hf: begin")
     assert ModelCard(merged).data.library_name == "dlink_hf"
     assert merge_model_card(merged, card) == merged
+
+
+def test_a_licence_that_a_user_wrote_outlasts_the_default_and_no_other(config):
+    mine = merge_model_card("---\nlicense: mit\npipeline_tag: audio-classification\n---\n", str(_card(config)))
+    assert ModelCard(mine).data.license == "mit" and ModelCard(mine).data.pipeline_tag == "audio-classification"
+    assert ModelCard(merge_model_card(mine, str(_card(config, license="cc0-1.0")))).data.license == "cc0-1.0"
+
+
+def _card(config, **facts):
+    return build_model_card(config, name="mic", **facts)
 
 
 @pytest.mark.parametrize("existing", ["---\na: [1\n---\ntext\n", "---\nlicense: mit\ntext\n", "---\n- a\n---\ntext\n"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..hub import publish_folder
+from ..hub_files import read_json
 from .arguments import arg, named, parse
 
 
@@ -49,7 +51,9 @@ def run(argv: Sequence[str]) -> None:
         remote_code=args.remote_code or None,
     )
     print(f"published  {commit.pr_url or commit.commit_url}")
-    print(f"load it    MiCForEEGClassification.from_pretrained({commit.repo_url.repo_id!r})")
+    config = Path(args.folder, "config.json")
+    names = read_json(config).get("architectures") if config.is_file() else None
+    print(f"load it    {(names or ['EEGFeatureExtractor'])[0]}.from_pretrained({commit.repo_url.repo_id!r})")
 
 
 __all__ = ["PushArguments", "run"]
