@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from torch.nn import functional as F
 SPECTRAL_AXES = {"space": 1, "time": 2, "features": 3}
 # up to this many patches, a product with the Fourier matrix is faster than a Fast Fourier Transform
 _MAX_MATRIX_PATCHES = 64
+# the mean of a constant over processes, or the constant itself
+OverProcesses = Callable[[torch.Tensor], torch.Tensor]
 DISTANCES = ("mse", "smooth_l1", "cosine")
 MAGNITUDES = ("relative", "log")
 
@@ -38,8 +40,15 @@ def _check_same_shape(student: torch.Tensor, teacher: torch.Tensor) -> None:
         )
 
 
+def _alone(values: torch.Tensor) -> torch.Tensor:
+    return values
+
+
 def classification_loss(
-    logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    class_weights: torch.Tensor | None = None,
+    over_processes: OverProcesses = _alone,
 ) -> torch.Tensor:
     """Cross-entropy, each window weighted by its class.
 
@@ -47,13 +56,17 @@ def classification_loss(
         logits: (B, num_labels).
         labels: (B,), class indices.
         class_weights: (num_labels,), or None for equal weights.
+        over_processes: mean over the processes that hold a part of the batch each, [`global_batch.process_mean`].
 
     Returns:
         scalar: sum of w[label] * CE over the batch, divided by the sum of w[label].
     """
     (logits,) = _float(logits)
     weights = None if class_weights is None else class_weights.to(logits)
-    return F.cross_entropy(logits, labels, weight=weights)
+    if weights is None or over_processes is _alone:
+        return F.cross_entropy(logits, labels, weight=weights)
+    total = F.cross_entropy(logits, labels, weight=weights, reduction="sum")
+    return total / over_processes(weights[labels].sum())
 
 
 def logit_distillation_loss(
@@ -276,6 +289,7 @@ class TargetSpectrum:
         magnitude: |T|, rounded off at `floor`.
         weight: |T| divided by its sum: what each bin counts in the phase term.
         floor: rounding-off level, scalar.
+        power: sum of the squared magnitudes, what the relative magnitude term is divided by.
     """
 
     axes: tuple[str, ...]
@@ -284,24 +298,32 @@ class TargetSpectrum:
     magnitude: torch.Tensor
     weight: torch.Tensor
     floor: torch.Tensor
+    power: torch.Tensor
 
 
 @torch.no_grad()
-def target_spectrum(teacher: torch.Tensor, axes: Sequence[str] = ("time",), eps: float = 1e-3) -> TargetSpectrum:
+def target_spectrum(
+    teacher: torch.Tensor,
+    axes: Sequence[str] = ("time",),
+    eps: float = 1e-3,
+    over_processes: OverProcesses = _alone,
+) -> TargetSpectrum:
     """What [`spectral_losses`] needs of the teacher.
 
     Args:
         teacher: (B, C, P, D), real.
         axes: see [`spectrum`].
         eps: rounding-off level of the magnitudes, relative to the mean teacher magnitude.
+        over_processes: see [`classification_loss`].
     """
     bins = _spectrum_parts(teacher, axes)
     squares = _dot(bins, bins)
     weight = squares.sqrt()
-    floor = (eps * weight.mean()).clamp_min(1e-8)
+    floor = (eps * over_processes(weight.mean())).clamp_min(1e-8)
     magnitude = squares.add_(floor**2).sqrt_()
-    weight.div_(weight.sum().clamp_min(1e-8))
-    return TargetSpectrum(tuple(axes), teacher.shape, bins, magnitude, weight, floor)
+    weight.div_(over_processes(weight.sum()).clamp_min(1e-8))
+    power = over_processes(magnitude.square().sum())
+    return TargetSpectrum(tuple(axes), teacher.shape, bins, magnitude, weight, floor, power)
 
 
 class _SpectralTerms(torch.autograd.Function):
@@ -317,7 +339,7 @@ class _SpectralTerms(torch.autograd.Function):
         size = _dot(bins, bins).add_(square).sqrt_()
         inverse = size.reciprocal()
         if kind == "relative":
-            total = target.magnitude.square().sum()
+            total = target.power
             difference = size - target.magnitude
             magnitude = difference.square().sum() / total
             pull = difference.mul_(inverse).mul_(2 / total)
@@ -371,7 +393,7 @@ def spectral_losses(
     return _SpectralTerms.apply(_spectrum_parts(student, target.axes), target, kind)
 
 
-def router_balance_loss(weights: torch.Tensor) -> torch.Tensor:
+def router_balance_loss(weights: torch.Tensor, over_processes: OverProcesses = _alone) -> torch.Tensor:
     """How far the batch's mean router weights are from even: L * sum of squared means - 1.
 
     Each input may still be routed sharply; only a collapse of all inputs onto the same layers is punished (compare
@@ -379,12 +401,17 @@ def router_balance_loss(weights: torch.Tensor) -> torch.Tensor:
 
     Args:
         weights: (B, L), rows sum to one.
+        over_processes: see [`classification_loss`].
 
     Returns:
         scalar between 0 (every layer used alike) and L - 1 (one layer for every input).
     """
     (weights,) = _float(weights)
-    return weights.mean(0).square().sum() * weights.shape[1] - 1
+    mean = weights.mean(0)
+    if over_processes is not _alone:
+        # the value of all processes, the gradient of one's own part: the processes' gradients are averaged
+        mean = over_processes(mean) + mean - mean.detach()
+    return mean.square().sum() * weights.shape[1] - 1
 
 
 def router_entropy(weights: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from .configuration_mic import MiCConfig
+from .global_batch import GlobalBatchNorm1d
 from .modeling_base import DLinkPreTrainedModel, check_input_values
 
 
@@ -91,7 +92,7 @@ class MiCFilterBank(nn.Module):
         self.filters = GaborConv1d(config)
         self.slow_size = config.patch_size // config.num_slow_features
         # log powers keep their differences between windows, which a normalisation inside a window would throw away
-        self.norm = nn.BatchNorm1d(config.num_filters + config.num_slow_features)
+        self.norm = GlobalBatchNorm1d(config.num_filters + config.num_slow_features)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Describe every patch.

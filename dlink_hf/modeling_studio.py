@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_mic import MiCConfig
 from .configuration_studio import DLinkStudioConfig
+from .global_batch import is_shared, process_mean
 from .losses import (
     classification_loss,
     feature_distance,
@@ -103,7 +105,11 @@ def mean_logits(logits: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def mimic_terms(
-    config: DLinkStudioConfig, target: torch.Tensor, mimic_state: torch.Tensor, decoded_state: torch.Tensor
+    config: DLinkStudioConfig,
+    target: torch.Tensor,
+    mimic_state: torch.Tensor,
+    decoded_state: torch.Tensor,
+    **over: Any,
 ) -> dict[str, tuple[float, torch.Tensor]]:
     """The terms that hold a student against the routed target, by name; each with its weight. They need no label.
 
@@ -111,10 +117,11 @@ def mimic_terms(
         config: weights, distance, axes and placement.
         target: (B, C, P, D), the routed state, detached.
         mimic_state, decoded_state: (B, C, P, D), the student's states on the same grid.
+        **over: `over_processes`, as [`losses.target_spectrum`] takes it.
     """
     places = {"mimic": mimic_state, "compressed": decoded_state}
     terms = {"route_loss": (config.route_weight, feature_distance(mimic_state, target, config.route_distance))}
-    target_bins = target_spectrum(target, config.spectral_axes) if config.spectral_placement else None
+    target_bins = target_spectrum(target, config.spectral_axes, **over) if config.spectral_placement else None
     for place in config.spectral_placement:
         magnitude, phase = spectral_losses(places[place], target_bins, config.magnitude_kind)
         terms[f"magnitude_{place}_loss"] = (config.spectral_weight * config.magnitude_weight, magnitude)
@@ -208,10 +215,14 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         return [self.teacher, *getattr(self, "more_teachers", ())]
 
     def freeze_teacher(self) -> None:
-        """Take the teachers out of training: no gradient, no dropout."""
+        """Take the teachers out of training: no gradient, no dropout, and nothing to send between processes."""
         for teacher in self.teachers:
             teacher.requires_grad_(False)
             teacher.eval()
+        # read by DistributedDataParallel, which would send all weights once and all buffers in every step
+        tensors = chain(self.named_parameters(), self.named_buffers())
+        frozen = ("teacher.", "more_teachers.")
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in tensors if name.startswith(frozen)]
 
     def train(self, mode: bool = True) -> DLinkStudioModel:
         """Switch router, student and decoder; the teachers stay in evaluation mode."""
@@ -325,15 +336,19 @@ class DLinkStudioModel(DLinkPreTrainedModel):
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The weighted sum of the stage's terms, and every term by its name."""
         config = self.config
-        terms = mimic_terms(config, output.routed_state, output.mimic_state, output.decoded_state)
+        # all processes come here in every step with the same terms
+        over = {"over_processes": process_mean} if is_shared() else {}
+        terms = mimic_terms(config, output.routed_state, output.mimic_state, output.decoded_state, **over)
         terms["router_task_loss"] = (
             config.router_task_weight,
-            classification_loss(output.router_logits, labels, class_weights),
+            classification_loss(output.router_logits, labels, class_weights, **over),
         )
-        terms["router_balance_loss"] = (config.router_balance_weight, router_balance_loss(output.router_weights))
+        balance = router_balance_loss(output.router_weights, **over)
+        terms["router_balance_loss"] = (config.router_balance_weight, balance)
         terms["router_entropy"] = (config.router_entropy_weight, router_entropy(output.router_weights))
         if stage == "compress":
-            terms["task_loss"] = (config.task_weight, classification_loss(output.logits, labels, class_weights))
+            task = classification_loss(output.logits, labels, class_weights, **over)
+            terms["task_loss"] = (config.task_weight, task)
             terms["kd_loss"] = (
                 config.kd_weight,
                 logit_distillation_loss(output.logits, output.teacher_logits, config.kd_temperature),
