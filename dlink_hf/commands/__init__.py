@@ -15,6 +15,7 @@ COMMANDS = {
     "distill": ("distill", "teach a student by a fine-tuned EEG foundation model, on recordings of yours"),
     "pretrain-teacher": ("pretrain_teacher", "pre-train an EEG foundation model on unlabelled recordings"),
     "distill-backbone": ("distill_backbone", "distil a general student from recordings of many montages and tasks"),
+    "prepare": ("prepare", "cut a corpus of any size into shards of windows, to be streamed"),
     "finetune-teacher": ("finetune_teacher", "fine-tune an EEG foundation model for a task"),
     "finetune": ("finetune", "train a student, fresh or published, without a teacher"),
     "evaluate": ("evaluate", "score a trained model on labelled recordings"),

@@ -15,8 +15,10 @@ _PUBLIC_NAMES = {
     "dataset": ["build_dataset"],
     "eeg_sets": ["EEG_SETS", "eeg_set_extractor", "load_eeg_set"],
     "labels": ["AnnotationLabels", "EventLabels", "PathLabels", "TableLabels"],
+    "prepare": ["prepare_shards"],
     "public_sets": ["load_public_set"],
     "recordings": ["find_recordings", "read_recording"],
+    "shards": ["ShardManifest", "check_shards", "load_shards"],
     "signal_facts": [
         "SignalInfo",
         "alignment_info",

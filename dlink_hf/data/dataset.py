@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mne
 import numpy as np
@@ -42,13 +42,22 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class _Plan:
-    """The windows of one recording: onsets in seconds, labels as indices."""
+class Plan:
+    """The N windows of one recording: onsets (N,) in seconds, labels (N,) as indices."""
 
     source: Source
     subject: str
-    onsets: list[float]
-    labels: list[int]
+    onsets: np.ndarray
+    labels: np.ndarray
+
+
+class Header(NamedTuple):
+    """What a recording's header and its labels say: its subject, length, labelled segments and spans marked BAD."""
+
+    subject: str
+    duration: float
+    segments: list[Segment]
+    bad: list[tuple[float, float]]
 
 
 def build_dataset(
@@ -125,14 +134,9 @@ def build_dataset(
     """
     wanted = extractor if extractor is not None else EEGFeatureExtractor()
     extractor = wanted.without_alignment()
-    if short not in ("error", "skip"):
-        raise ValueError(f"short={short!r} is unknown; choose 'error' or 'skip'.")
-    if max_abs_uv is not None and not max_abs_uv > 0:
-        raise ValueError(f"max_abs_uv={max_abs_uv!r} must be a positive number of microvolts, or None.")
-    names = None if label_names is None else [str(name) for name in label_names]
-    if names is not None and len(set(names)) < len(names):
-        raise ValueError(f"label_names holds a name twice: {names}.")
-    options = BuildOptions(names, ignore_labels, max_abs_uv, short, allow_one_class, unit, dict(subject_columns or {}))
+    options = build_options(
+        label_names, ignore_labels, max_abs_uv, short, allow_one_class, unit, dict(subject_columns or {})
+    )
     cache = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
 
     def aligned(dataset: Dataset) -> Dataset:
@@ -169,18 +173,7 @@ def build_dataset(
     sources = list_sources(source, bids_entities)
     assign_subjects(sources, subjects, subject_pattern, labels if isinstance(labels, TableLabels) else None)
     fingerprint = fingerprint_of(
-        {
-            "sources": [[item.name, item.subject, item.state] for item in sources],
-            "label_files": [
-                [str(path), path.stat().st_size, path.stat().st_mtime_ns]
-                for item in sources
-                if item.path is not None
-                for path in labels.files(item.path)
-            ],
-            "labels": [type(labels).__name__, _label_settings(labels)],
-            "extractor": extractor.to_dict(),
-            "options": asdict(options),
-        }
+        {**source_states(sources, labels), "extractor": extractor.to_dict(), "options": asdict(options)}
     )
     folder = cache / f"windows-{fingerprint}"
     cached = None if overwrite_cache else reopen(folder)
@@ -200,14 +193,55 @@ def build_dataset(
     return aligned(dataset.with_format("torch"))
 
 
-def _label_settings(labels: LabelSource) -> dict:
+def build_options(
+    label_names: Sequence[str] | None,
+    ignore_labels: Sequence[str] | str,
+    max_abs_uv: float | None,
+    short: str,
+    allow_one_class: bool,
+    unit: str | None,
+    subject_columns: dict[str, Mapping[str, str]],
+) -> BuildOptions:
+    """The arguments of `build_dataset` that change the windows, judged.
+
+    Raises:
+        ValueError: If one of them is out of range.
+    """
+    if short not in ("error", "skip"):
+        raise ValueError(f"short={short!r} is unknown; choose 'error' or 'skip'.")
+    if max_abs_uv is not None and not max_abs_uv > 0:
+        raise ValueError(f"max_abs_uv={max_abs_uv!r} must be a positive number of microvolts, or None.")
+    names = None if label_names is None else [str(name) for name in label_names]
+    if names is not None and len(set(names)) < len(names):
+        raise ValueError(f"label_names holds a name twice: {names}.")
+    return BuildOptions(names, ignore_labels, max_abs_uv, short, allow_one_class, unit, subject_columns)
+
+
+def source_states(sources: Sequence[Source], labels: LabelSource) -> dict[str, Any]:
+    """What the windows depend on of recordings and label files, JSON values: names, sizes, times, settings."""
     settings = asdict(labels)
     settings.pop("_rows", None)
     if settings.get("mapping"):
         settings["mapping"] = [[str(key), str(value)] for key, value in settings["mapping"].items()]
     if isinstance(labels, TableLabels):
         settings["digest"] = labels.digest()
-    return settings
+    return {
+        "sources": [[item.name, item.subject, item.state] for item in sources],
+        "label_files": [
+            [str(path), path.stat().st_size, path.stat().st_mtime_ns]
+            for item in sources
+            if item.path is not None
+            for path in labels.files(item.path)
+        ],
+        "labels": [type(labels).__name__, settings],
+    }
+
+
+def read_header(source: Source, raw: mne.io.BaseRaw, labels: LabelSource) -> Header:
+    """What the plan needs of a recording whose samples are not read."""
+    segments = labels.segments(raw, source.name, source.path)
+    subject = source.subject or subject_of_info(raw, source.name)
+    return Header(subject, raw.n_times / raw.info["sfreq"], segments, bad_spans(raw))
 
 
 def _plan(
@@ -217,20 +251,42 @@ def _plan(
     options: BuildOptions,
     report: Counter,
     progress: bool,
-) -> tuple[list[_Plan], list[str]]:
-    """The windows of every recording, from headers and label files alone, and the label names."""
-    found: list[tuple[Source, str, float, list[Segment], list[tuple[float, float]]]] = []
-    for source in tqdm(sources, desc="reading headers", unit="file", disable=not progress or len(sources) < 20):
-        raw = source.open(preload=False)
-        segments = labels.segments(raw, source.name, source.path)
-        subject = source.subject or subject_of_info(raw, source.name)
-        found.append((source, subject, raw.n_times / raw.info["sfreq"], segments, bad_spans(raw)))
-    present = Counter(segment.label for _, _, _, segments, _ in found for segment in segments)
+) -> tuple[list[Plan], list[str]]:
+    bar = tqdm(sources, desc="reading headers", unit="file", disable=not progress or len(sources) < 20)
+    headers = [read_header(source, source.open(preload=False), labels) for source in bar]
+    return plan_windows(sources, headers, extractor, labels, options, report)
+
+
+def plan_windows(
+    sources: Sequence[Source],
+    headers: Sequence[Header],
+    extractor: EEGFeatureExtractor,
+    labels: LabelSource,
+    options: BuildOptions,
+    report: Counter,
+) -> tuple[list[Plan], list[str]]:
+    """The windows of every recording, from headers and label files alone, and the label names.
+
+    Args:
+        sources: The recordings.
+        headers: What `read_header` says of each.
+        extractor: Rate, length and stride of the windows.
+        labels: Where the labels come from.
+        options: What is wanted of them.
+        report: Gets the counts of what is left out.
+
+    Returns:
+        Plans of the recordings that have windows, in the order given, and the label names.
+
+    Raises:
+        ValueError: If labels are unknown, a segment is too short, or no window is left.
+    """
+    present = Counter(segment.label for header in headers for segment in header.segments)
     names = settle_label_names(options, labels.label_names(), present, report)
     numbers = {name: index for index, name in enumerate(names)}
 
     plans, too_short = [], []
-    for source, subject, duration, segments, bad in found:
+    for source, (subject, duration, segments, bad) in zip(sources, headers, strict=True):
         onsets, indices = [], []
         for segment in segments:
             if segment.label not in numbers:
@@ -249,7 +305,7 @@ def _plan(
             report["unlabelled_recordings"] += 1
             logger.warning("%s has no segment with a wanted label; it adds no window.", source.name)
         elif onsets:
-            plans.append(_Plan(source, subject, onsets, indices))
+            plans.append(Plan(source, subject, np.array(onsets), np.array(indices, dtype=np.int64)))
     report["skipped_short"] = len(too_short)
     if too_short and options.short == "error":
         name, segment, duration = too_short[0]
@@ -288,6 +344,24 @@ def _window_starts(segment: Segment, recording_duration: float, extractor: EEGFe
     return [start / sfreq for start in range(first, last - extractor.n_times + 1, stride)]
 
 
+def cut_windows(
+    plan: Plan, extractor: EEGFeatureExtractor, unit: str | None
+) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Windows (N, C, T) float32 in microvolts, C channel names and N onsets in seconds of one recording.
+
+    Raises:
+        OSError: If the recording can't be read.
+        ValueError: If it can't be used; the message names it.
+    """
+    raw = plan.source.open()
+    try:
+        batch = extractor(raw, onsets=plan.onsets, unit=unit)
+    except ValueError as error:
+        text = str(error) if plan.source.name in str(error) else f"{plan.source.name}: {error}"
+        raise ValueError(text) from error
+    return batch["input_values"], batch["ch_names"], batch["onset"]
+
+
 class _Cutter:
     """Reads, cuts and judges the planned recordings one after the other."""
 
@@ -301,24 +375,15 @@ class _Cutter:
         # The first recording that is read settles the channels.
         self.ch_names: list[str] | None = None
 
-    def _cut(self, plan: _Plan, onsets: Sequence[float]) -> tuple[np.ndarray, list[str], np.ndarray]:
-        raw = plan.source.open()
-        try:
-            batch = self.extractor(raw, onsets=onsets, unit=self.options.unit)
-        except ValueError as error:
-            text = str(error) if plan.source.name in str(error) else f"{plan.source.name}: {error}"
-            raise ValueError(text) from error
-        return batch["input_values"], batch["ch_names"], batch["onset"]
-
     def batches(self) -> Iterator[dict[str, Any]]:
         """Columns of one recording at a time."""
         counts: Counter = Counter()
         bar = tqdm(self.plans, desc="cutting windows", unit="recording", disable=not self.progress)
         for plan in bar:
-            windows, ch_names, onsets = self._cut(plan, plan.onsets)
+            windows, ch_names, onsets = cut_windows(plan, self.extractor, self.options.unit)
             self.ch_names = self.ch_names or list(ch_names)
             windows = align_channels(windows, ch_names, self.ch_names, plan.source.name)
-            labels, subjects = np.asarray(plan.labels), [plan.subject] * len(plan.labels)
+            labels, subjects = plan.labels, [plan.subject] * len(plan.labels)
             batch = window_columns(windows, labels, subjects, plan.source.name, onsets, self.options, self.report)
             counts.update(self.names[label] for label in batch["labels"])
             yield batch

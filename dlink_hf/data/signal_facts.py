@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, IterableDataset, concatenate_datasets
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def signal_info(dataset: Dataset) -> SignalInfo:
     """Reads the channels, sampling rate and window length kept with a dataset.
 
     Args:
-        dataset: A dataset of `build_dataset` or `load_eeg_set`, or one derived from it.
+        dataset: A dataset of `build_dataset`, `load_eeg_set` or `load_shards`, or one derived from it.
 
     Returns:
         The `SignalInfo` of its windows.
@@ -77,7 +77,7 @@ def signal_info(dataset: Dataset) -> SignalInfo:
     Raises:
         ValueError: If the dataset carries no such facts, or if datasets of different signals were concatenated.
     """
-    if not isinstance(dataset, Dataset):
+    if not isinstance(dataset, (Dataset, IterableDataset)):
         raise TypeError(
             f"signal_info expects one datasets.Dataset, got {type(dataset).__name__}. Of a DatasetDict, pass one of "
             "its splits, e.g. signal_info(splits['train'])."
