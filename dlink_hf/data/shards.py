@@ -35,9 +35,10 @@ def load_shards(
     `num_shards`; else every node reads all and keeps its part of the rows).
 
     In mid-epoch a stream goes on exactly where it stopped by `state_dict()` and `load_state_dict()`, where it is not
-    shuffled by a buffer. With a buffer, whose contents no state holds, leave out what was seen: the same seed, epoch
-    and number of workers give the same order, so `.skip(n)`, or a Trainer's skipping of the first batches, gives the
-    windows that follow, none twice and none lost.
+    shuffled by a buffer. With a buffer, whose contents no state holds, pass over what was seen: the same seed, epoch
+    and number of workers give the same order, so what follows the first n rows (or batches, as a Trainer passes over
+    them) are the windows that are left, none twice and none lost. (Not by the dataset's own `.skip`, which keeps the
+    order of the shards from changing with the epoch.) For a Trainer see also [`sized`].
 
     Args:
         path: The folder: a path, or any URL that fsspec knows (`hf://datasets/user/name`, `s3://...`, `https://...`).
@@ -84,6 +85,34 @@ def load_shards(
     info = DatasetInfo(features=manifest.features(), description=manifest.description())
     examples = ArrowExamplesIterable(shard_tables, {"shards": brief, **source})
     return IterableDataset(examples, info=info, split=NamedSplit(split)).with_format("torch")
+
+
+class _SizedStream(IterableDataset):
+    """A stream that knows how many rows it has."""
+
+    def __init__(self, stream: IterableDataset, n_rows: int):
+        self.__dict__.update(stream.__dict__)
+        self._n_rows = n_rows
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+
+def sized(stream: IterableDataset, n_rows: int) -> IterableDataset:
+    """A stream with a length, without which a Trainer takes all its steps for one epoch.
+
+    A Trainer that resumes behind the first epoch passes over batches of the wrong one then, and sees windows twice.
+    With a length it also knows what `num_train_epochs` means. Give it what comes out of `shuffle`, `map` and so on,
+    which would lose the length again.
+
+    Args:
+        stream: What is trained on.
+        n_rows: Its rows, for all windows of a split `n_windows(path, split)`.
+
+    Returns:
+        The same rows.
+    """
+    return _SizedStream(stream, n_rows)
 
 
 def _as_rows(
@@ -208,4 +237,4 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-__all__ = ["ShardManifest", "check_shards", "label_counts", "load_shards", "n_windows"]
+__all__ = ["ShardManifest", "check_shards", "label_counts", "load_shards", "n_windows", "sized"]
