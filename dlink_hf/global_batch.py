@@ -23,13 +23,11 @@ def is_shared() -> bool:
 
 @torch.no_grad()
 def process_mean(values: torch.Tensor) -> torch.Tensor:
-    """Mean over the processes of a constant, of any shape; the constant itself where there is one process alone.
+    """Mean over the processes of a constant, of any shape. All of them must call it: see [`is_shared`].
 
     A term whose sum is divided by the mean of the processes' divisors is, averaged over the processes, the sum of all
     over the divisor of all.
     """
-    if not is_shared():
-        return values
     values = values.detach().clone()
     distributed.all_reduce(values)
     return values / distributed.get_world_size()

@@ -18,6 +18,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .modeling_base import at_least_single
+
 
 # axes of a representation (B, C, P, D) along which a spectrum can be taken
 SPECTRAL_AXES = {"space": 1, "time": 2, "features": 3}
@@ -30,7 +32,7 @@ MAGNITUDES = ("relative", "log")
 
 
 def _float(*tensors: torch.Tensor) -> list[torch.Tensor]:
-    return [tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor for tensor in tensors]
+    return [at_least_single(tensor) for tensor in tensors]
 
 
 def _check_same_shape(student: torch.Tensor, teacher: torch.Tensor) -> None:

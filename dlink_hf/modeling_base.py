@@ -244,7 +244,12 @@ def warn_of_new_head(name: str | None, model: PreTrainedModel) -> None:
     )
 
 
+def at_least_single(values: torch.Tensor) -> torch.Tensor:
+    """A tensor of 16 bits in single precision, any other as it is: logarithms and softmax do not survive 16 bits."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 _HUB_KWARGS = ("repo_id", "token", "private", "commit_message", "commit_description", "create_pr", "revision", "tags")
 _HUB_KWARGS += ("remote_code",)
 
-__all__ = ["LABEL_FIELDS", "DLinkPreTrainedModel", "check_input_values", "warn_of_new_head"]
+__all__ = ["LABEL_FIELDS", "DLinkPreTrainedModel", "at_least_single", "check_input_values", "warn_of_new_head"]

@@ -18,7 +18,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_mic import MiCConfig
 from .global_batch import GlobalBatchNorm1d
-from .modeling_base import DLinkPreTrainedModel, check_input_values
+from .modeling_base import DLinkPreTrainedModel, at_least_single, check_input_values
 
 
 @dataclass
@@ -103,10 +103,10 @@ class MiCFilterBank(nn.Module):
         Returns:
             (N, num_filters + num_slow_features).
         """
-        quadrature = self.filters(patches).float()
+        quadrature = at_least_single(self.filters(patches))
         power = quadrature.square().mean(1).unflatten(1, (2, -1)).sum(1)
         slow = patches.unflatten(1, (-1, self.slow_size)).mean(-1)
-        features = torch.cat([torch.log(power + 1e-4), slow.float()], dim=-1)
+        features = torch.cat([torch.log(power + 1e-4), at_least_single(slow)], dim=-1)
         return self.norm(features.to(self.norm.weight.dtype))
 
 

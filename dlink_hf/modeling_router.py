@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from .configuration_router import DLinkRouterConfig
-from .modeling_base import DLinkPreTrainedModel
+from .modeling_base import DLinkPreTrainedModel, at_least_single
 from .token_grid import to_grid
 
 
@@ -187,7 +187,7 @@ class DLinkRouter(DLinkPreTrainedModel):
                 for reduce, layers in zip(reduces, pooled, strict=True)
             ]
             scores = self.score(torch.cat(features, dim=1).flatten(1))
-        return (scores.float() / config.temperature).softmax(-1)
+        return (at_least_single(scores) / config.temperature).softmax(-1)
 
     def mix(self, weights: torch.Tensor, states: Sequence[torch.Tensor]) -> torch.Tensor:
         """Routed state (B, C, P, D) of weights (B, L) and each teacher's normalised states (B, L_k, C_k, P_k, D_k)."""
@@ -245,7 +245,7 @@ class DLinkRouter(DLinkPreTrainedModel):
         if normalised_states is None:
             states, pooled = zip(*map(normalise_layers, layers), strict=True)
         elif pooled_states is None:
-            pooled = [one.float().mean((2, 3)) for one in states]
+            pooled = [at_least_single(one).mean((2, 3)) for one in states]
         else:
             pooled = [pooled_states] if single else pooled_states
         dtype = self.channel_features.weight.dtype

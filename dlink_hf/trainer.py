@@ -11,7 +11,9 @@ from typing import Any
 import datasets
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput
 
 from .compatibility import check_training_windows
 from .data.collator import EEGDataCollator
@@ -260,6 +262,15 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         mimics = torch.tensor(float(self.stage == "mimic"), device=outputs.loss.device)
         self._collect_terms(outputs, mimic_stage=mimics)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """The loop of `Trainer`, whose loss weighs windows by their batch, and counts some twice over processes."""
+        output = super().evaluation_loop(*args, **kwargs)
+        name = f"{kwargs.get('metric_key_prefix', 'eval')}_loss"
+        if name in (output.metrics or {}) and output.predictions is not None:
+            logits, labels = torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids)
+            output.metrics[name] = F.cross_entropy(logits.double(), labels.long()).item()
+        return output
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Trainer
@@ -17,7 +20,29 @@ from .augmentation import EEGAugmentation
 from .files import staged
 
 
+logger = logging.getLogger(__name__)
+
 TRAINING_ONLY_NAME = "training_only.safetensors"
+
+
+def last_whole_checkpoint(folder: str | Path) -> Path:
+    """The last `checkpoint-*` of a training that was written to its end; those that were not are named in a warning.
+
+    Args:
+        folder: `output_dir` of the training.
+
+    Raises:
+        ValueError: there is none.
+    """
+    numbered = [path for path in Path(folder).glob("checkpoint-*") if path.name.rsplit("-", 1)[1].isdigit()]
+    for path in sorted(numbered, key=lambda path: int(path.name.rsplit("-", 1)[1]), reverse=True):
+        try:
+            # written last
+            json.loads((path / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+            return path
+        except (OSError, ValueError):
+            logger.warning("%s was not written to its end; the one before it is taken", path)
+    raise ValueError(f"{folder} holds no whole checkpoint to resume from. Start without `resume_from_checkpoint`.")
 
 
 class AugmentedTrainer(Trainer):
@@ -65,11 +90,26 @@ class StudioTrainer(Trainer):
     def _studio(self) -> Any:
         return self.accelerator.unwrap_model(self.model)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train; see [`transformers.Trainer.train`]."""
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; see [`transformers.Trainer.train`].
+
+        Args:
+            resume_from_checkpoint: a `checkpoint-*` folder; True for the last of `args.output_dir` that is whole.
+            *args, **kwargs: as for `Trainer`.
+
+        Raises:
+            ValueError: there is no whole checkpoint, or it is one of another studio or of batches of another size.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = str(last_whole_checkpoint(self.args.output_dir))
         # steps after the last log of an earlier training belong to no log of this one
         self._term_sums = {}
-        return super().train(*args, **kwargs)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    @property
+    def windows_per_step(self) -> int:
+        """Windows of an optimizer's step, over all processes."""
+        return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
     def _collect_terms(self, outputs: Any, **more: torch.Tensor) -> None:
         """Add up the terms of a step on the device: reading them out each time would stall it."""
@@ -103,7 +143,8 @@ class StudioTrainer(Trainer):
         if self._saving_checkpoint:
             weights = {k: v.contiguous() for k, v in self._studio.training_only_state_dict().items()}
             with staged(folder) as partial:
-                save_file(weights, partial / TRAINING_ONLY_NAME, metadata={"format": "pt"})
+                metadata = {"format": "pt", "windows_per_step": str(self.windows_per_step)}
+                save_file(weights, partial / TRAINING_ONLY_NAME, metadata=metadata)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         self._saving_checkpoint = True
@@ -117,7 +158,7 @@ class StudioTrainer(Trainer):
 
         Raises:
             FileNotFoundError: the folder is not a checkpoint of a distillation.
-            ValueError: it is one of another studio.
+            ValueError: it is one of another studio, or of a training that took other batches.
         """
         folder = Path(resume_from_checkpoint)
         expected = (SAFE_WEIGHTS_NAME, TRAINING_ONLY_NAME, TRAINER_STATE_NAME)
@@ -126,6 +167,15 @@ class StudioTrainer(Trainer):
             raise FileNotFoundError(
                 f"{folder} lacks {' and '.join(missing)}. A distillation resumes from a `checkpoint-*` folder that "
                 f"{type(self).__name__} wrote; a published student holds no router to go on with."
+            )
+        with safe_open(folder / TRAINING_ONLY_NAME, "pt") as file:
+            before = int((file.metadata() or {}).get("windows_per_step", self.windows_per_step))
+        if before != self.windows_per_step:
+            raise ValueError(
+                f"{folder} is of a training of {before} windows a step, this one takes {self.windows_per_step} (batch "
+                f"{self.args.train_batch_size} x accumulation {self.args.gradient_accumulation_steps} x processes "
+                f"{self.args.world_size}): some windows of the epoch would be seen twice, or not at all. Set "
+                "`per_device_train_batch_size` or `gradient_accumulation_steps` so that the product is the same."
             )
         studio = self.accelerator.unwrap_model(self.model if model is None else model)
         rest, own = load_file(folder / TRAINING_ONLY_NAME), studio.training_only_state_dict()
@@ -139,4 +189,4 @@ class StudioTrainer(Trainer):
         self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
-__all__ = ["TRAINING_ONLY_NAME", "AugmentedTrainer", "StudioTrainer"]
+__all__ = ["TRAINING_ONLY_NAME", "AugmentedTrainer", "StudioTrainer", "last_whole_checkpoint"]
