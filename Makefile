@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 SOURCES := dlink_hf tests tools examples benchmarks setup.py
 # python3.11 is what the pinned packages are tested with; a later one is taken, with a word, where it is missing
 PYTHON ?=
+# processes that share out the files of the tests
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow style quality clean
@@ -50,7 +52,7 @@ demo: $(STAMP)
 	$(BIN)/dlink demo --output_dir outputs/demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

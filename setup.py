@@ -54,6 +54,7 @@ EXTRAS_REQUIRE = {
         "nbclient>=0.10",
         "pytest>=8",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
         "ruff>=0.9",
         "tensorboard>=2.18",
         "trackio>=0.5",

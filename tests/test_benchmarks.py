@@ -84,3 +84,19 @@ def test_training_step_refuses_what_it_cannot_measure(flags, message, monkeypatc
         runpy.run_path(str(SCRIPT), run_name="__main__")
     out, err = capsys.readouterr()
     assert stopped.value.code == 2 and message in err and not out
+
+
+def test_step_variants_measures_what_it_prints(tmp_path):
+    script, file = SCRIPT.with_name("step_variants.py"), tmp_path / "variants.json"
+    flags = "--batch_size 4 --student_size tiny --teacher_layers 2 --n_chans 3 --n_times 400 --repeats 3 --threads 1"
+    command = [sys.executable, "-W", "ignore", str(script), *flags.split(), "--variants", "float32", "bfloat16"]
+    done = subprocess.run([*command, "--output", str(file)], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text())
+    assert list(result["rows"]) == ["float32", "bfloat16"]
+    for name, row in result["rows"].items():
+        assert row["windows_per_second"] == pytest.approx(4000 / row["step_ms"])
+        assert row["teacher_share"] == pytest.approx(row["teacher_ms"] / row["step_ms"])
+        assert f"| {name} | {row['step_ms']:.1f} | {row['windows_per_second']:.0f} |" in done.stdout
+    if not torch.cuda.is_available():
+        assert "No GPU is at hand: on the CPU" in done.stdout
