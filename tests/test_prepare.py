@@ -294,35 +294,33 @@ def test_full_disk_says_so_and_leaves_nothing_half(corpus, extractor, prepared, 
     assert hashes(tmp_path) == hashes(prepared)
 
 
-def kill_while_it_runs(corpus, folder, seconds):
-    """Start a run of two processes, kill all of it with SIGKILL after some time; whether it was still running."""
+def kill_while_it_runs(corpus, folder, shard_mb, seconds=0.0):
+    """Start a run of two processes; SIGKILL all of it so long after it first writes. Whether it was still running."""
     script = f"""
         from dlink_hf import EEGFeatureExtractor, prepare_shards
 
         if __name__ == "__main__":
             extractor = EEGFeatureExtractor(sfreq={SFREQ}, n_times=400, l_freq=0.5, h_freq=75.0)
             prepare_shards({str(corpus)!r}, {str(folder)!r}, extractor, validation=1, test=1, seed=3, num_proc=2,
-                           shard_mb={SHARD_MB}, progress=False)
+                           shard_mb={shard_mb}, progress=False)
     """
     path = folder.with_suffix(".py")
     path.write_text(textwrap.dedent(script))
+    before = set(folder.glob(".progress/[tv]*.json"))
     process = subprocess.Popen([sys.executable, str(path)], start_new_session=True)
-    deadline = time.monotonic() + seconds if seconds else None
-    while process.poll() is None:
-        if deadline is None and list(folder.glob(".progress/t*.json")):
-            break
-        if deadline is not None and time.monotonic() > deadline:
-            break
+    while process.poll() is None and set(folder.glob(".progress/[tv]*.json")) == before:
         time.sleep(0.002)
+    time.sleep(seconds)
     alive = process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
+    if alive:
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     return alive
 
 
 def test_a_run_killed_behind_its_first_shard_goes_on(corpus, extractor, prepared, tmp_path):
     out = tmp_path / "out"
-    assert kill_while_it_runs(corpus, out, None)
+    assert kill_while_it_runs(corpus, out, SHARD_MB)
     there = {path: path.stat().st_mtime_ns for path in out.glob(".progress/[tv]*.json")}
     assert there and not (out / "manifest.json").exists()
     prepare(corpus, out, extractor, validation=1, test=1, seed=3)
@@ -331,16 +329,22 @@ def test_a_run_killed_behind_its_first_shard_goes_on(corpus, extractor, prepared
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_change_nothing(corpus, extractor, prepared, tmp_path):
+def test_ten_kills_at_random_moments_change_nothing(extractor, tmp_path):
     rng = np.random.default_rng(0)
-    out = tmp_path / "out"
-    started = time.monotonic()
-    kill_while_it_runs(corpus, tmp_path / "whole", 600)
-    length = time.monotonic() - started
-    for _ in range(10):
-        kill_while_it_runs(corpus, out, rng.uniform(0.5, 1.0) * length)
-    prepare(corpus, out, extractor, validation=1, test=1, seed=3)
-    assert hashes(out) == hashes(tmp_path / "whole") == hashes(prepared) and not list(out.rglob(".saving-*"))
+    for person in range(60):
+        notes = ((0.0, 8.0, "rest"), (8.0, 10.0, "task"))
+        options = {"subject": f"S{person}", "seed": person, "duration": 18.0, "annotations": notes}
+        save_raw(tmp_path / "in", f"s{person}_raw.fif", **options)
+    small = 0.05  # a recording a shard
+    interrupted = sum(
+        kill_while_it_runs(tmp_path / "in", tmp_path / "out", small, rng.random() / 4) for _ in range(10)
+    )
+    assert interrupted >= 5
+    for folder in ("out", "whole"):
+        prepare(tmp_path / "in", tmp_path / folder, extractor, validation=1, test=1, seed=3, shard_mb=small)
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    assert len(list((tmp_path / "out").rglob("*.parquet"))) == 60
+    assert not list((tmp_path / "out").rglob(".saving-*"))
 
 
 def test_no_process_is_left_behind_when_only_the_first_is_killed(corpus, tmp_path):
