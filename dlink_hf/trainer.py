@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
-from .compatibility import check_training_windows
+from .compatibility import check_training_windows, label_names
 from .data.collator import EEGDataCollator
 from .data.splits import check_no_shared_subjects
 from .files import staged
@@ -59,13 +60,21 @@ def check_groups(splits: Mapping[str, Any], group_column: str) -> None:
     """Refuse splits that share a subject, or that can't be checked because they lack the column that was asked for.
 
     Args:
-        splits: name -> dataset; None and datasets without named columns are left out.
+        splits: name -> dataset; None, streams and datasets without named columns are left out.
         group_column: column that two splits must not share a value of.
 
     Raises:
         ValueError: two splits share a value of the column, or a split lacks a column other than `"subject"`.
     """
+    streams = [name for name, split in splits.items() if isinstance(split, datasets.IterableDataset)]
+    if streams and len(splits) > 1 and None not in splits.values():
+        logger.warning(
+            "%s: a stream does not tell its people before it is read, so they are not compared with those of other "
+            "splits. `dlink prepare` keeps them apart.",
+            " and ".join(map(repr, streams)),
+        )
     known = {name: split for name, split in splits.items() if getattr(split, "column_names", None)}
+    known = {name: split for name, split in known.items() if name not in streams}
     lacking = [name for name, split in known.items() if group_column not in split.column_names]
     if lacking and group_column != "subject":
         raise ValueError(
@@ -77,6 +86,31 @@ def check_groups(splits: Mapping[str, Any], group_column: str) -> None:
             "%s: no column 'subject', so nothing keeps a person out of two splits", " and ".join(map(repr, lacking))
         )
     check_no_shared_subjects({name: split for name, split in known.items() if name not in lacking}, group_column)
+
+
+def check_stream(
+    args: DLinkTrainingArguments, label_counts: Any, augmentation: Augment | None, teacher_cache: Any
+) -> None:
+    """Refuse to do with a stream of windows what takes windows that can be counted and found again.
+
+    Raises:
+        ValueError: saying what, and what to do.
+    """
+    if args.class_weighting == "balanced" and label_counts is None:
+        raise ValueError(
+            "`class_weighting='balanced'` needs the number of windows of each label, which a stream does not tell. "
+            "Give `label_counts=`: a folder of shards has them, `dlink_hf.data.shards.label_counts(path)`."
+        )
+    if augmentation is not None:
+        raise ValueError(
+            "`augmentation` takes turns by the number of a window, which a stream has not. Change the windows by the "
+            "stream's own `.map(...)`, or read them as rows: `load_shards(path, streaming=False)`."
+        )
+    if teacher_cache is not None or args.teacher_cache_dir is not None:
+        raise ValueError(
+            "The teacher's stored features are found by the number of a window, which a stream has not. Leave out the "
+            "cache, or read the windows as rows: `load_shards(path, streaming=False)`."
+        )
 
 
 class SecondStageCallback(TrainerCallback):
@@ -110,13 +144,17 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
             when the training begins.
         augmentation (`Callable`, *optional*): changes the training windows: called as `augmentation(window (1, C, T),
             view, row)`, as [`EEGAugmentation`] takes it; see `args.augmented_views`.
-        **kwargs: `train_dataset`, `eval_dataset`, `processing_class` (the feature extractor) ... as for `Trainer`.
+        label_counts (`Mapping[str, int]`, *optional*): windows of each label, for balanced class weights of a stream,
+            which can't be counted: `data.shards.label_counts(path)`.
+        **kwargs: `train_dataset`, `eval_dataset`, `processing_class` (the feature extractor) ... as for `Trainer`. A
+            stream ([`load_shards`]) is trained from too; give it its length by `data.shards.sized`, or `max_steps`.
 
     Raises:
         TypeError: the model is not a studio, or the arguments are not [`DLinkTrainingArguments`].
         ValueError: training and evaluation sets share a subject; labels, channels or rate are not those of the
-            student's config; weights are to be balanced and a class is missing from the training set; or the cache
-            was made with another teacher or other windows.
+            student's config; weights are to be balanced and a class is missing from the training set; the cache
+            was made with another teacher or other windows; or what is asked for needs windows with numbers, and
+            they are streamed.
     """
 
     def __init__(
@@ -128,6 +166,7 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         callbacks: list[TrainerCallback] | None = None,
         teacher_cache: TeacherCache | Sequence[TeacherCache] | None = None,
         augmentation: Augment | None = None,
+        label_counts: Mapping[str, int] | None = None,
         **kwargs: Any,
     ):
         if not isinstance(model, DLinkStudioModel):
@@ -146,12 +185,20 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
             check_training_windows(model, dataset)
         train_dataset = kwargs.get("train_dataset")
         check_training_windows(model, train_dataset)
-        if SOFT_TARGETS in (getattr(train_dataset, "column_names", None) or ()):
+        streamed = isinstance(train_dataset, datasets.IterableDataset)
+        if not streamed and SOFT_TARGETS in (getattr(train_dataset, "column_names", None) or ()):
             check_soft_targets(train_dataset[SOFT_TARGETS][:], model.config.num_labels)
         self._class_weights: torch.Tensor | None = None
         self._n_parameters: int | None = None
-        if args.class_weighting == "balanced" and kwargs.get("train_dataset") is not None:
-            labels = kwargs["train_dataset"]["labels"][:]
+        if streamed:
+            check_stream(args, label_counts, augmentation, teacher_cache)
+        if args.class_weighting == "balanced" and train_dataset is not None:
+            names = label_names(model.student)
+            labels = (
+                train_dataset["labels"][:]
+                if label_counts is None
+                else np.repeat(range(len(names)), [label_counts.get(name, 0) for name in names])
+            )
             self._class_weights = balanced_class_weights(labels, model.config.num_labels)
         self.augmentation = augmentation
         caches = [teacher_cache] if isinstance(teacher_cache, TeacherCache) else list(teacher_cache or ())
