@@ -106,7 +106,7 @@ def evaluate(
         parts.append(accelerator.gather_for_metrics((logits, batch["labels"], batch["person"])))
     logits, labels, person = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
     probabilities = logits.double().softmax(-1).numpy()
-    return dl.classification_scores(labels.numpy(), probabilities, np.array(list(people))[person], names)
+    return dl.classification_scores(labels.numpy(), probabilities, [list(people)[i] for i in person], names)
 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path, progress: dict) -> None:
