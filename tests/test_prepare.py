@@ -255,6 +255,8 @@ def test_a_bad_recording_stops_the_run_by_name_and_what_is_whole_is_kept(bad_cor
 
 def test_bad_recordings_that_are_left_out_are_listed(bad_corpus, corpus, extractor, prepared, tmp_path, caplog):
     manifest = prepare(bad_corpus, tmp_path / "out", extractor, bad_files="skip")
+    prepare(bad_corpus, tmp_path / "two", extractor, bad_files="skip", num_proc=2)
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "two")
     assert {entry["recording"] for entry in manifest.skipped} == BAD
     reasons = {entry["recording"]: entry["reason"] for entry in manifest.skipped}
     assert "['Oz']" in reasons["t2_montage_raw.fif"] and "NaN" in reasons["t3_nan_raw.fif"]

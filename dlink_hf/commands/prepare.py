@@ -74,6 +74,8 @@ def run(argv: Sequence[str]) -> None:
         return
     if not args.dataset or not args.output_dir:
         raise ValueError("say which recordings, and where to: dlink prepare FOLDER --output_dir DIR.")
+    if args.unlabelled and (recordings.labels != "annotations" or recordings.label_pattern or recordings.label_map):
+        raise ValueError("--unlabelled leaves labels out: leave out --labels, --label_pattern and --label_map.")
     settings = extractor_settings(recordings, OWN_DEFAULTS)
     begin = time.time()
     # skipped recordings are printed below, once

@@ -31,7 +31,7 @@ from .prepare_card import shards_card
 from .prepare_plan import assign_people, plan_shards, unknown_files, usable_recordings
 from .prepare_pool import Run, worker_pool
 from .prepare_write import PROGRESS_DIR, ShardPlan, ShardSettings, write_shard
-from .shards_manifest import MANIFEST_NAME, SUFFIXES, ShardManifest
+from .shards_manifest import MANIFEST_NAME, MANIFEST_VERSION, SUFFIXES, ShardManifest
 from .sources import assign_subjects, list_sources
 
 
@@ -42,7 +42,7 @@ _SETTINGS = f"{PROGRESS_DIR}/settings.json"
 _SMALLEST = 0.7
 # words for settings whose names say too little
 _WORDS = {
-    "recordings": "the recordings (their names, sizes or times)",
+    "recordings": "the recordings (their paths, subjects, sizes or times)",
     "label_files": "the label files (their sizes or times)",
     "software": "the version or the code of dlink_hf or MNE",
 }
@@ -156,7 +156,7 @@ def prepare_shards(
         "shard_mb": shard_mb,
         "format": format,
         "dtype": dtype,
-        "software": fingerprint_of({}),
+        "software": [MANIFEST_VERSION, fingerprint_of({})],
     }
     # as they come back from JSON
     settings = json.loads(json.dumps(settings, default=str))
@@ -194,9 +194,10 @@ def prepare_shards(
             n_times=int(extractor.n_times),
             label_names=kept_names,
             splits={split: [facts[shard.name] for shard in shards] for split, shards in splits.items()},
-            skipped=skipped + [entry for fact in facts.values() for entry in fact["skipped"]],
-            report={},
+            skipped=skipped,
         )
+        # in the order of the shards, whichever was ready first
+        manifest.skipped.extend(entry for shard in manifest.shards() for entry in shard["skipped"])
         counts = manifest.label_counts() if not unlabelled else {"unlabelled": manifest.n_windows()}
         if not manifest.n_windows():
             raise ValueError(

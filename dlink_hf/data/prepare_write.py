@@ -126,17 +126,17 @@ def _cut(shard: ShardPlan, settings: ShardSettings) -> tuple[dict[str, Any], dic
     for plan, first in shard.parts:
         try:
             found, ch_names, starts = cut_windows(plan, settings.extractor, settings.unit)
-            found = _stored(align_channels(found, ch_names, settings.ch_names, plan.source.name), settings)
+            found = align_channels(found, ch_names, settings.ch_names, plan.source.name)
+            keep = np.ones(len(found), dtype=bool)
+            if settings.max_abs_uv is not None:
+                keep = np.abs(found).max(axis=(1, 2)) <= settings.max_abs_uv
+            windows.append(_stored(found if keep.all() else found[keep], settings))
         except _BAD_FILE as error:
             if not settings.skip_bad_files:
                 raise ValueError(bad_file_text(plan.source.path, error)) from error
             skipped.append({"recording": plan.source.name, "reason": str(error)})
             continue
-        keep = np.ones(len(found), dtype=bool)
-        if settings.max_abs_uv is not None:
-            keep = np.abs(found).max(axis=(1, 2)) <= settings.max_abs_uv
-            rejected += int(np.sum(~keep))
-        windows.append(found[keep])
+        rejected += int(np.sum(~keep))
         labels.append(plan.labels[keep])
         onsets.append(starts[keep])
         rows.append(np.arange(first, first + len(found))[keep])
@@ -173,7 +173,7 @@ def _stored(windows: np.ndarray, settings: ShardSettings) -> np.ndarray:
     if largest > np.finfo(np.float16).max:
         raise ValueError(
             f"it has a sample of {largest:.0f} uV, and float16 ends at {np.finfo(np.float16).max:.0f}: take "
-            "dtype='float32'"
+            "dtype='float32', or reject such windows by max_abs_uv"
         )
     return windows.astype(np.float16)
 

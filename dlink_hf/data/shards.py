@@ -185,8 +185,8 @@ def _check_sizes(
     folder = folder.rstrip("/")
     try:
         listed = fs.ls(f"{folder}/data", detail=True, refresh=True)
-    except (FileNotFoundError, NotImplementedError):
-        # a server need not list its folders
+    except Exception:
+        # a server need not list its folders, and each kind refuses in a way of its own; then one by one
         listed = []
     sizes = {Path(entry["name"].rstrip("/")).name: entry.get("size") for entry in listed}
     missing, other = [], []
