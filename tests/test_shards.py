@@ -7,6 +7,9 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
+import textwrap
 import threading
 from itertools import islice
 from pathlib import Path
@@ -18,6 +21,7 @@ import pytest
 import torch
 from data_recordings import SFREQ, save_raw
 from datasets.distributed import split_dataset_by_node
+from hub_server import HubServer
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
@@ -170,6 +174,35 @@ def test_any_address_gives_the_same_windows(folders, expected, server, format, s
     assert check_shards(url, progress=False) == ShardManifest.read(folder)
     with pytest.raises(FileNotFoundError, match=r"there is no manifest.json in .*dlink prepare"):
         load_shards(url + "-absent")
+
+
+def test_the_hub_takes_the_folder_and_streams_it(folder, tmp_path):
+    """The real client, against a Hub on loopback; DataLoader workers have connections of their own."""
+    script = f"""
+        import json
+        from huggingface_hub import HfApi
+        from torch.utils.data import DataLoader
+        from dlink_hf import check_shards, load_shards
+
+        def numbers(rows):
+            return [[int(row["row"]), float(row["input_values"].double().sum())] for row in rows]
+
+        HfApi().create_repo("me/corpus", repo_type="dataset")
+        options = {{"repo_type": "dataset", "ignore_patterns": [".*", ".*/**"]}}
+        HfApi().upload_folder(folder_path={str(folder)!r}, repo_id="me/corpus", **options)
+        check_shards("hf://datasets/me/corpus", progress=False)
+        stream = load_shards("hf://datasets/me/corpus")
+        loader = DataLoader(stream, 8, num_workers=2, collate_fn=numbers)
+        print(json.dumps([numbers(stream), sum(loader, [])]))
+    """
+    with HubServer(tmp_path / "hub", tokens={"hf_me": ("me", "write")}) as hub:
+        environment = hub.environment(tmp_path / "home", HF_TOKEN="hf_me", HF_HUB_DISABLE_PROGRESS_BARS="1")
+        command = [sys.executable, "-c", textwrap.dedent(script)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    direct, loaded = json.loads(done.stdout.splitlines()[-1])
+    expected = [[int(row["row"]), float(row["input_values"].double().sum())] for row in load_shards(folder)]
+    assert direct == expected and sorted(loaded) == sorted(expected)
 
 
 def test_shards_that_are_not_those_of_the_manifest_are_named(copy, folder):
