@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import jinja2
@@ -20,6 +21,7 @@ from .saved_card import save_model_card
 
 _TEMPLATE = Path(__file__).with_name("model_card_template.md")
 _TAGS = ("dlink_hf", "eeg", "bci", "eeg-classification", "knowledge-distillation", "time-series")
+_NAMED_SUBJECTS = 40
 _PACKAGES = ("torch", "transformers", "datasets", "mne", "braindecode", "numpy")
 
 # score -> its name in tables; the order of the columns
@@ -143,17 +145,16 @@ def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wis
         chance += " No subject stands in two splits."
     parts = [_table(["split", "windows", "subjects", *SCORE_NAMES.values()], rows), chance]
     for split, scores in results.items():
-        alone = sorted(
-            value["balanced_accuracy"]
-            for value in scores.get("per_subject", {}).values()
+        alone = {
+            who: value["balanced_accuracy"]
+            for who, value in scores.get("per_subject", {}).items()
             if math.isfinite(value["balanced_accuracy"])
-        )
+        }
         if alone:
-            middle = (alone[(len(alone) - 1) // 2] + alone[len(alone) // 2]) / 2
-            parts.append(
-                f"One subject at a time ({split}): balanced accuracy from {_text(alone[0])} to {_text(alone[-1])}, "
-                f"median {_text(middle)}, {len(alone)} subjects."
-            )
+            text = f"One subject at a time ({split}): balanced accuracy from {_text(min(alone.values()))} to "
+            text += f"{_text(max(alone.values()))}, median {_text(median(alone.values()))}, {len(alone)} subjects"
+            # more of them are a table that nobody reads
+            parts.append(f"{text}: {_text(alone)}." if len(alone) <= _NAMED_SUBJECTS else f"{text}.")
         if "per_class" in scores:
             head = ["label", "windows", "recall", "precision", "F1"]
             keys = ["support", "recall", "precision", "f1"]
