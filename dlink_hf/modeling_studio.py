@@ -209,6 +209,10 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_teacher()
         return loaded
 
+    def get_input_embeddings(self) -> None:
+        """None: the input is a signal, there is no table of embeddings."""
+        return None
+
     @property
     def teachers(self) -> list[DLinkTeacherForEEGClassification]:
         """All teachers, the first one first."""

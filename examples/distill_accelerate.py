@@ -23,8 +23,7 @@ from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataPara
 from accelerate.utils import DistributedType, set_seed
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
-from transformers import get_scheduler
-from transformers.trainer_pt_utils import get_parameter_names
+from transformers import Trainer, get_scheduler
 
 import dlink_hf as dl
 from dlink_hf.compatibility import check_training_windows, label_names
@@ -186,9 +185,8 @@ def main() -> None:
     def collate_with_person(rows: list[dict]) -> dict[str, torch.Tensor]:
         return {**collate(rows), "person": torch.tensor([people[row["subject"]] for row in rows])}
 
-    # as Trainer does: no decay of biases and norms
-    patterns = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
-    decaying = set(get_parameter_names(studio, [torch.nn.LayerNorm], patterns))
+    # as Trainer has it: biases and norms do not decay
+    decaying = Trainer.get_decay_parameter_names(None, studio)
     learning = [(name, parameter) for name, parameter in studio.named_parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for name, p in learning if name in decaying], "weight_decay": args.weight_decay},

@@ -23,8 +23,7 @@ import torch
 from accelerate import Accelerator, DataLoaderConfiguration, InitProcessGroupKwargs
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
-from transformers import get_scheduler
-from transformers.trainer_pt_utils import get_parameter_names
+from transformers import Trainer, get_scheduler
 
 import dlink_hf as dl
 from dlink_hf.compatibility import check_training_windows, label_names
@@ -164,9 +163,8 @@ def main() -> None:
     def collate_with_person(rows: list[dict]) -> dict[str, torch.Tensor]:
         return {**collate(rows), "person": torch.tensor([people[row["subject"]] for row in rows])}
 
-    # as Trainer does: no decay of biases and norms
-    patterns = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
-    decaying = set(get_parameter_names(student, [torch.nn.LayerNorm], patterns))
+    # as Trainer has it: biases and norms do not decay
+    decaying = Trainer.get_decay_parameter_names(None, student)
     groups = [
         {
             "params": [p for name, p in student.named_parameters() if name in decaying],

@@ -206,6 +206,13 @@ def test_accelerate_takes_the_configuration(path: Path) -> None:
     assert args.use_fsdp == (path.stem == "fsdp2") and args.use_deepspeed == (path.stem == "deepspeed_zero2")
 
 
+def test_a_studio_can_be_sharded() -> None:
+    # FSDP2 asks a model for its embeddings, to shard them apart
+    from toy_training import toy_studio
+
+    assert toy_studio().get_input_embeddings() is None
+
+
 def test_the_slurm_script_is_bash() -> None:
     subprocess.run(["bash", "-n", str(CONFIGS / "slurm.sh")], check=True)
 
