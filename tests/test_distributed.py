@@ -177,3 +177,17 @@ def test_resuming_with_another_number_of_processes(tmp_path: Path) -> None:
     assert other.returncode != 0
     assert "is of a training of 8 windows a step, this one takes 16" in printed
     assert "per_device_train_batch_size" in printed
+
+
+@pytest.mark.slow
+def test_processes_share_one_cache_of_the_teacher(tmp_path: Path) -> None:
+    runs = []
+    for n in (1, 2):
+        cache = tmp_path / f"cache{n}"
+        printed = finish(start(tmp_path / str(n), n, teacher_cache_dir=str(cache), **PLAIN))
+        runs.append((told(tmp_path / str(n)), printed, cache))
+    compare(runs[0][0], runs[1][0], 1e-4)
+    files = [sorted(path.name for path in cache.rglob("*.safetensors")) for _, _, cache in runs]
+    # the same features, each computed once
+    assert files[0] == files[1] and len(files[0]) == 1
+    assert runs[1][1].count("teacher features: 100%") <= 1
