@@ -355,6 +355,19 @@ def test_a_rank_that_dies_stops_the_others_and_the_training_goes_on(parts: Path,
     assert same(first, second)
 
 
+@pytest.mark.slow
+def test_a_rank_that_hangs_is_waited_for_no_longer_than_said(parts: Path, tmp_path: Path) -> None:
+    flags = {"num_train_epochs": 500, "per_device_train_batch_size": 4, "process_timeout": 5}
+    process = start_until([*torchrun(*TWO_PROCESSES), *words_of(FINETUNE, parts, tmp_path, **flags)], 3)
+    workers(psutil.Process(process.pid))[1].suspend()
+    hung = time.monotonic()
+    _, errors = process.communicate(timeout=120)
+    seconds = time.monotonic() - hung
+    assert process.returncode != 0 and seconds < 60, f"{seconds:.0f} s"
+    assert "Timed out waiting 5000ms" in errors, errors[-3000:]
+    print(f"one rank hung: all ended after {seconds:.1f} s")
+
+
 def two_nodes(port: int) -> list[str]:
     """What starts one node of two, with one process each."""
     meeting = ("--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{port}", "--rdzv_id", "test")
