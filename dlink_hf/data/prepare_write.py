@@ -28,7 +28,7 @@ from .shards_manifest import shard_features
 
 PROGRESS_DIR = ".progress"
 # small, so that a reader holds little of each of the shards that it mixes
-_ROW_GROUP_BYTES = 4 * 2**20
+_ROW_GROUP_BYTES = 2**20
 # what bad recordings raise: MNE's readers beside our own errors
 _BAD_FILE = (ValueError, OSError, RuntimeError)
 

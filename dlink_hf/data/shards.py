@@ -32,7 +32,8 @@ def load_shards(
     Shuffle with the dataset's own `.shuffle(seed=..., buffer_size=...)`: it mixes the order of the shards, ten shards
     at a time and the buffer's rows; `.set_epoch(n)` draws the next order. `datasets.distributed.split_dataset_by_node`
     and the workers of a `DataLoader` share out whole shards (nodes do where their number divides that of the shards,
-    `num_shards`; else every node reads all and keeps its part of the rows).
+    `num_shards`; else every node reads all and keeps its part of the rows). Memory does not grow with the corpus; a
+    buffer takes about five times its rows' windows, in each worker.
 
     In mid-epoch a stream goes on exactly where it stopped by `state_dict()` and `load_state_dict()`, where it is not
     shuffled by a buffer. With a buffer, whose contents no state holds, pass over what was seen: the same seed, epoch

@@ -68,6 +68,8 @@ def shard_tables(
             ) from error
         except (OSError, ValueError, KeyError, TypeError, EOFError, tarfile.TarError) as error:
             raise OSError(f"the shard {shard['name']} in {root} can't be read: {error}. {ADVICE}") from error
+        # Arrow keeps what it has freed, a hundred MB and more while shards are shuffled, unless it is told
+        pa.default_memory_pool().release_unused()
         if n_rows != shard["windows"]:
             raise OSError(
                 f"the shard {shard['name']} in {root} has {n_rows} windows, and the manifest says {shard['windows']}. "
