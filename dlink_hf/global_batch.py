@@ -9,8 +9,11 @@ that processes which train models of their own never wait for one another.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import distributed, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -33,6 +36,23 @@ def process_mean(values: torch.Tensor) -> torch.Tensor:
     return values / distributed.get_world_size()
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum of the processes' tensors; each of them gets the sum of the gradients with regard to it."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        grad = grad.contiguous().clone()
+        distributed.all_reduce(grad)
+        return grad
+
+
 class GlobalBatchNorm1d(nn.BatchNorm1d):
     """[`torch.nn.BatchNorm1d`] of features (N, F) that takes its statistics of all processes' parts of the batch.
 
@@ -43,14 +63,12 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
         """Normalise (N, F); N may differ between the processes."""
         if not (self.training and is_shared()):
             return super().forward(features)
-        from torch.distributed.nn.functional import all_reduce
-
         count = features.new_full((1,), features.shape[0])
-        *sums, total = all_reduce(torch.cat([features.sum(0), count])).split([features.shape[1], 1])
+        *sums, total = _SumOverProcesses.apply(torch.cat([features.sum(0), count])).split([features.shape[1], 1])
         mean = sums[0] / total.detach()
         # in two passes: the difference of two large sums would lose the small variances
         centred = features - mean
-        variance = all_reduce(centred.square().sum(0)) / total.detach()
+        variance = _SumOverProcesses.apply(centred.square().sum(0)) / total.detach()
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
