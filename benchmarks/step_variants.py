@@ -35,13 +35,20 @@ VARIANTS = {
 TEACHER_LAYERS = 12
 
 
+def compile_parts(studio: Any) -> None:
+    """Compile the teacher's layers and the student; a layer is compiled once for all, and hooks stay outside of it."""
+    layers = dict.fromkeys(tap.module for tap in studio.teacher.config.taps()[0])
+    for module in [*(studio.teacher.base_model.backbone.get_submodule(name) for name in layers), studio.student.mic]:
+        module.forward = torch.compile(module.forward)
+
+
 def make_parts(name: str, args: argparse.Namespace) -> tuple[Callable[[], None], Callable[[], None], nn.Module]:
     """A variant's step (forward, backward, AdamW), its teacher's forward alone, and its studio."""
     half, compiled = VARIANTS[name]
     studio, batch = make_model(LIVE, args), make_batch(args)
     optimiser = torch.optim.AdamW((p for p in studio.parameters() if p.requires_grad), lr=1e-3, weight_decay=0.05)
-    forward = torch.compile(studio) if compiled else studio
-    teacher = torch.compile(studio.teacher) if compiled else studio.teacher
+    if compiled:
+        compile_parts(studio)
 
     def precision() -> Any:
         return torch.autocast(args.device, torch.bfloat16) if half else contextlib.nullcontext()
@@ -49,14 +56,14 @@ def make_parts(name: str, args: argparse.Namespace) -> tuple[Callable[[], None],
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
         with precision():
-            loss = forward(**batch).loss
+            loss = studio(**batch).loss
         loss.backward()
         optimiser.step()
 
     @torch.no_grad()
     def teacher_forward() -> None:
         with precision():
-            teacher(batch["input_values"], output_hidden_states=True, return_dict=True)
+            studio.teacher(batch["input_values"], output_hidden_states=True, return_dict=True)
 
     return step, teacher_forward, studio
 
