@@ -85,6 +85,12 @@ class Watch(TrainerCallback):
     def __init__(self, warmup: int):
         self.warmup = warmup
         self.resident: list[int] = []
+        self.waited = 0.0
+
+    def on_step_begin(self, args, state, control, **kwargs) -> None:
+        # between two steps the trainer does nothing but read the next batch
+        if state.global_step >= self.warmup:
+            self.waited += time.perf_counter() - self.end
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self.resident.append(resident_bytes())
@@ -130,6 +136,7 @@ def measure(corpus: Path, buffer: int, args: argparse.Namespace) -> dict[str, fl
         "steady": statistics.median(watch.resident[len(watch.resident) // 2 :]),
         "windows_per_second": steps * args.batch_size / (watch.end - watch.begin),
         "windows_per_cpu_second": steps * args.batch_size / (watch.cpu_end - watch.cpu_begin),
+        "waiting": watch.waited / (watch.end - watch.begin),
     }
 
 
@@ -151,8 +158,8 @@ def summarise(result: dict) -> str:
     """The figures as Markdown."""
     lines = [
         "| corpus | windows | on disk (MB) | buffer | before (MB) | peak (MB) | steady (MB) | windows/s "
-        "| windows per s of processor |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| windows per s of processor | of the time, reading |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     middle = {}
     for key, runs in result["runs"].items():
@@ -162,7 +169,7 @@ def summarise(result: dict) -> str:
         megabytes = " | ".join(f"{row[name] / 1e6:.0f}" for name in ("before", "peak", "steady"))
         lines.append(
             f"| {corpus} | {facts['windows']} | {facts['bytes'] / 1e6:.0f} | {buffer} | {megabytes} "
-            f"| {row['windows_per_second']:.0f} | {row['windows_per_cpu_second']:.0f} |"
+            f"| {row['windows_per_second']:.0f} | {row['windows_per_cpu_second']:.0f} | {row['waiting']:.0%} |"
         )
     settings = result["settings"]
     small, large = (middle[f"{name}/{settings['buffer']}"] for name in ("small", "large"))
@@ -174,7 +181,8 @@ def summarise(result: dict) -> str:
         f"{ratios['windows_per_cpu_second']:.3f}).",
         "",
         f"{settings['steps']} steps of {settings['batch_size']} windows of 19 x {N_TIMES} (76 kB each), tiny student, "
-        f"shards of {settings['shard_mb']:g} MB; {settings['repeats']} rounds, medians. "
+        f"shards of {settings['shard_mb']:g} MB, read by the process that trains; "
+        f"{settings['repeats']} rounds, medians. "
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, one thread, load before "
         f"{result['load_before']}. A buffer of n rows takes about five times its n windows: `datasets` reads "
         "ten shards at a time, a tenth of the buffer of each, and copies rows to shuffle them. Each worker of a "
