@@ -198,23 +198,52 @@ def plot_costs(
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(7, 4.6))
+    figure, axis = plt.subplots(figsize=(7.6, 4.8))
+    points = {}
     for model, row in costs["models"].items():
         groups = [person_scores(lines, name, alignment, model) for name in sets]
         if not all(groups):
             continue
-        score = float(np.mean([np.mean(list(group.values())) for group in groups]))
+        points[model] = (row["p50_ms"], float(np.mean([np.mean(list(group.values())) for group in groups])))
         area = 40 * (row["parameters"] / 1e5) ** 0.5
-        axis.scatter(row["p50_ms"], score, s=area, color=COLOURS[kind_of(model)], alpha=0.8)
-        axis.annotate(name_of(model), (row["p50_ms"], score), xytext=(7, 4), textcoords="offset points", fontsize=8)
+        axis.scatter(*points[model], s=area, color=COLOURS[kind_of(model)], alpha=0.8)
     axis.set(xscale="log", xlabel="milliseconds a window, one thread", ylabel=f"balanced accuracy ({', '.join(sets)})")
     for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
         ticks("{x:g}")
+    # 10 stands beside it
+    axis.xaxis.set_minor_locator(matplotlib.ticker.LogLocator(subs=(2, 3, 4, 5, 6, 8)))
     axis.spines[["top", "right"]].set_visible(False)
-    axis.margins(x=0.25, y=0.15)
+    axis.margins(x=0.2, y=0.15)
     figure.tight_layout()
+    name_points(axis, {name_of(model): place for model, place in points.items()})
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def name_points(axis: Any, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write names beside their points, each where it covers no other point or name and stays within the axes."""
+    renderer = axis.figure.canvas.get_renderer()
+    places = {name: axis.transData.transform(place) for name, place in points.items()}
+    taken: list[Any] = []
+    for name, place in points.items():
+        found = None
+        for x, y, side in ((7, 4, "left"), (7, -10, "left"), (-7, 4, "right"), (-7, -10, "right")):
+            text = axis.annotate(name, place, xytext=(x, y), textcoords="offset points", fontsize=8, ha=side)
+            box = text.get_window_extent(renderer)
+            others = [point for other, point in places.items() if other != name]
+            inside = axis.bbox.x0 < box.x0 and box.x1 < axis.bbox.x1
+            if (
+                inside
+                and not any(box.overlaps(one) for one in taken)
+                and not any(box.contains(*one) for one in others)
+            ):
+                found = box
+                break
+            text.remove()
+        if found is None:
+            text = axis.annotate(name, place, xytext=(7, 4), textcoords="offset points", fontsize=8)
+            found = text.get_window_extent(renderer)
+        taken.append(found)
 
 
 def curves_of(
