@@ -81,6 +81,8 @@ _PUBLIC_NAMES = {
     "backbone_trainer": ["BackboneTrainer", "WindowSource"],
     "probing": ["fit_probe"],
     "evaluation": ["evaluate_model", "load_classifier", "predict_probabilities"],
+    "exporting": ["export_onnx"],
+    "onnx_student": ["OnnxStudent"],
     "pipeline_eeg_classification": ["EEGClassificationPipeline", "pipeline"],
     "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
     "visualization": [
@@ -175,6 +177,9 @@ if TYPE_CHECKING:
         load_classifier as load_classifier,
         predict_probabilities as predict_probabilities,
     )
+    from .exporting import (
+        export_onnx as export_onnx,
+    )
     from .feature_extraction_eeg import (
         EEGFeatureExtractor as EEGFeatureExtractor,
     )
@@ -209,6 +214,9 @@ if TYPE_CHECKING:
     from .modeling_teacher import (
         DLinkTeacherForEEGClassification as DLinkTeacherForEEGClassification,
         DLinkTeacherModel as DLinkTeacherModel,
+    )
+    from .onnx_student import (
+        OnnxStudent as OnnxStudent,
     )
     from .pipeline_eeg_classification import (
         EEGClassificationPipeline as EEGClassificationPipeline,

@@ -34,6 +34,7 @@ from .feature_extraction_eeg import EEGFeatureExtractor
 from .hub_files import fetch
 from .modeling_auto import AutoModelForEEGClassification
 from .modeling_base import DLinkPreTrainedModel
+from .onnx_student import OnnxStudent
 from .recording_windows import RecordingWindows, fit_session
 
 
@@ -56,7 +57,7 @@ class EEGClassificationPipeline(ChunkPipeline):
     recording, and windows of other channels are never padded into one batch.
 
     Args:
-        model: a student or a teacher with a trained classification head.
+        model: a student or a teacher with a trained classification head, or an [`OnnxStudent`].
         feature_extractor: the [`EEGFeatureExtractor`] that prepares recordings as in the model's training.
         **kwargs: `device`, `batch_size`, `num_workers` as in every pipeline of transformers; any option of the call,
             to hold for all calls.
@@ -84,7 +85,9 @@ class EEGClassificationPipeline(ChunkPipeline):
     def __init__(
         self, model: PreTrainedModel, feature_extractor: EEGFeatureExtractor | None = None, **kwargs: Any
     ) -> None:
-        if not type(model).__name__.endswith("ForEEGClassification"):
+        if isinstance(model, OnnxStudent):
+            kwargs["device"] = "cpu" if kwargs.get("device") is None else kwargs["device"]
+        elif not type(model).__name__.endswith("ForEEGClassification"):
             raise TypeError(
                 f"{type(model).__name__} has no classification head. Give a MiCForEEGClassification or a "
                 "DLinkTeacherForEEGClassification that was fine-tuned for the task."
@@ -346,11 +349,12 @@ class EEGClassificationPipeline(ChunkPipeline):
 
 def pipeline(
     task: str | None = None,
-    model: str | os.PathLike | PreTrainedModel | None = None,
+    model: str | os.PathLike | PreTrainedModel | OnnxStudent | None = None,
     feature_extractor: str | os.PathLike | EEGFeatureExtractor | None = None,
     *,
     device: int | str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    backend: str = "torch",
     **kwargs: Any,
 ) -> EEGClassificationPipeline:
     """A pipeline that classifies EEG recordings window by window.
@@ -361,6 +365,7 @@ def pipeline(
         feature_extractor: the same for the [`EEGFeatureExtractor`]; the one saved with the model where left out.
         device: as in transformers: the first accelerator where left out, else the CPU; -1 or "cpu" for the CPU.
         dtype: of the weights, such as "bfloat16"; float32 where left out, "auto" for that of the checkpoint.
+        backend: "torch", or "onnx" for a folder that `dlink export` wrote, which ONNX Runtime runs on one CPU thread.
         **kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder`, for a model that
             is loaded by name; `batch_size`, `num_workers` and the options of the call, to hold for all calls.
 
@@ -371,7 +376,7 @@ def pipeline(
         OSError: there is no such checkpoint, or it can't be reached.
         TypeError: an option is unknown, or the model has no classification head.
         ValueError: the task is another, no model is named, or the checkpoint holds no trained classifier or no
-            preprocessor_config.json.
+            preprocessor_config.json; or the backend is unknown, or an exported student is damaged.
     """
     if task not in (None, TASK):
         raise ValueError(
@@ -387,7 +392,16 @@ def pipeline(
             f"{', '.join([*hub, *(['dtype'] if dtype is not None else [])])} is for a model that is loaded by name; "
             "this one is loaded already (model.to(...) changes its dtype)."
         )
-    if name is not None:
+    if backend not in ("torch", "onnx"):
+        raise ValueError(f"backend must be 'torch' or 'onnx', got {backend!r}.")
+    if backend == "onnx":
+        if name is None or hub or dtype is not None:
+            raise ValueError(
+                "backend='onnx' is for the folder of an exported student, model='outputs/export/int8', whose "
+                "precision was chosen when it was exported: neither dtype nor options of the Hub go with it."
+            )
+        model = OnnxStudent.from_pretrained(name)
+    elif name is not None:
         model = load_classifier(name, **hub, **({} if dtype is None else {"dtype": dtype}))
     if feature_extractor is None and name is not None:
         feature_extractor = name

@@ -20,6 +20,7 @@ COMMANDS = {
     "finetune": ("finetune", "train a student, fresh or published, without a teacher"),
     "evaluate": ("evaluate", "score a trained model on labelled recordings"),
     "predict": ("predict", "classify a recording window by window: CSV or MNE annotations"),
+    "export": ("export", "write a student as ONNX, compared with PyTorch, for a device"),
     "push": ("push", "publish a checkpoint on the Hub, with its card"),
     "pull": ("pull", "bring a checkpoint from the Hub into a folder"),
     "models": ("models", "the checkpoints there are, in the package and on the Hub"),

@@ -1,0 +1,195 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""The ONNX graph of a student: traced, narrowed to 16 bits, quantised to 8. onnx is imported where it is used."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .modeling_mic import MiCForEEGClassification
+
+
+if TYPE_CHECKING:
+    import onnx
+
+
+# the first that knows Gelu and LayerNormalization
+OPSET = 20
+_WITH_WEIGHTS = ("MatMul", "Gemm", "Conv")
+_PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
+
+
+class _Logits(nn.Module):
+    """The logits alone; the positions of the montage become a constant, and so does what follows from them."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_values: torch.Tensor) -> torch.Tensor:
+        return self.model(input_values).logits
+
+
+def trace(model: MiCForEEGClassification) -> tuple[onnx.ModelProto, int]:
+    """The graph of a student, for its own montage and length of window and any number of windows.
+
+    Args:
+        model: on the CPU, in float32 and evaluation mode.
+
+    Returns:
+        the graph, from `input_values` (batch, C, T) float32 in microvolts to `logits` (batch, num_labels) float32;
+        and how many of its nodes, in their order, belong to the filter bank or come before it.
+
+    Raises:
+        ImportError: onnx or onnxscript is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"An export needs {error.name}: pip install 'dlink-hf[export]'.") from error
+    windows = torch.zeros(2, len(model.config.ch_names), model.config.n_times)
+    exporter, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                _Logits(model).eval(),
+                (windows,),
+                dynamo=True,
+                verbose=False,
+                input_names=["input_values"],
+                output_names=["logits"],
+                dynamic_shapes={"input_values": {0: torch.export.Dim("batch", min=1)}},
+                opset_version=OPSET,
+            )
+    finally:
+        exporter.setLevel(level)
+    graph = program.model_proto
+    inside = [i for i, node in enumerate(graph.graph.node) if _is_filter_bank(node)]
+    if not inside:
+        raise ValueError("The exporter of this torch does not say which nodes are the filter bank's: update torch.")
+    _strip(graph)
+    return graph, max(inside) + 1
+
+
+def _is_filter_bank(node: onnx.NodeProto) -> bool:
+    return any(p.key.endswith("name_scopes") and ".filter_bank" in p.value for p in node.metadata_props)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Take out what the exporter notes of this machine: paths, stack traces, source code."""
+    graph = model.graph
+    graph.doc_string = ""
+    del model.metadata_props[:], graph.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+    for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del item.metadata_props[:]
+
+
+def to_float16(model: onnx.ModelProto, n_front: int) -> onnx.ModelProto:
+    """Half precision after the filter bank; input and logits stay float32.
+
+    The filter bank squares the signal: an artefact of a few millivolts would leave the range of 16 bits.
+
+    Args:
+        model: as [`trace`] gives it; changed in place.
+        n_front: nodes that stay in float32.
+
+    Returns:
+        the graph.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    front, rest = list(graph.node[:n_front]), list(graph.node[n_front:])
+    weights = {item.name: item for item in graph.initializer if item.data_type == TensorProto.FLOAT}
+    from_front = {name for node in front for name in node.output}
+    half: dict[str, str] = {}
+    casts = []
+    for node in rest:
+        for name in node.input:
+            if name in half or (name not in weights and name not in from_front):
+                continue
+            half[name] = f"{name}_float16"
+            if name in weights:
+                values = numpy_helper.to_array(weights[name]).astype(np.float16)
+                graph.initializer.append(numpy_helper.from_array(values, half[name]))
+            else:
+                casts.append(helper.make_node("Cast", [name], [half[name]], half[name], to=TensorProto.FLOAT16))
+        node.input[:] = [half.get(name, name) for name in node.input]
+        node.output[:] = ["logits_float16" if name == "logits" else name for name in node.output]
+    last = helper.make_node("Cast", ["logits_float16"], ["logits"], "logits_float32", to=TensorProto.FLOAT)
+    used = {name for node in (*front, *rest) for name in node.input}
+    kept = [item for item in graph.initializer if item.name in used]
+    # the types that the exporter noted are those of float32
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend([*front, *casts, *rest, last])
+    graph.initializer.extend(kept)
+    return model
+
+
+def to_int8(model: onnx.ModelProto, n_front: int, windows: np.ndarray, batch_size: int = 16) -> onnx.ModelProto:
+    """Products with weights in 8 bits after the filter bank, calibrated on windows; the rest stays float32.
+
+    Weights have a scale for each output channel, activations one for each tensor (QDQ: QuantizeLinear and
+    DequantizeLinear around float32 operators). The filter bank, whose powers span many orders of magnitude, and the
+    products of activations with activations stay as they are.
+
+    Args:
+        model: as [`trace`] gives it.
+        n_front: nodes that are not quantised.
+        windows: (N, C, T) float32, microvolts.
+        batch_size: windows at a time.
+
+    Returns:
+        the quantised graph.
+    """
+    import onnx
+    from onnx import helper
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Windows(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = iter(windows[first : first + batch_size] for first in range(0, len(windows), batch_size))
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {"input_values": batch}
+
+    weights = {item.name for item in model.graph.initializer}
+    excluded = [
+        node.name
+        for i, node in enumerate(model.graph.node)
+        if i < n_front or not weights.intersection(node.input) or node.op_type not in _WITH_WEIGHTS
+    ]
+    # the shapes that its preparation would find are noted already by the exporter
+    helper.set_model_props(model, _PREPARED)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "int8.onnx")
+        quantize_static(
+            model,
+            path,
+            Windows(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            op_types_to_quantize=list(_WITH_WEIGHTS),
+            nodes_to_exclude=excluded,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+        )
+        quantised = onnx.load(path)
+    _strip(quantised)
+    return quantised
+
+
+__all__ = ["OPSET", "to_float16", "to_int8", "trace"]
