@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,19 @@ class _Logits(nn.Module):
         return self.model(input_values).logits
 
 
+def check_installed() -> None:
+    """Refuse to begin an export that could not be finished.
+
+    Raises:
+        ImportError: a package of the extra `export` is not installed.
+    """
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise ImportError(f"An export needs {name}, which is missing: pip install 'dlink-hf[export]'.") from error
+
+
 def trace(model: MiCForEEGClassification) -> tuple[onnx.ModelProto, int]:
     """The graph of a student, for its own montage and length of window and any number of windows.
 
@@ -48,13 +62,8 @@ def trace(model: MiCForEEGClassification) -> tuple[onnx.ModelProto, int]:
         and how many of its nodes, in their order, belong to the filter bank or come before it.
 
     Raises:
-        ImportError: onnx or onnxscript is not installed.
+        ValueError: this torch does not say where the filter bank ends.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"An export needs {error.name}: pip install 'dlink-hf[export]'.") from error
     windows = torch.zeros(2, len(model.config.ch_names), model.config.n_times)
     exporter, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
     exporter.setLevel(logging.ERROR)
@@ -192,4 +201,4 @@ def to_int8(model: onnx.ModelProto, n_front: int, windows: np.ndarray, batch_siz
     return quantised
 
 
-__all__ = ["OPSET", "to_float16", "to_int8", "trace"]
+__all__ = ["OPSET", "check_installed", "to_float16", "to_int8", "trace"]

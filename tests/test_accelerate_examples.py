@@ -217,6 +217,7 @@ def test_the_slurm_script_is_bash() -> None:
     subprocess.run(["bash", "-n", str(CONFIGS / "slurm.sh")], check=True)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_of_the_same_global_batch(still_parts: Path, tmp_path: Path) -> None:
     # in double precision: the phase of a nearly empty bin makes rounding errors grow a thousandfold
     flags = {"max_train_steps": 50, "mimic_epochs": 2, "learning_rate": 2e-4, "router_dropout": 0.0}

@@ -82,7 +82,9 @@ PLAIN = {"dtype": "float32", "studio": {"spectral_weight": 0.0}}
 SPECTRAL = {"dtype": "float64", "optim": "sgd"}
 
 
-@pytest.mark.parametrize("fields", [PLAIN, SPECTRAL], ids=["adamw", "spectral"])
+@pytest.mark.parametrize(
+    "fields", [pytest.param(PLAIN, id="adamw"), pytest.param(SPECTRAL, id="spectral", marks=pytest.mark.slow)]
+)
 def test_two_processes_take_the_steps_of_one(fields: dict[str, Any], tmp_path: Path) -> None:
     both = [start(tmp_path / str(n), n, **fields) for n in (1, 2)]
     for process in both:
@@ -112,6 +114,7 @@ def test_two_nodes_of_one_process_each(tmp_path: Path) -> None:
     compare(train(tmp_path / "one", **PLAIN), told(tmp_path / "nodes"), 1e-4)
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_the_others_with_the_reason(tmp_path: Path) -> None:
     began = time.monotonic()
     process = start(tmp_path, 2, kill_at=3, kill_rank=1, **PLAIN)
@@ -164,6 +167,7 @@ def test_ten_kills_at_random_moments_change_no_bit(tmp_path: Path) -> None:
     same_bits(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_resuming_with_another_number_of_processes(tmp_path: Path) -> None:
     fields = {**PLAIN, "save_strategy": "steps", "save_steps": 20}
     whole = train(tmp_path / "whole", **fields)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +86,7 @@ def test_float32_gives_the_logits_of_pytorch(exported, model, n_windows):
     np.testing.assert_array_equal(from_tensor.numpy(), found)
 
 
-@pytest.mark.parametrize(("precision", "share"), [("float16", 0.01), ("int8", 0.1)])
+@pytest.mark.parametrize(("precision", "share"), [("float16", 0.01), ("int8", 0.05)])
 def test_narrow_precisions_stay_near_pytorch(exported, model, windows, precision, share):
     values = np.asarray(windows["input_values"][:], dtype=np.float32)
     expected, found = logits_of(model, values), OnnxStudent.from_pretrained(exported / precision)(values).logits
@@ -159,7 +161,7 @@ def test_deploy_json_says_what_a_device_must_know(exported, model, windows):
     assert "QuantizeLinear" in {node.op_type for node in graph.graph.node}
     check = deploy["check"]
     assert check["windows"] == "those of the calibration" and check["n_windows"] == len(windows)
-    assert 0 < check["relative_difference"] < check["tolerance"] == 0.1
+    assert 0 < check["relative_difference"] < check["tolerance"] == 0.05
     scores = check["balanced_accuracy"]
     assert scores["change"] == pytest.approx(scores["onnx"] - scores["pytorch"])
     noise_check = json.loads((exported / "float32" / "deploy.json").read_text("utf-8"))["check"]
@@ -172,6 +174,26 @@ def test_the_file_is_valid_and_tells_nothing_of_the_machine(exported, precision)
     onnx.checker.check_model(onnx.load_from_string(weights), full_check=True)
     for word in (str(Path(dlink_hf.__file__).parent), "dlink_hf", "modeling_mic"):
         assert word.encode() not in weights
+
+
+def test_one_channel_of_one_patch(tmp_path):
+    model = MiCForEEGClassification(MiCConfig.from_size("tiny", ch_names=["Cz"], n_times=200, num_labels=3)).eval()
+    export_onnx(model, tmp_path)
+    for n_windows in (1, 5):
+        values = noise(n_windows, 1, 200)
+        found = OnnxStudent.from_pretrained(tmp_path)(values).logits
+        np.testing.assert_allclose(found, logits_of(model, values), atol=1e-4)
+
+
+@pytest.mark.parametrize("action", ["export_onnx({student!r}, {out!r})", "OnnxStudent.from_pretrained({exported!r})"])
+def test_without_onnx_runtime_the_message_names_the_extra(checkpoint, exported, tmp_path, action):
+    words = {"student": str(checkpoint), "out": str(tmp_path / "out"), "exported": str(exported / "float32")}
+    # None in sys.modules is what Python takes for a package that is not there
+    imports = "import sys; sys.modules['onnxruntime'] = None; from dlink_hf import OnnxStudent, export_onnx; "
+    code = imports + action.format(**words)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "ImportError" in done.stderr and "pip install 'dlink-hf[export]'" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_students_own_object_is_left_as_it_was(model, tmp_path):

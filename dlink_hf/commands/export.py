@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets import Dataset, load_from_disk
 
 from ..exporting import TOLERANCES, export_onnx
-from ..onnx_student import DEPLOY_FILE
+from ..onnx_student import DEPLOY_FILE, MODEL_FILE
 from .arguments import arg, named, parse
 
 
@@ -58,14 +58,16 @@ def run(argv: Sequence[str]) -> None:
     if not args.model or not args.output_dir:
         raise ValueError("say what and where to: dlink export MODEL --output_dir DIR.")
     unknown = [name for name in args.precision if name not in TOLERANCES]
-    if unknown:
-        raise ValueError(f"--precision must be some of {', '.join(TOLERANCES)}, got {', '.join(unknown)}.")
+    if unknown or not args.precision:
+        raise ValueError(f"--precision must be some of {', '.join(TOLERANCES)}, got {', '.join(unknown) or 'none'}.")
     if "int8" in args.precision and args.calibration is None:
         raise ValueError("int8 needs --calibration FOLDER, windows (Dataset.save_to_disk) like those of its use.")
     names = None if args.ch_names is None else [name.strip() for name in args.ch_names.split(",") if name.strip()]
     calibration, windows = (_load(flag, getattr(args, flag)) for flag in ("calibration", "windows"))
-    paths = [
-        export_onnx(
+    width = max(len(str(Path(args.output_dir, precision, MODEL_FILE))) for precision in args.precision)
+    print(f"{'file':<{width}}{'MB':>8}{'largest difference':>20}{'same labels':>13}{'balanced accuracy':>22}")
+    for precision in dict.fromkeys(args.precision):
+        path = export_onnx(
             args.model,
             Path(args.output_dir, precision),
             precision=precision,
@@ -74,11 +76,6 @@ def run(argv: Sequence[str]) -> None:
             windows=windows,
             tolerance=args.tolerance,
         )
-        for precision in dict.fromkeys(args.precision)
-    ]
-    width = max(len(str(path)) for path in paths)
-    print(f"{'file':<{width}}{'MB':>8}{'largest difference':>20}{'same labels':>13}{'balanced accuracy':>22}")
-    for path in paths:
         check = json.loads((path.parent / DEPLOY_FILE).read_text("utf-8"))["check"]
         scores = check.get("balanced_accuracy")
         scores = f"{scores['pytorch']:.3f} -> {scores['onnx']:.3f}" if scores else "no labels"
