@@ -237,6 +237,7 @@ def test_two_processes_are_one_of_the_same_global_batch(still_parts: Path, tmp_p
     assert len(progress) == 7, "no score of a classifier that is not trained yet"
 
 
+@pytest.mark.slow
 def test_every_window_counts_once_over_processes(tmp_path: Path) -> None:
     run([*torchrun(*TWO_PROCESSES), __file__, str(tmp_path / "told.json")])
     told = json.loads((tmp_path / "told.json").read_text())
