@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -204,6 +205,27 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     fresh = TeacherCache.build(toy_teacher(dropout=0.0), dataset.select(rows), tmp_path / "fresh")
     for name, values in fresh.read(range(len(rows))).items():
         torch.testing.assert_close(cache.read(rows)[name], values, rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_no_file(tmp_path):
+    n_windows, dice = 4000, random.Random(0)
+    whole = start_build(tmp_path / "whole", n_windows)
+    out, err = whole.communicate(timeout=240)
+    assert whole.returncode == 0, err
+    for kill in range(11):
+        process = start_build(tmp_path / "killed", n_windows)
+        if kill < 10:
+            # behind the imports: anywhere in the fingerprint, the features and the files
+            assert process.stdout.readline() == "begin\n"
+            time.sleep(dice.uniform(0, 1.5))
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    # their names hold the hashes of their contents
+    names = [sorted(path.name for path in (tmp_path / run).glob("teacher-*/*")) for run in ("whole", "killed")]
+    assert names[0] == names[1] and len(names[0]) == n_windows // 8 + 1
 
 
 @pytest.mark.slow
