@@ -83,6 +83,8 @@ _PUBLIC_NAMES = {
     "evaluation": ["evaluate_model", "load_classifier", "predict_probabilities"],
     "exporting": ["export_onnx"],
     "onnx_student": ["OnnxStudent"],
+    "stream_preparation": ["StreamPreparation", "filter_coefficients"],
+    "stream_classifier": ["StreamClassifier", "StreamPrediction"],
     "pipeline_eeg_classification": ["EEGClassificationPipeline", "pipeline"],
     "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
     "visualization": [
@@ -241,6 +243,14 @@ if TYPE_CHECKING:
     from .soft_targets import (
         add_soft_targets as add_soft_targets,
         cross_fitted_soft_targets as cross_fitted_soft_targets,
+    )
+    from .stream_classifier import (
+        StreamClassifier as StreamClassifier,
+        StreamPrediction as StreamPrediction,
+    )
+    from .stream_preparation import (
+        StreamPreparation as StreamPreparation,
+        filter_coefficients as filter_coefficients,
     )
     from .teacher_cache import (
         TeacherCache as TeacherCache,

@@ -85,15 +85,26 @@ def _typical_amplitude(values: np.ndarray, sfreq: float) -> float:
     return float(np.median(moving)) if len(moving) else 0.0
 
 
-def resample(values: np.ndarray, old: float, new: float) -> np.ndarray:
-    """Resample (..., T) float64 from `old` to `new` Hz by MNE, to (..., floor(T * new / old)).
+def resampling_filter(old: float, new: float) -> tuple[int, int, np.ndarray]:
+    """The polyphase filter that brings `old` to `new` Hz: 80 dB down from the lower of the two Nyquist frequencies on.
 
-    A polyphase filter: 80 dB down from the lower of the two Nyquist frequencies on, flat to 1e-4 up to 0.9 of it.
+    Returns:
+        up, down, and the taps at `up` times the old rate, of odd length and with a gain of 1.
     """
     ratio = Fraction(new / old).limit_denominator(10_000)
     up, down = ratio.numerator, ratio.denominator
     half = 51 * max(up, down)
     kernel = signal.firwin(2 * half + 1, 0.95 / max(up, down), window=("kaiser", signal.kaiser_beta(80.0)))
+    return up, down, kernel
+
+
+def resample(values: np.ndarray, old: float, new: float) -> np.ndarray:
+    """Resample (..., T) float64 from `old` to `new` Hz by MNE, to (..., floor(T * new / old)).
+
+    A polyphase filter: 80 dB down from the lower of the two Nyquist frequencies on, flat to 1e-4 up to 0.9 of it.
+    """
+    up, down, kernel = resampling_filter(old, new)
+    half = len(kernel) // 2
     length = values.shape[-1]
     # MNE takes the ratio from the lengths: whole multiples of `down`, or the clock would run wrong by up to a sample
     before = down * (half // (up * down) + 1)
