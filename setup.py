@@ -43,7 +43,9 @@ EXTRAS_REQUIRE = {
     "hub-data": ["zarr>=3.0,<4"],
     "moabb": ["moabb>=1.4.3,<2"],
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
-    "stream": ["pylsl>=1.16"],
+    # the first that brings liblsl on Linux too, and waits for the first sample rather than a whole chunk
+    "stream": ["pylsl>=1.18.5"],
+    "brainflow": ["brainflow>=5.23"],
     "demo": ["matplotlib>=3.9", "tensorboard>=2.18"],
     "dev": [
         "build>=1.2",
@@ -55,6 +57,7 @@ EXTRAS_REQUIRE = {
         "onnx>=1.17",
         "onnxruntime>=1.20",
         "onnxscript>=0.3",
+        "pylsl>=1.18.5",
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
