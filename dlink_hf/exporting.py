@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Students as ONNX files: for one montage, in 32, 16 or 8 bits, each compared with PyTorch before it is kept."""
+"""Exported students: what every format shares, compared with PyTorch before it is kept; and ONNX, the first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from sklearn.metrics import balanced_accuracy_score
+from torch import nn
 from tqdm.auto import tqdm
 
 from .checkpoint_names import found_checkpoint
@@ -23,12 +26,21 @@ from .compatibility import check_label_names, label_names, montage_arguments
 from .data.signal_facts import alignment_info
 from .electrodes import channel_positions
 from .evaluation import load_classifier
-from .exporting_graph import OPSET, check_installed, to_float16, to_int8, trace
+from .exported_student import (
+    DEPLOY_FILE,
+    MODEL_FILES,
+    ExportedStudent,
+    Runner,
+    check_montage,
+    check_windows,
+    weights_digest,
+)
+from .exporting_graph import OPSET, _strip, check_installed, to_float16, to_int8, trace
 from .feature_extraction_eeg import EEGFeatureExtractor
 from .files import staged
 from .hub_files import fetch
 from .modeling_mic import MiCForEEGClassification
-from .onnx_student import DEPLOY_FILE, MODEL_FILE, check_windows, make_session
+from .onnx_student import OnnxStudent
 
 
 logger = logging.getLogger(__name__)
@@ -41,6 +53,30 @@ N_NOISE = 64
 NOISE_UV = 20.0
 # a head that tells nothing apart must not turn rounding into a refusal
 MIN_SPREAD = 0.1
+# an export for any montage is compared on these channels too, with one patch more than the student's window
+OTHER_MONTAGE = ("Fz", "C3", "Cz", "C4", "Oz")
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """A format in which students are exported.
+
+    Args:
+        student: what runs it.
+        precisions: those that there are.
+        batch: first dimension of input and output, as deploy.json says it.
+        check_installed: raises ImportError where a package is missing.
+        build: bytes of the file, of a student on the CPU in float32, a precision, windows (N, C, T) float32 that set
+            the ranges of int8 or None, and whether it is to be for any montage.
+        facts: what deploy.json says of the format and of what it was made with.
+    """
+
+    student: type[ExportedStudent]
+    precisions: tuple[str, ...]
+    batch: str | int
+    check_installed: Callable[[], None]
+    build: Callable[[MiCForEEGClassification, str, np.ndarray | None, bool], bytes]
+    facts: Callable[[], dict[str, Any]]
 
 
 def export_onnx(
@@ -49,6 +85,7 @@ def export_onnx(
     *,
     precision: str = "float32",
     ch_names: Sequence[str] | None = None,
+    any_montage: bool = False,
     feature_extractor: EEGFeatureExtractor | None = None,
     calibration: Dataset | np.ndarray | None = None,
     windows: Dataset | np.ndarray | None = None,
@@ -59,17 +96,21 @@ def export_onnx(
 
     The file reads `input_values` (batch, C, T) float32 in microvolts and gives `logits` (batch, num_labels); the
     number of windows is free, channels and samples are those of the student's config. The places of the electrodes
-    are folded into it. Before anything is kept, its logits are compared with PyTorch's.
+    are folded into it, unless it is for any montage. Before anything is kept, its logits are compared with PyTorch's.
 
-    The folder gets model.onnx; deploy.json, which says channels, rate, unit, window, labels, preprocessing, SHA-256
-    and what the comparison gave; config.json; and preprocessor_config.json where the student has one.
+    The folder gets model.onnx; deploy.json, which says channels, rate, unit, window, labels, preprocessing, SHA-256 of
+    the file and of the weights it was made of, and what the comparison gave; config.json; and
+    preprocessor_config.json where the student has one.
 
     Args:
         model: folder, Hub id or short name of a student with a trained head, or the student itself.
-        folder: where to, made where absent; not the student's own folder.
+        folder: where to, made where absent; not the student's own folder, but `onnx` in it is where
+            `from_pretrained(..., backend="onnx")` looks.
         precision: `"float32"`; `"float16"`, half the size, for hardware that computes in it; or `"int8"`, weights and
             activations of all linear layers after the filter bank in 8 bits.
         ch_names: another montage to export for; the student's own where left out.
+        any_montage: leave channels and patches free: the file reads a second input, `channel_positions` (batch, C, 3)
+            float32 in metres, and any whole number of patches. In float32 alone. Compared on another montage too.
         feature_extractor: what the student's windows were made with; the one saved beside it where left out.
         calibration: for int8, windows as the student will meet them: a dataset with `input_values` (C, T), or an
             array (N, C, T), microvolts. At most 256, evenly spread, set the ranges of the activations.
@@ -90,8 +131,38 @@ def export_onnx(
         ValueError: an argument is out of range, windows do not fit the student, or the logits differ by more than
             the tolerance; nothing is written then.
     """
-    if precision not in TOLERANCES:
-        raise ValueError(f"precision must be one of {', '.join(TOLERANCES)}, got {precision!r}.")
+    return write_export(
+        ONNX,
+        model,
+        folder,
+        precision=precision,
+        ch_names=ch_names,
+        any_montage=any_montage,
+        feature_extractor=feature_extractor,
+        calibration=calibration,
+        windows=windows,
+        tolerance=tolerance,
+        progress=progress,
+    )
+
+
+def write_export(
+    kind: ExportFormat,
+    model: str | os.PathLike | MiCForEEGClassification,
+    folder: str | os.PathLike,
+    *,
+    precision: str = "float32",
+    ch_names: Sequence[str] | None = None,
+    any_montage: bool = False,
+    feature_extractor: EEGFeatureExtractor | None = None,
+    calibration: Dataset | np.ndarray | None = None,
+    windows: Dataset | np.ndarray | None = None,
+    tolerance: float | None = None,
+    progress: bool = True,
+) -> Path:
+    """Write a trained student in a format, compared with PyTorch; arguments, result and errors as [`export_onnx`]."""
+    if precision not in kind.precisions:
+        raise ValueError(f"precision must be one of {', '.join(kind.precisions)}, got {precision!r}.")
     tolerance = TOLERANCES[precision] if tolerance is None else tolerance
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < np.inf:
         raise ValueError(f"tolerance must be a number above 0, such as {TOLERANCES[precision]}, got {tolerance!r}.")
@@ -100,36 +171,38 @@ def export_onnx(
             "int8 needs windows to calibrate on, such as those the student was trained on: calibration=dataset or an "
             "array (N, C, T) in microvolts; on the command line --calibration FOLDER of Dataset.save_to_disk."
         )
-    check_installed()
-    folder = Path(folder)
+    if any_montage and precision != "float32":
+        raise ValueError(f"An export for any montage is made in float32 alone, got {precision}: name the ch_names.")
+    kind.check_installed()
+    folder, model_file = Path(folder), kind.student.model_file
     if (folder / "model.safetensors").exists():
         raise ValueError(f"{folder} holds a checkpoint, whose config would be overwritten. Give a folder of its own.")
+    others = [name for name in MODEL_FILES if name != model_file and (folder / name).exists()]
+    if others:
+        raise ValueError(f"{folder} holds {others[0]}, an export of another format. Give a folder of its own.")
     student, feature_extractor = _student(model, feature_extractor, ch_names)
     ranges = None if calibration is None else _windows(student, feature_extractor, calibration, MAX_CALIBRATION)[0]
-    kind, values, labels = _checked_windows(student, feature_extractor, calibration, windows)
+    what, values, labels = _checked_windows(student, feature_extractor, calibration, windows)
 
-    with tqdm(total=3, desc=f"export {precision}", unit="step", leave=False, disable=not progress) as steps:
-        graph, n_front = trace(student)
+    backend = kind.student.backend
+    with tqdm(total=2, desc=f"export {backend} {precision}", unit="step", leave=False, disable=not progress) as steps:
+        weights = kind.build(student, precision, ranges, any_montage)
         steps.update()
-        if precision == "float16":
-            graph = to_float16(graph, n_front)
-        elif precision == "int8":
-            graph = to_int8(graph, n_front, ranges)
-        weights = graph.SerializeToString(deterministic=True)
-        steps.update()
-        check = {"windows": kind, "n_windows": len(values), **_compare(student, weights, values, labels)}
+        run = kind.student.make_runner(weights)
+        check = {"windows": what, "n_windows": len(values)}
+        check |= _compare(student, backend, run, values, labels, any_montage)
         steps.update()
     if not check["relative_difference"] <= tolerance:
         raise ValueError(
             f"The {precision} export differs from PyTorch by up to {check['largest_difference']:.3g} in a logit, "
             f"{check['relative_difference']:.3g} of their spread, beyond the tolerance of {tolerance:g} (on "
-            f"{len(values)} windows, {kind}; {check['same_labels']:.1%} same labels). Nothing was written. Give "
+            f"{len(values)} windows, {what}; {check['same_labels']:.1%} same labels). Nothing was written. Give "
             "tolerance= (--tolerance) if that will do; for int8, calibrate on windows more like those of its use."
         )
     check["tolerance"] = tolerance
-    deploy = _deployment(student, feature_extractor, weights, precision, check)
+    deploy = _deployment(student, feature_extractor, kind, weights, precision, any_montage, check)
     with staged(folder) as partial:
-        (partial / MODEL_FILE).write_bytes(weights)
+        (partial / model_file).write_bytes(weights)
         (partial / DEPLOY_FILE).write_text(json.dumps(deploy, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         student.config.save_pretrained(partial)
         if feature_extractor is not None:
@@ -137,7 +210,7 @@ def export_onnx(
     if feature_extractor is None:
         # one of an earlier export says nothing about this one
         (folder / "preprocessor_config.json").unlink(missing_ok=True)
-    return folder / MODEL_FILE
+    return folder / model_file
 
 
 def _student(
@@ -225,39 +298,74 @@ def _checked_windows(
 
 @torch.no_grad()
 def _compare(
-    student: MiCForEEGClassification, weights: bytes, windows: np.ndarray, labels: np.ndarray | None
+    student: MiCForEEGClassification,
+    backend: str,
+    run: Runner,
+    windows: np.ndarray,
+    labels: np.ndarray | None,
+    any_montage: bool,
 ) -> dict[str, Any]:
-    """Differences of ONNX Runtime's logits from PyTorch's on windows (N, C, T)."""
-    session = make_session(weights)
+    """Differences of the runtime's logits from PyTorch's on windows (N, C, T)."""
+
+    def places(batch: np.ndarray, given: np.ndarray | None = None) -> np.ndarray | None:
+        return check_montage(batch, given, student.config) if any_montage else None
+
     # one window alone, then batches
     edges = [0, *range(1, len(windows), 64), len(windows)]
     batches = [windows[first:last] for first, last in zip(edges, edges[1:], strict=False) if last > first]
     expected = np.concatenate([student(torch.from_numpy(batch)).logits.numpy() for batch in batches])
-    found = np.concatenate([session.run(["logits"], {"input_values": batch})[0] for batch in batches])
+    found = np.concatenate([run(batch, places(batch)) for batch in batches])
     difference = float(np.abs(found - expected).max())
+    other = {}
+    if any_montage:
+        shape = (3, len(OTHER_MONTAGE), student.config.n_times + student.config.patch_size)
+        noise = np.random.default_rng(1).standard_normal(shape, dtype=np.float32) * np.float32(NOISE_UV)
+        # each window with places of its own, a millimetre apart
+        positions = places(noise, np.array(channel_positions(OTHER_MONTAGE)) + 1e-3 * np.arange(3)[:, None, None])
+        apart = run(noise, positions) - student(torch.from_numpy(noise), torch.from_numpy(positions)).logits.numpy()
+        other = {
+            "ch_names": list(OTHER_MONTAGE),
+            "n_times": shape[2],
+            "largest_difference": float(np.abs(apart).max()),
+        }
+        difference = max(difference, other["largest_difference"])
     spread = max(float(np.ptp(expected)), MIN_SPREAD)
     result = {
         "largest_difference": difference,
         "relative_difference": difference / spread,
         "same_labels": float((found.argmax(1) == expected.argmax(1)).mean()),
     }
+    if other:
+        result["other_montage"] = other
     if labels is not None:
         before, after = (float(balanced_accuracy_score(labels, logits.argmax(1))) for logits in (expected, found))
-        result["balanced_accuracy"] = {"pytorch": before, "onnx": after, "change": after - before}
+        result["balanced_accuracy"] = {"pytorch": before, backend: after, "change": after - before}
     return result
 
 
 def _deployment(
     student: MiCForEEGClassification,
     extractor: EEGFeatureExtractor | None,
+    kind: ExportFormat,
     weights: bytes,
     precision: str,
+    any_montage: bool,
     check: dict[str, Any],
 ) -> dict[str, Any]:
     """What deploy.json says."""
-    import onnxruntime
-
     config = student.config
+    shape = [kind.batch, len(config.ch_names), config.n_times]
+    positions = {}
+    if any_montage:
+        shape = ["batch", "channels", f"{config.patch_size} * patches"]
+        positions["channel_positions"] = {
+            "name": "channel_positions",
+            "shape": ["batch", "channels", 3],
+            "dtype": "float32",
+            "unit": "m",
+            "frame": "MNE's standard_1005",
+            "note": "channels and patches are free: ch_names and n_times are those of the training",
+        }
     preparation, alignment = None, None
     if extractor is not None:
         preparation = {name: getattr(extractor, name) for name in ("l_freq", "h_freq", "notch_freq")}
@@ -271,16 +379,15 @@ def _deployment(
             "note": "must be applied before: it is no part of the model, and is fitted on the person's own session",
         }
     return {
-        "file": MODEL_FILE,
+        "file": kind.student.model_file,
+        "format": kind.student.backend,
         "sha256": hashlib.sha256(weights).hexdigest(),
+        # of the tensors it was made of, so that an export of older weights is known for one
+        "weights_sha256": weights_digest(student.state_dict()),
         "precision": precision,
-        "opset": OPSET,
-        "input": {
-            "name": "input_values",
-            "shape": ["batch", len(config.ch_names), config.n_times],
-            "dtype": "float32",
-        },
-        "output": {"name": "logits", "shape": ["batch", config.num_labels], "dtype": "float32"},
+        "input": {"name": "input_values", "shape": shape, "dtype": "float32"},
+        **positions,
+        "output": {"name": "logits", "shape": [shape[0], config.num_labels], "dtype": "float32"},
         "ch_names": list(config.ch_names),
         "sfreq": config.sfreq,
         "n_times": config.n_times,
@@ -290,8 +397,75 @@ def _deployment(
         "preprocessing": preparation,
         "alignment": alignment,
         "check": check,
-        "made_with": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__},
+        **kind.facts(),
     }
 
 
-__all__ = ["TOLERANCES", "export_onnx"]
+class Logits(nn.Module):
+    """The logits alone of a student: for its own montage, which becomes a constant, or of positions that are given.
+
+    Args:
+        model: the student.
+    """
+
+    def __init__(self, model: MiCForEEGClassification):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_values: torch.Tensor, channel_positions: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (B, num_labels) of windows (B, C, T) in microvolts at positions (B, C, 3) in metres, or None."""
+        return self.model(input_values, channel_positions).logits
+
+
+def _onnx_bytes(
+    student: MiCForEEGClassification, precision: str, ranges: np.ndarray | None, any_montage: bool
+) -> bytes:
+    if any_montage:
+        return _trace_any_montage(student).SerializeToString(deterministic=True)
+    graph, n_front = trace(student)
+    if precision == "float16":
+        graph = to_float16(graph, n_front)
+    elif precision == "int8":
+        graph = to_int8(graph, n_front, ranges)
+    return graph.SerializeToString(deterministic=True)
+
+
+def _trace_any_montage(student: MiCForEEGClassification) -> Any:
+    """The ONNX graph of a student in which windows, channels and patches are free, with positions as second input."""
+    # sizes unlike each other and unlike 1, so that none is taken for another
+    batch, channels, patches = (torch.export.Dim(name, min=1) for name in ("batch", "channels", "patches"))
+    size = student.config.patch_size
+    exporter, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                Logits(student).eval(),
+                (torch.zeros(2, 5, 3 * size), torch.zeros(2, 5, 3)),
+                dynamo=True,
+                verbose=False,
+                input_names=["input_values", "channel_positions"],
+                output_names=["logits"],
+                dynamic_shapes={
+                    "input_values": {0: batch, 1: channels, 2: size * patches},
+                    "channel_positions": {0: batch, 1: channels},
+                },
+                opset_version=OPSET,
+            )
+    finally:
+        exporter.setLevel(level)
+    _strip(program.model_proto)
+    return program.model_proto
+
+
+def _onnx_facts() -> dict[str, Any]:
+    import onnxruntime
+
+    return {"opset": OPSET, "made_with": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}}
+
+
+ONNX = ExportFormat(OnnxStudent, tuple(TOLERANCES), "batch", check_installed, _onnx_bytes, _onnx_facts)
+
+
+__all__ = ["ONNX", "TOLERANCES", "ExportFormat", "Logits", "export_onnx", "write_export"]

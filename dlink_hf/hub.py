@@ -32,8 +32,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     SafetensorsParsingError,
 )
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-from .files import staged
+from .backends import check_belongs, exports_in
+from .exported_student import DEPLOY_FILE, MODEL_FILES, read_deploy
+from .files import damaged, staged
 from .hub_files import fetch, read_json
 from .model_card import build_model_card
 from .modeling_base import check_download
@@ -57,6 +61,11 @@ PUBLISHED = (
     "LICENSE*",
     "*.png",
     "plots/*.png",
+    *(
+        f"{place}/{name}"
+        for place in ("onnx", "onnx/*", "executorch", "executorch/*")
+        for name in (*MODEL_FILES, DEPLOY_FILE, "config.json", "preprocessor_config.json")
+    ),
 )
 
 
@@ -119,7 +128,8 @@ def publish_folder(
 
     Raises:
         FileNotFoundError: the folder holds no checkpoint.
-        ValueError: the name is none, or code was asked for and there is none to add.
+        ValueError: the name is none, code was asked for and there is none to add, or an export in `onnx` or
+            `executorch` belongs to other weights than those of the folder.
         OSError: no connection, no or wrong token, no right to write there, or the Hub refused. Nothing was published.
     """
     folder = Path(folder)
@@ -130,6 +140,7 @@ def publish_folder(
             f"{folder} holds neither config.json nor preprocessor_config.json: it is no checkpoint. After `dlink "
             "distill --output_dir DIR` the student lies in DIR/student."
         )
+    _check_exports(folder)
     if is_offline_mode():
         raise OSError("HF_HUB_OFFLINE is set, so that nothing can be published. Unset it first.")
     api = HfApi(token=token)
@@ -158,6 +169,19 @@ def publish_folder(
             parent_commit=base,
         )
     return commit
+
+
+def _check_exports(folder: Path) -> None:
+    """Refuse to publish weights beside an export of others."""
+    exports, weights = exports_in(folder), folder / "model.safetensors"
+    if not exports or not weights.is_file():
+        return
+    try:
+        tensors = load_file(weights)
+    except SafetensorError as error:
+        raise damaged(str(folder), error) from error
+    for export in exports:
+        check_belongs(read_deploy(export), tensors, None, export, str(folder))
 
 
 def patiently(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -279,12 +303,17 @@ def download_folder(repo_id: str, folder: str | os.PathLike, revision: str | Non
         for name in names:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, partial / name)
-        # a folder can't be renamed onto one that is there
-        for inner in [path for path in partial.iterdir() if path.is_dir() and (Path(folder) / path.name).is_dir()]:
-            for path in inner.iterdir():
-                os.replace(path, Path(folder) / inner.name / path.name)
-            inner.rmdir()
+        _merge_folders(partial, Path(folder))
     return names
+
+
+def _merge_folders(source: Path, target: Path) -> None:
+    """Move what lies in folders that `target` has too: a folder can't be renamed onto one that is there."""
+    for inner in [path for path in source.iterdir() if path.is_dir() and (target / path.name).is_dir()]:
+        _merge_folders(inner, target / inner.name)
+        for path in inner.iterdir():
+            os.replace(path, target / inner.name / path.name)
+        inner.rmdir()
 
 
 def find_published(
@@ -420,6 +449,9 @@ def publish_saved(
 ) -> CommitInfo:
     """Save a model or a feature extractor into a temporary folder and publish that.
 
+    Exports that lie beside the weights in the folder that a model was loaded from go along, where it has changed since
+    they do not.
+
     Args:
         saveable: what has `save_pretrained`.
         repo_id: see [`publish_folder`].
@@ -431,7 +463,25 @@ def publish_saved(
     sharding = {} if max_shard_size is None else {"max_shard_size": max_shard_size}
     with tempfile.TemporaryDirectory(prefix="dlink-push-") as folder:
         saveable.save_pretrained(folder, **sharding)
+        _add_exports(saveable, Path(folder))
         return publish_folder(folder, repo_id, **kwargs)
+
+
+def _add_exports(saveable: Any, folder: Path) -> None:
+    """Put the exports beside the weights in the folder that a model was loaded from into that of a saved copy."""
+    source = Path(getattr(saveable, "name_or_path", None) or folder)
+    if source == folder or not source.is_dir():
+        return
+    for export in exports_in(source):
+        try:
+            check_belongs(read_deploy(export), saveable.state_dict(), None, export, str(source))
+        except ValueError as error:
+            logger.warning("not published: %s", error)
+            continue
+        for name in publishable_files(source):
+            if (source / name).parent == export:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / name, folder / name)
 
 
 __all__ = ["PUBLISHED", "explained", "publish_folder", "publish_saved", "publishable_files", "without_tokens"]

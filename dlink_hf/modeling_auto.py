@@ -20,7 +20,7 @@ from .checkpoint_names import found_checkpoint
 from .configuration_mic import MiCConfig
 from .configuration_teacher import DLinkTeacherConfig
 from .feature_extraction_eeg import EEGFeatureExtractor
-from .modeling_base import LABEL_FIELDS, DLinkPreTrainedModel, warn_of_new_head
+from .modeling_base import LABEL_FIELDS, DLinkPreTrainedModel, load_exported, warn_of_new_head
 from .modeling_mic import MiCForEEGClassification, MiCModel
 from .modeling_teacher import DLinkTeacherForEEGClassification, DLinkTeacherModel
 
@@ -47,6 +47,7 @@ class AutoModelForEEGClassification(_BaseAutoModelClass):
         pretrained_model_name_or_path: str | os.PathLike,
         *model_args: Any,
         output_loading_info: bool = False,
+        backend: str = "torch",
         **kwargs: Any,
     ) -> Any:
         """Load a student or a teacher in evaluation mode.
@@ -57,17 +58,24 @@ class AutoModelForEEGClassification(_BaseAutoModelClass):
                 package: [`DLinkTeacherForEEGClassification`] reads those.
             *model_args: passed to the model's constructor.
             output_loading_info: also return which tensors were missing, left over or of another shape.
+            backend: `"torch"`; `"onnx"` or `"executorch"` for a student that another runtime runs, of an export or
+                exported at once: [`backends.load_exported`] says what goes with it.
             **kwargs: as the model's own `from_pretrained` takes them: `num_labels`, `id2label`, `ch_names`,
                 `revision`, `cache_dir`, `local_files_only`, `token` ...
 
         Returns:
             [`MiCForEEGClassification`] or [`DLinkTeacherForEEGClassification`], or a class registered with
-            `AutoModelForEEGClassification.register`.
+            `AutoModelForEEGClassification.register`; of another backend [`OnnxStudent`] or [`ExecutorchStudent`].
 
         Raises:
+            ImportError: of another backend, a package is missing.
             OSError: there is no such checkpoint, or it can't be reached; of a short name, the known ones are listed.
             ValueError: it holds another kind of model, or what the model's own `from_pretrained` refuses.
         """
+        if backend != "torch":
+            asked = {"model_args": bool(model_args), "output_loading_info": output_loading_info}
+            options = {**kwargs, **{name: value for name, value in asked.items() if value}}
+            return load_exported(MiCForEEGClassification, pretrained_model_name_or_path, backend, options)
         names_labels = bool(LABEL_FIELDS & set(kwargs)) or kwargs.get("config") is not None
         with found_checkpoint(
             pretrained_model_name_or_path, kwargs.get("revision"), kwargs.get("subfolder")

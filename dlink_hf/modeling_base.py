@@ -148,6 +148,7 @@ class DLinkPreTrainedModel(PreTrainedModel):
         pretrained_model_name_or_path: str | os.PathLike | None,
         *model_args: Any,
         output_loading_info: bool = False,
+        backend: str = "torch",
         **kwargs: Any,
     ) -> Any:
         """Load a checkpoint whole; see `transformers.PreTrainedModel.from_pretrained`.
@@ -156,7 +157,12 @@ class DLinkPreTrainedModel(PreTrainedModel):
         bits are computed with in 32, unless `dtype` says otherwise (`"auto"` keeps them). A backbone, saved without a
         head, gets a new one for the classes that `num_labels`, `id2label` or `config` names.
 
+        `backend="onnx"` or `"executorch"` gives a student that ONNX Runtime or ExecuTorch runs, with `precision` and
+        `n_threads` beside the options of the Hub: of a folder that `dlink export` wrote, of the export in the
+        checkpoint's `onnx` or `executorch`, or exported at once; [`backends.load_exported`] says more.
+
         Raises:
+            ImportError: of another backend, a package is missing.
             OSError: there is no such checkpoint, or it can't be reached; of a short name, the known ones are listed.
                 Or what was downloaded is not what was published.
             ValueError: the weights are no whole safetensors file, or a tensor is missing or has another shape; the
@@ -165,6 +171,10 @@ class DLinkPreTrainedModel(PreTrainedModel):
         """
         if kwargs.pop("use_safetensors", True) is False:
             raise ValueError("`use_safetensors=False` asks for pickled weights, which run code and are never read.")
+        if backend != "torch":
+            asked = {"model_args": bool(model_args), "output_loading_info": output_loading_info}
+            options = {**kwargs, **{name: value for name, value in asked.items() if value}}
+            return load_exported(cls, pretrained_model_name_or_path, backend, options)
         if pretrained_model_name_or_path is None:
             return cls._load_whole(None, model_args, output_loading_info, kwargs)
         revision, subfolder = kwargs.get("revision"), kwargs.get("subfolder")
@@ -236,6 +246,32 @@ class DLinkPreTrainedModel(PreTrainedModel):
         return key.startswith(cls._head_keys)
 
 
+def load_exported(model_class: type, name: str | os.PathLike | None, backend: str, options: dict[str, Any]) -> Any:
+    """What `from_pretrained` gives for another backend than torch.
+
+    Args:
+        model_class: whose `from_pretrained` was called.
+        name, backend, options: as [`backends.load_exported`] takes them.
+
+    Raises:
+        ImportError: the package, or one that the backend needs, is not installed.
+        TypeError: the class is not that of students with a head.
+        OSError, ValueError: as [`backends.load_exported`].
+    """
+    try:
+        # by its name: this module may travel with a checkpoint's code, where the rest of the package may be absent
+        backends = import_module("dlink_hf.backends")
+    except ModuleNotFoundError as error:
+        raise ImportError(f"backend={backend!r} needs dlink_hf: pip install 'dlink-hf[export]' ({error}).") from error
+    backends.check_backend(backend)
+    if "MiCForEEGClassification" not in {parent.__name__ for parent in model_class.__mro__} or name is None:
+        raise TypeError(
+            f"backend={backend!r} is for students with a head, by name: MiCForEEGClassification.from_pretrained("
+            f"'dlink-mic-small-eegmat', backend={backend!r}); asked for was {name!r} of {model_class.__name__}."
+        )
+    return backends.load_exported(name, backend, **options)
+
+
 def warn_of_new_head(name: str | None, model: PreTrainedModel) -> None:
     """Say that a model's head is random, to those who did not say which classes they want."""
     logger.warning(
@@ -252,4 +288,11 @@ def at_least_single(values: torch.Tensor) -> torch.Tensor:
 _HUB_KWARGS = ("repo_id", "token", "private", "commit_message", "commit_description", "create_pr", "revision", "tags")
 _HUB_KWARGS += ("remote_code",)
 
-__all__ = ["LABEL_FIELDS", "DLinkPreTrainedModel", "at_least_single", "check_input_values", "warn_of_new_head"]
+__all__ = [
+    "LABEL_FIELDS",
+    "DLinkPreTrainedModel",
+    "at_least_single",
+    "check_input_values",
+    "load_exported",
+    "warn_of_new_head",
+]

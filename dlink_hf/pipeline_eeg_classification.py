@@ -25,16 +25,17 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import ChunkPipeline
 
 from .alignment import Alignment, alignment_from_dict
+from .backends import check_backend, load_exported
 from .checkpoint_names import found_checkpoint
 from .compatibility import label_names
 from .data.signals import MICROVOLTS_PER_UNIT
 from .electrodes import canonical_name, channel_positions
 from .evaluation import load_classifier
+from .exported_student import ExportedStudent
 from .feature_extraction_eeg import EEGFeatureExtractor
 from .hub_files import fetch
 from .modeling_auto import AutoModelForEEGClassification
 from .modeling_base import DLinkPreTrainedModel
-from .onnx_student import OnnxStudent
 from .recording_windows import RecordingWindows, fit_session
 
 
@@ -57,7 +58,8 @@ class EEGClassificationPipeline(ChunkPipeline):
     recording, and windows of other channels are never padded into one batch.
 
     Args:
-        model: a student or a teacher with a trained classification head, or an [`OnnxStudent`].
+        model: a student or a teacher with a trained classification head, or an [`OnnxStudent`] or
+            [`ExecutorchStudent`].
         feature_extractor: the [`EEGFeatureExtractor`] that prepares recordings as in the model's training.
         **kwargs: `device`, `batch_size`, `num_workers` as in every pipeline of transformers; any option of the call,
             to hold for all calls.
@@ -85,7 +87,7 @@ class EEGClassificationPipeline(ChunkPipeline):
     def __init__(
         self, model: PreTrainedModel, feature_extractor: EEGFeatureExtractor | None = None, **kwargs: Any
     ) -> None:
-        if isinstance(model, OnnxStudent):
+        if isinstance(model, ExportedStudent):
             kwargs["device"] = "cpu" if kwargs.get("device") is None else kwargs["device"]
         elif not type(model).__name__.endswith("ForEEGClassification"):
             raise TypeError(
@@ -108,7 +110,8 @@ class EEGClassificationPipeline(ChunkPipeline):
         kwargs.pop("local_files_only", None)
         super().__init__(model=model, feature_extractor=feature_extractor, **kwargs)
         # the student reads channels by their place, the teacher by their row
-        self._takes_positions = "channel_positions" in inspect.signature(model.forward).parameters
+        reads = "channel_positions" in inspect.signature(model.forward).parameters
+        self._takes_positions = getattr(model, "takes_positions", reads)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> list[dict] | list[list[dict]] | Iterator[list[dict]]:
         """Classifies one recording, or several.
@@ -349,12 +352,13 @@ class EEGClassificationPipeline(ChunkPipeline):
 
 def pipeline(
     task: str | None = None,
-    model: str | os.PathLike | PreTrainedModel | OnnxStudent | None = None,
+    model: str | os.PathLike | PreTrainedModel | ExportedStudent | None = None,
     feature_extractor: str | os.PathLike | EEGFeatureExtractor | None = None,
     *,
     device: int | str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     backend: str = "torch",
+    precision: str | None = None,
     **kwargs: Any,
 ) -> EEGClassificationPipeline:
     """A pipeline that classifies EEG recordings window by window.
@@ -365,7 +369,10 @@ def pipeline(
         feature_extractor: the same for the [`EEGFeatureExtractor`]; the one saved with the model where left out.
         device: as in transformers: the first accelerator where left out, else the CPU; -1 or "cpu" for the CPU.
         dtype: of the weights, such as "bfloat16"; float32 where left out, "auto" for that of the checkpoint.
-        backend: "torch", or "onnx" for a folder that `dlink export` wrote, which ONNX Runtime runs on one CPU thread.
+        backend: "torch"; or "onnx" or "executorch", which ONNX Runtime or ExecuTorch run on one CPU thread: of a
+            folder that `dlink export` wrote, a checkpoint with an export in its `onnx` or `executorch`, or any other
+            student, which is exported at once.
+        precision: of the export, where a checkpoint has several: "float32", "float16" or "int8".
         **kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder`, for a model that
             is loaded by name; `batch_size`, `num_workers` and the options of the call, to hold for all calls.
 
@@ -373,10 +380,12 @@ def pipeline(
         [`EEGClassificationPipeline`]; its call says what it takes and gives.
 
     Raises:
+        ImportError: of another backend, a package is missing.
         OSError: there is no such checkpoint, or it can't be reached.
         TypeError: an option is unknown, or the model has no classification head.
         ValueError: the task is another, no model is named, or the checkpoint holds no trained classifier or no
-            preprocessor_config.json; or the backend is unknown, or an exported student is damaged.
+            preprocessor_config.json; or the backend is unknown, or an exported student is damaged or belongs to other
+            weights.
     """
     if task not in (None, TASK):
         raise ValueError(
@@ -392,15 +401,20 @@ def pipeline(
             f"{', '.join([*hub, *(['dtype'] if dtype is not None else [])])} is for a model that is loaded by name; "
             "this one is loaded already (model.to(...) changes its dtype)."
         )
-    if backend not in ("torch", "onnx"):
-        raise ValueError(f"backend must be 'torch' or 'onnx', got {backend!r}.")
-    if backend == "onnx":
-        if name is None or hub or dtype is not None:
+    check_backend(backend)
+    if precision is not None and backend == "torch":
+        raise ValueError(f"precision={precision!r} is for backend='onnx' and 'executorch'; with torch give dtype=....")
+    if backend != "torch":
+        if name is None or dtype is not None:
             raise ValueError(
-                "backend='onnx' is for the folder of an exported student, model='outputs/export/int8', whose "
-                "precision was chosen when it was exported: neither dtype nor options of the Hub go with it."
+                f"backend={backend!r} is for a student by its name or the folder of an export, whose precision was "
+                "chosen when it was exported: neither a model that is loaded already nor dtype go with it."
             )
-        model = OnnxStudent.from_pretrained(name)
+        model = load_exported(name, backend, precision=precision, **hub)
+        folder = model.folder
+        if feature_extractor is None and folder is not None and (folder / "preprocessor_config.json").is_file():
+            # made for the montage of the export
+            feature_extractor = EEGFeatureExtractor.from_pretrained(folder)
     elif name is not None:
         model = load_classifier(name, **hub, **({} if dtype is None else {"dtype": dtype}))
     if feature_extractor is None and name is not None:

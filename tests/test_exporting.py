@@ -145,6 +145,44 @@ def test_another_montage_is_that_of_the_positions(checkpoint, model, tmp_path):
     assert EEGFeatureExtractor.from_pretrained(tmp_path).ch_names == names
 
 
+def test_an_export_for_any_montage_reads_channels_by_their_places(checkpoint, model, tmp_path):
+    export_onnx(checkpoint, tmp_path, any_montage=True)
+    onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"), full_check=True)
+    student = OnnxStudent.from_pretrained(tmp_path)
+    for n_windows, names, n_times in ((1, ["Oz"], 200), (5, ["Fz", "F3", "T7", "Oz", "P4", "O1"], 600)):
+        values, places = noise(n_windows, len(names), n_times), np.array(channel_positions(names), dtype=np.float32)
+        expected = logits_of(model, values, channel_positions=torch.from_numpy(places))
+        np.testing.assert_allclose(student(values, places).logits, expected, atol=1e-4)
+    # windows of different people, each with places of its own
+    moved = places + 0.01 * np.random.default_rng(2).standard_normal((5, 6, 3), dtype=np.float32)
+    expected = logits_of(model, values, channel_positions=torch.from_numpy(moved))
+    np.testing.assert_allclose(student(values, moved).logits, expected, atol=1e-4)
+    assert np.abs(student(values, moved).logits - student(values, places).logits).max() > 1e-3
+    own = noise(2, len(NAMES), N_TIMES)
+    np.testing.assert_allclose(student(own).logits, logits_of(model, own), atol=1e-4)
+
+    assert student.deploy["input"]["shape"] == ["batch", "channels", "200 * patches"]
+    assert student.deploy["channel_positions"]["unit"] == "m"
+    assert student.deploy["check"]["other_montage"]["largest_difference"] < 1e-4
+    raw = make_synthetic_recordings(n_subjects=1, n_trials=2, progress=False)[0].drop_channels(["Pz"])
+    found, expected = (
+        dlink_hf.pipeline(model=name, backend=backend)(raw)[0]
+        for name, backend in ((tmp_path, "onnx"), (checkpoint, "torch"))
+    )
+    assert found["score"] == pytest.approx(expected["score"], abs=1e-4)
+
+    with pytest.raises(ValueError, match="in metres.*87.*Divide millimetres"):
+        student(own, np.full((4, 3), 87.0))
+    with pytest.raises(ValueError, match="3 channels.*montage has 4.*channel_positions"):
+        student(own[:, :3])
+    with pytest.raises(ValueError, match=r"must be \(4, 3\) or \(2, 4, 3\).*got \(3, 3\)"):
+        student(own, places[:3])
+    with pytest.raises(ValueError, match="whole number of 200-sample patches"):
+        student(own[..., :300])
+    with pytest.raises(ValueError, match="float32 alone"):
+        export_onnx(checkpoint, tmp_path / "other", any_montage=True, precision="float16")
+
+
 def test_deploy_json_says_what_a_device_must_know(exported, model, windows):
     deploy = json.loads((exported / "int8" / "deploy.json").read_text("utf-8"))
     config = model.config
@@ -252,6 +290,8 @@ def test_bad_windows_are_refused_by_name(exported):
         student(good)
     with pytest.raises(TypeError, match="microvolts"):
         student(np.zeros((1, 4, N_TIMES), dtype=np.int16))
+    with pytest.raises(ValueError, match="--any_montage.*for C3, Cz, C4, Pz alone"):
+        student(noise(2, len(NAMES), N_TIMES), np.zeros((4, 3)))
     with pytest.raises(ValueError, match="cannot train"):
         student.train()
     with pytest.raises(ValueError, match="n_threads"):
@@ -320,6 +360,9 @@ def test_the_command_writes_a_folder_for_each_precision(checkpoint, windows, tmp
         (["--output_dir", "out"], "dlink export MODEL"),
         (["student", "--output_dir", "out", "--precision", "int4"], "int4"),
         (["student", "--output_dir", "out", "--precision", "int8"], "--calibration"),
+        (["student", "--output_dir", "out", "--format", "tflite"], "onnx or executorch"),
+        (["student", "--output_dir", "out", "--format", "executorch", "--precision", "float16"], "float32, int8"),
+        (["student", "--output_dir", "out", "--any_montage", "--precision", "float16"], "--any_montage"),
         (["student", "--output_dir", "out", "--windows", "nowhere"], "--windows 'nowhere'"),
         (["nowhere/at/all", "--output_dir", "out"], "nowhere/at/all"),
     ],

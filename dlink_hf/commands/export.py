@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""`dlink export`: a student as ONNX, for a device."""
+"""`dlink export`: a student as ONNX or for ExecuTorch, for a device."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, load_from_disk
 
-from ..exporting import TOLERANCES, export_onnx
-from ..onnx_student import DEPLOY_FILE, MODEL_FILE
+from ..backends import BACKENDS, format_of
+from ..exported_student import DEPLOY_FILE
+from ..exporting import TOLERANCES, write_export
 from .arguments import arg, named, parse
 
 
 DESCRIPTION = (
-    "Write a trained student as ONNX: `dlink export MODEL --output_dir DIR`. Each precision gets a folder in DIR: the "
-    "model, and deploy.json, which says channels, rate, unit, window, labels, filters and how far the logits are from "
-    "PyTorch's. An export that is too far off is refused."
+    "Write a trained student as ONNX or for ExecuTorch: `dlink export MODEL --output_dir DIR`. Each precision gets a "
+    "folder in DIR: the model, and deploy.json, which says channels, rate, unit, window, labels, filters and how far "
+    "the logits are from PyTorch's. An export that is too far off is refused. With --output_dir CHECKPOINT/onnx (or "
+    "executorch) it is what `from_pretrained(CHECKPOINT, backend=...)` loads and `dlink push` takes along."
 )
 
 
@@ -28,8 +31,13 @@ class ExportArguments:
 
     model: str = arg("", "Folder, Hub id or short name of a student; also the first word after `export`.")
     output_dir: str = arg("", "Where to; a folder in it for each precision. Required.")
-    precision: list[str] = arg(["float32"], "Some of float32, float16 and int8.")
+    format: str = arg("onnx", "onnx, or executorch for a program of XNNPACK, one window at a time.")
+    precision: list[str] = arg(["float32"], "Some of float32, float16 (ONNX alone) and int8.")
     ch_names: str | None = arg(None, "Another montage to export for, comma separated; the student's own if left out.")
+    any_montage: bool = arg(
+        False,
+        "Leave channels and patches free: the places of the electrodes are a second input. ONNX in float32 alone.",
+    )
     calibration: str | None = arg(
         None, "Folder of windows (Dataset.save_to_disk) that set the ranges of int8: windows as it will meet them."
     )
@@ -51,37 +59,52 @@ def run(argv: Sequence[str]) -> None:
 
     Raises:
         FileNotFoundError: a folder of windows is not there.
-        ImportError: the extra `export` is not installed.
+        ImportError: the extra `export` or `executorch` is not installed.
         ValueError: an argument is missing or unknown, or an export is too far from PyTorch.
     """
     (args,) = parse("export", DESCRIPTION, (ExportArguments,), named(argv, "--model"))
     if not args.model or not args.output_dir:
         raise ValueError("say what and where to: dlink export MODEL --output_dir DIR.")
-    unknown = [name for name in args.precision if name not in TOLERANCES]
+    if args.format not in BACKENDS[1:]:
+        raise ValueError(f"--format must be {' or '.join(BACKENDS[1:])}, got {args.format!r}.")
+    kind = format_of(args.format)
+    unknown = [name for name in args.precision if name not in kind.precisions]
     if unknown or not args.precision:
-        raise ValueError(f"--precision must be some of {', '.join(TOLERANCES)}, got {', '.join(unknown) or 'none'}.")
+        raise ValueError(
+            f"--precision must be some of {', '.join(kind.precisions)} for {args.format}, got "
+            f"{', '.join(unknown) or 'none'}."
+        )
+    if args.any_montage and (args.format, args.precision) != ("onnx", ["float32"]):
+        raise ValueError("--any_montage is for --format onnx --precision float32 alone.")
     if "int8" in args.precision and args.calibration is None:
         raise ValueError("int8 needs --calibration FOLDER, windows (Dataset.save_to_disk) like those of its use.")
     names = None if args.ch_names is None else [name.strip() for name in args.ch_names.split(",") if name.strip()]
     calibration, windows = (_load(flag, getattr(args, flag)) for flag in ("calibration", "windows"))
-    width = max(len(str(Path(args.output_dir, precision, MODEL_FILE))) for precision in args.precision)
+    width = max(len(str(Path(args.output_dir, precision, kind.student.model_file))) for precision in args.precision)
     print(f"{'file':<{width}}{'MB':>8}{'largest difference':>20}{'same labels':>13}{'balanced accuracy':>22}")
     for precision in dict.fromkeys(args.precision):
-        path = export_onnx(
+        path = write_export(
+            kind,
             args.model,
             Path(args.output_dir, precision),
             precision=precision,
             ch_names=names,
+            any_montage=args.any_montage,
             calibration=calibration,
             windows=windows,
             tolerance=args.tolerance,
         )
         check = json.loads((path.parent / DEPLOY_FILE).read_text("utf-8"))["check"]
         scores = check.get("balanced_accuracy")
-        scores = f"{scores['pytorch']:.3f} -> {scores['onnx']:.3f}" if scores else "no labels"
+        scores = f"{scores['pytorch']:.3f} -> {scores[args.format]:.3f}" if scores else "no labels"
         row = f"{path.stat().st_size / 1e6:>8.3f}{check['largest_difference']:>20.2g}{check['same_labels']:>13.1%}"
         print(f"{path!s:<{width}}{row}{scores:>22}")
-    print(f"\ncompared with PyTorch on {check['n_windows']} windows: {check['windows']}")
+    print(f"\ncompared with PyTorch on {check['n_windows']} windows: {check['windows']}{_elsewhere(check)}")
+
+
+def _elsewhere(check: dict[str, Any]) -> str:
+    other = check.get("other_montage")
+    return f"; and on {', '.join(other['ch_names'])} with {other['n_times']} samples" if other else ""
 
 
 def _load(flag: str, folder: str | None) -> Dataset | None:

@@ -1,0 +1,113 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""An exported student, run by ExecuTorch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from .exported_student import ExportedStudent, Runner
+
+
+MODEL_FILE = "model.pte"
+
+
+class ExecutorchStudent(ExportedStudent):
+    """An exported student that ExecuTorch runs on the CPU; see [`ExportedStudent`] for what it takes and refuses.
+
+    The file holds a program for one window; windows go through it one by one.
+
+    Example:
+
+    ```python
+    >>> from dlink_hf import ExecutorchStudent
+    >>> student = ExecutorchStudent.from_pretrained("outputs/export/int8")
+    >>> student(windows).logits  # windows (B, C, T) in microvolts
+    ```
+    """
+
+    backend = "executorch"
+    model_file = MODEL_FILE
+
+    @staticmethod
+    def make_runner(weights: bytes, n_threads: int = 1) -> Runner:
+        """What runs the bytes of an ExecuTorch program.
+
+        Raises:
+            ImportError: ExecuTorch is not installed.
+            ValueError: the bytes are no program that it can run, or `n_threads` is not 1.
+        """
+        if n_threads != 1:
+            raise ValueError(
+                f"ExecuTorch's Python runtime has no number of threads to set: n_threads must be 1, got {n_threads!r}."
+            )
+        program = make_program(weights)
+
+        def run(values: np.ndarray, positions: np.ndarray | None) -> np.ndarray:
+            # asked of the program each time (it is loaded once): a method alone would outlive the bytes it reads
+            method = program.load_method("forward")
+            logits = [method.execute([window])[0].numpy().copy() for window in torch.from_numpy(values).split(1)]
+            return np.concatenate(logits)
+
+        return run
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep from the user what ExecuTorch, torchao and torch say of one another at import and at work."""
+    loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def import_runtime() -> Any:
+    """The module `executorch.runtime`.
+
+    Raises:
+        ImportError: ExecuTorch, or a package that it needs, is not installed.
+    """
+    try:
+        with quiet():
+            import executorch.runtime
+    except ImportError as error:
+        raise ImportError(
+            f"Students in its format are run by ExecuTorch, which is not there ({error}): pip install "
+            "'dlink-hf[executorch]'."
+        ) from error
+    return executorch.runtime
+
+
+def make_program(weights: bytes) -> Any:
+    """An `executorch.runtime.Program` with the method `forward`.
+
+    Raises:
+        ImportError: ExecuTorch is not installed.
+        ValueError: the bytes are no program that it can run.
+    """
+    runtime = import_runtime()
+    try:
+        program = runtime.Runtime.get().load_program(weights)
+        program.load_method("forward")
+    except (RuntimeError, KeyError) as error:
+        raise ValueError(
+            f"This ExecuTorch cannot run the program ({error}): it was made by another version, or lacks a backend "
+            "here. Export the student anew with the version that runs it."
+        ) from error
+    return program
+
+
+__all__ = ["MODEL_FILE", "ExecutorchStudent", "import_runtime", "make_program", "quiet"]
