@@ -147,9 +147,11 @@ class LslSource:
             them, or None where there were none.
 
         Raises:
-            ValueError: the stream came back with other channels, another rate, or another unit.
+            ValueError: the stream came back with other channels, another rate, or another unit; or it was closed.
         """
         values = stamps = ()
+        if self._inlet is None and self._finder is None:
+            raise ValueError("This source was closed: make a new one.")
         if self._inlet is None:
             self._reconnect(timeout)
         else:
@@ -218,13 +220,13 @@ class LslSource:
             info = replace(info, unit=self._unit)
         known = getattr(self, "info", info)
         for what, before, now in (
-            ("channels", known.ch_names, info.ch_names),
-            ("rate", known.sfreq, info.sfreq),
-            ("unit", known.unit, info.unit),
+            ("other channels", known.ch_names, info.ch_names),
+            ("another rate", known.sfreq, info.sfreq),
+            ("another unit", known.unit, info.unit),
         ):
             if before != now:
                 raise ValueError(
-                    f"The stream {info.name!r} came back with another {what}: {_plain(now)}, before: "
+                    f"The stream {info.name!r} came back with {what}: {_plain(now)}, before: "
                     f"{_plain(before)}. Predictions would be wrong; start anew if this is meant."
                 )
         self.info, self._picks, self._inlet = info, picks, inlet

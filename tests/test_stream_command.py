@@ -17,7 +17,7 @@ import pytest
 import torch
 from lsl_streams import outlets, stay_on_this_machine, unique_name
 
-from dlink_hf import EEGFeatureExtractor, MiCConfig, MiCForEEGClassification
+from dlink_hf import EEGFeatureExtractor, MiCConfig, MiCForEEGClassification, export_onnx
 from dlink_hf.stream_screen import StreamScreen
 
 
@@ -104,6 +104,19 @@ def test_a_live_stream_is_shown_written_and_sent_on_until_ctrl_c(folder, tmp_pat
     assert "reject  rest 0." in said
 
 
+@pytest.mark.slow
+def test_an_exported_student_answers_as_the_one_it_was_made_of(folder, tmp_path):
+    pytest.importorskip("onnxscript")
+    export_onnx(folder / "plain", tmp_path / "onnx")
+    answers = {}
+    for name in (folder / "plain", tmp_path / "onnx"):
+        out = tmp_path / f"{name.name}.csv"
+        run(f"{name} --replay {folder / 'a_raw.fif'} --hop 0.5 --csv {out} --name {unique_name()}".split())
+        answers[name.name] = [(row["onset"], float(row["p_rest"])) for row in rows_of(out)]
+    assert [onset for onset, _ in answers["onnx"]] == [onset for onset, _ in answers["plain"]]
+    np.testing.assert_allclose([p for _, p in answers["onnx"]], [p for _, p in answers["plain"]], atol=2e-6)
+
+
 def test_without_a_model_a_recording_is_only_sent(folder, capsys):
     name = unique_name()
     begin = time.monotonic()
@@ -120,7 +133,7 @@ def test_without_a_model_a_recording_is_only_sent(folder, capsys):
         ("", "which model is to answer"),
         ("{plain} --replay {raw} --brainflow SYNTHETIC_BOARD", "two sources"),
         ("{plain} --replay {raw}.edf", "no recording at"),
-        ("{plain} --backend tflite --replay {raw}", "--backend must be one of torch, onnx"),
+        ("{plain} --backend tflite --replay {raw}", "backend must be one of 'torch', 'onnx'"),
         ("{plain} --session {raw} --replay {raw}", "--session is for a model with an alignment"),
         ("{aligned} --session {raw} --alignment {raw} --replay {raw}", "contradict each other"),
         ("{aligned} --alignment {raw} --replay {raw}", "is no JSON file"),

@@ -128,11 +128,11 @@ def test_a_source_that_is_held_up_or_restarted_is_found_again_and_what_is_missin
     # what came between the last look and the kill was not lost
     assert missing - 40 <= int(samples.split(" ")[0]) <= missing and float(seconds) < missing / 200 + 1
     with outlets({**options, "source_id": "amplifier again", "ch_names": NAMES[::-1]}):
-        with pytest.raises(
-            ValueError, match="came back with another channels: Pz, C4, Cz, C3, before: C3, Cz, C4, Pz"
-        ):
+        with pytest.raises(ValueError, match="came back with other channels: Pz, C4, Cz, C3, before: C3, Cz, C4, Pz"):
             gather_until_lost(source, said, n_said=99)
     source.close()
+    with pytest.raises(ValueError, match="was closed"):
+        source.pull(0)
 
 
 def gather_until_lost(source, said, n_said=3):

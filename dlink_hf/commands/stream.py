@@ -19,9 +19,10 @@ import numpy as np
 import psutil
 import torch
 
+from ..backends import load_exported
 from ..compatibility import label_names
 from ..data.recordings import read_recording
-from ..onnx_student import OnnxStudent
+from ..exported_student import DEPLOY_FILE, read_deploy
 from ..pipeline_eeg_classification import pipeline
 from ..stream_classifier import StreamClassifier, StreamPrediction
 from ..stream_outlets import LslReplay, PredictionOutlet, start_replay
@@ -37,7 +38,6 @@ DESCRIPTION = (
     "only sends it, for any program. Ctrl-C ends it."
 )
 
-BACKENDS = ("torch", "onnx")
 # latencies of the last minute are shown, those of all windows at the end
 RECENT = 600
 PULL_SECONDS = 0.05
@@ -49,7 +49,7 @@ class StreamArguments:
 
     model: str = arg("", "Folder, Hub id or short name of a model, or a folder of `dlink export`; the first word too.")
     name: str | None = arg(None, "Name of the LSL stream; with --replay, the name that it gets.")
-    type: str = arg("EEG", "Type of the LSL stream.")
+    type: str = arg("EEG", "Type of the LSL stream; '' for any.")
     source_id: str | None = arg(None, "Source id of the LSL stream.")
     timeout: float = arg(10.0, "Seconds to look for the LSL stream.")
     brainflow: str | None = arg(None, "Board of BrainFlow, such as CYTON_BOARD or SYNTHETIC_BOARD.")
@@ -74,7 +74,10 @@ class StreamArguments:
     csv: str | None = arg(None, "Write a row a window to this file, as they come; added to one that is there.")
     outlet: str | None = arg(None, "Send the probabilities as LSL stream dlink-NAME, type Classification.")
     duration: float | None = arg(None, "Seconds after which it ends.")
-    backend: str | None = arg(None, "torch, or onnx for a folder of `dlink export`; seen by the folder if left out.")
+    backend: str | None = arg(
+        None, "torch, onnx or executorch; that of a folder of `dlink export`, or torch, if left out."
+    )
+    precision: str | None = arg(None, "Of the export, where there are several: float32, float16 or int8.")
     n_threads: int = arg(1, "Threads of the model.")
 
 
@@ -117,26 +120,31 @@ class PredictionLog:
         self._file.close()
 
 
-def load_model(name: str, backend: str | None, n_threads: int) -> tuple[Any, Any]:
+def load_model(name: str, backend: str | None, precision: str | None = None, n_threads: int = 1) -> tuple[Any, Any]:
     """A model and its feature extractor, on the CPU.
 
     Args:
         name: folder, Hub id or short name, or a folder of `dlink export`.
-        backend: "torch" or "onnx"; onnx where left out and the folder holds a deploy.json.
+        backend: one of [`dlink_hf.backends.BACKENDS`]; where left out, that of a folder of `dlink export`, else torch.
+        precision: of the export, where there are several.
         n_threads: of the model.
 
     Raises:
         ValueError: an argument is out of range, or as [`dlink_hf.pipeline`] does.
     """
-    if backend not in (None, *BACKENDS):
-        raise ValueError(f"--backend must be one of {', '.join(BACKENDS)}, got {backend!r}.")
     if n_threads < 1:
         raise ValueError(f"--n_threads must be at least 1, got {n_threads}.")
     torch.set_num_threads(n_threads)
-    if (backend or ("onnx" if Path(name, "deploy.json").is_file() else "torch")) == "onnx":
-        pipe = pipeline(model=OnnxStudent.from_pretrained(name, n_threads=n_threads), feature_extractor=name)
+    if backend is None:
+        is_export = Path(name, DEPLOY_FILE).is_file()
+        backend = read_deploy(Path(name)).get("format", "onnx") if is_export else "torch"
+    if backend == "torch":
+        pipe = pipeline(model=name, precision=precision, device="cpu")
     else:
-        pipe = pipeline(model=name, device="cpu")
+        student = load_exported(name, backend, precision=precision, n_threads=n_threads)
+        # an export for another montage has its own
+        has_own = student.folder is not None and (student.folder / "preprocessor_config.json").is_file()
+        pipe = pipeline(model=student, feature_extractor=student.folder if has_own else name)
     return pipe.model, pipe.feature_extractor
 
 
@@ -195,7 +203,7 @@ def run(argv: Sequence[str]) -> None:
     if args.replay and not args.repeat:
         # opened here too, as an error of the other process would come late
         n_samples = read_recording(args.replay, preload=False).n_times
-    model, extractor = load_model(args.model, args.backend, args.n_threads)
+    model, extractor = load_model(args.model, args.backend, args.precision, args.n_threads)
     state = find_alignment(args, extractor)
     screen = StreamScreen(label_names(model), sys.stdout)
     replay = None
@@ -220,10 +228,11 @@ def run(argv: Sequence[str]) -> None:
                 allow_missing=args.allow_missing,
                 say=screen.say,
             )
+            seconds = extractor.n_times / extractor.sfreq
             screen.say(
                 f"{info.name}: {len(classifier.ch_names)} of {len(info.ch_names)} channels, {info.sfreq:g} Hz, "
-                f"{info.unit}; windows of {extractor.n_times / extractor.sfreq:g} s every {args.hop:g} s, "
-                f"{classifier.delay:.3g} s behind by the filters"
+                f"{info.unit}; windows of {seconds:g} s every {args.hop:g} s, {classifier.delay:.3g} s behind by the "
+                f"filters: the first prediction in {seconds + classifier.delay:.3g} s"
             )
             _classify(args, source, classifier, screen, replay, n_samples)
         if args.save_alignment:
