@@ -69,7 +69,7 @@ class StreamClassifier:
     until `alignment_min_seconds` have been seen.
 
     Args:
-        model: a student or a teacher with a trained head, in evaluation mode, or an [`OnnxStudent`].
+        model: a student or a teacher with a trained head, in evaluation mode, or an exported student.
         extractor ([`EEGFeatureExtractor`]): the one that was saved with it.
         ch_names: names of the stream's C_in channels.
         sfreq: announced rate of the stream in hertz.
@@ -79,7 +79,7 @@ class StreamClassifier:
         reject_below: least smoothed probability of a label; below, the label is `"reject"`.
         alignment_state: of the person: what `EEGFeatureExtractor.fit_alignment` gives, or its `to_dict()`.
         phase: of the filters, "linear" or "minimum"; see [`StreamPreparation`].
-        allow_missing: let a student go on with what there is of its channels; an error where left out.
+        allow_missing: let a student of any montage go on with what there is of its channels; an error where left out.
         say: called with a sentence when something happens to the stream; the log where left out.
 
     Attributes:
@@ -138,7 +138,8 @@ class StreamClassifier:
         self.extractor = copy.copy(extractor)
         self.extractor.ch_names = own if extractor.ch_names is None else list(extractor.ch_names)
         self.extractor.unknown_channels = "drop"
-        takes_fewer = isinstance(model, MiCForEEGClassification)
+        # students of any montage, exported ones among them
+        takes_fewer = isinstance(model, MiCForEEGClassification) or getattr(model, "takes_positions", False)
         self.extractor.missing_channels = "subset" if allow_missing and takes_fewer else "error"
         self._source_names, self.source_sfreq, self._unit = list(ch_names), float(sfreq), unit
         try:
@@ -328,7 +329,7 @@ class StreamClassifier:
             with torch.inference_mode():
                 logits = self.model(torch.from_numpy(windows), **self._positions).logits.float().numpy()
         else:
-            logits = self.model(windows).logits
+            logits = self.model(windows, **self._positions).logits
         logits = logits.astype(np.float64)
         odds = np.exp(logits - logits.max(1, keepdims=True))
         return odds / odds.sum(1, keepdims=True)

@@ -6,7 +6,14 @@ import pytest
 import torch
 from toy_training import NAMES
 
-from dlink_hf import EEGFeatureExtractor, MiCConfig, MiCForEEGClassification, StreamClassifier
+from dlink_hf import (
+    EEGFeatureExtractor,
+    MiCConfig,
+    MiCForEEGClassification,
+    OnnxStudent,
+    StreamClassifier,
+    export_onnx,
+)
 
 
 SFREQ = 128.0
@@ -257,9 +264,14 @@ def test_shapes_and_times_are_checked(model, recording):
         live.push(values[:, :2], np.array([0.0, np.nan]))
 
 
-def test_a_student_goes_on_with_fewer_channels_where_it_may(model, recording):
+@pytest.mark.parametrize("is_exported", [False, True])
+def test_a_student_goes_on_with_fewer_channels_where_it_may(model, recording, is_exported, tmp_path):
     values, times = recording
-    live = classifier(model, ch_names=NAMES[1:], allow_missing=True)
+    reader = model
+    if is_exported:
+        export_onnx(model, tmp_path / "onnx", any_montage=True)
+        reader = OnnxStudent.from_pretrained(tmp_path / "onnx")
+    live = classifier(reader, ch_names=NAMES[1:], allow_missing=True)
     predictions = run(live, values[1:], times)
     assert live.ch_names == NAMES[1:]
     batch = EEGFeatureExtractor(n_times=400, l_freq=1.0, h_freq=45.0, stride=20)(
