@@ -1,14 +1,15 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""What a model costs: parameters, floating-point operations, latency, memory."""
+"""What a model costs: parameters, floating-point operations, latency, memory, energy; and what its machine can do."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def measure_latency(
         n_warmup: runs of each model before.
 
     Returns:
-        name -> `p50_ms`, `p95_ms`, `mean_ms`, `min_ms`: milliseconds a call, for the whole batch.
+        name -> `p50_ms`, `p95_ms`, `p99_ms`, `mean_ms`, `min_ms`: milliseconds a call, for the whole batch.
 
     Raises:
         ValueError: there are no models, or no runs.
@@ -164,6 +165,7 @@ def measure_latency(
         result[name] = {
             "p50_ms": _percentile(milliseconds, 50),
             "p95_ms": _percentile(milliseconds, 95),
+            "p99_ms": _percentile(milliseconds, 99),
             "mean_ms": statistics.fmean(milliseconds),
             "min_ms": milliseconds[0],
         }
@@ -260,3 +262,125 @@ def peak_memory(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict
     if cuda:
         result["cuda_peak"] = torch.cuda.max_memory_allocated()
     return result
+
+
+def measure_machine(n_threads: int = 1) -> dict[str, float]:
+    """What this machine does at its best: the floor under every latency.
+
+    Args:
+        n_threads: torch's threads while measuring; the number before is put back.
+
+    Returns:
+        `matrix_gflops`: 1e9 operations (2 x MAC) a second in a product of square float32 matrices (512 or 1024 rows,
+        whichever is faster); `memory_gbs`: 1e9 bytes a second at which a sum reads 256 MB that no cache holds.
+
+    Raises:
+        ValueError: `n_threads` is below 1.
+    """
+    if n_threads < 1:
+        raise ValueError(f"`n_threads` must be positive, got {n_threads}.")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        with torch.inference_mode():
+            rates = []
+            for size in (512, 1024):
+                matrix = torch.ones(size, size)
+                rates.append(2 * size**3 / _shortest(lambda matrix=matrix: matrix @ matrix, 10))
+            block = torch.ones(64 * 10**6)
+            return {
+                "matrix_gflops": max(rates) / 1e9,
+                "memory_gbs": block.numel() * block.element_size() / _shortest(block.sum, 8) / 1e9,
+            }
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _shortest(function: Callable[[], Any], n_runs: int) -> float:
+    """Seconds of the shortest of some calls: other programs only ever make one longer."""
+    seconds = []
+    for _ in range(n_runs + 2):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[2:])
+
+
+def energy_counters(root: str | os.PathLike = "/sys/class/powercap") -> list[Path]:
+    """The counters of the energy that the processors' packages have taken (RAPL, Linux on Intel and AMD).
+
+    Args:
+        root: where the kernel shows them.
+
+    Returns:
+        their folders, one a package, each with a readable `energy_uj`.
+
+    Raises:
+        OSError: there are none, or they can't be read; the message says what can be done.
+    """
+    root = Path(root)
+    found = [
+        path
+        for path in sorted(root.glob("*"))
+        if (path / "name").is_file() and (path / "name").read_text().startswith("package")
+    ]
+    if not found:
+        raise OSError(
+            f"no energy counter of a processor in {root}: RAPL is there on Linux on real Intel and AMD hardware, "
+            "seldom in a virtual machine or a container"
+        )
+    for path in found:
+        try:
+            int((path / "energy_uj").read_text())
+        except PermissionError as error:
+            raise OSError(f"{path / 'energy_uj'} is for root alone: sudo chmod a+r {path}/energy_uj") from error
+        except ValueError as error:
+            raise OSError(f"{path / 'energy_uj'} holds no number of microjoules") from error
+    return found
+
+
+def measure_energy(
+    functions: Mapping[str, Callable[[], Any]],
+    counters: Sequence[Path],
+    seconds: float = 0.5,
+    n_rounds: int = 3,
+) -> dict[str, float]:
+    """Energy of a call: what the packages took while it ran again and again, over the number of calls.
+
+    All that the machine does meanwhile counts, and what it takes at rest: an upper bound, on an idle machine a close
+    one.
+
+    Args:
+        functions: name -> what to call; they take turns, as in `measure_latency`.
+        counters: of [`energy_counters`].
+        seconds: how long one of them runs in its turn.
+        n_rounds: turns.
+
+    Returns:
+        name -> millijoules a call.
+
+    Raises:
+        OSError: a counter can't be read.
+    """
+    names = list(functions)
+    taken, calls = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
+    for turn in tqdm(range(n_rounds), desc="energy", unit="round", delay=2, leave=False):
+        first = turn % max(len(names), 1)
+        for name in names[first:] + names[:first]:
+            before, end = [_microjoules(path) for path in counters], time.perf_counter() + seconds
+            while True:
+                functions[name]()
+                calls[name] += 1
+                if time.perf_counter() >= end:
+                    break
+            for path, start in zip(counters, before, strict=True):
+                difference = _microjoules(path) - start
+                # the counter begins again at zero
+                taken[name] += (
+                    difference if difference >= 0 else difference + _microjoules(path, "max_energy_range_uj")
+                )
+    return {name: taken[name] / calls[name] / 1e3 for name in names}
+
+
+def _microjoules(folder: Path, name: str = "energy_uj") -> int:
+    return int((folder / name).read_text())

@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "score a trained model on labelled recordings"),
     "predict": ("predict", "classify a recording window by window: CSV or MNE annotations"),
     "export": ("export", "write a student as ONNX, compared with PyTorch, for a device"),
+    "profile": ("profile", "what models cost on this machine: time, memory, size, on several backends"),
     "push": ("push", "publish a checkpoint on the Hub, with its card"),
     "pull": ("pull", "bring a checkpoint from the Hub into a folder"),
     "models": ("models", "the checkpoints there are, in the package and on the Hub"),
