@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .exporting_graph import OPSET, check_installed, to_int8
+from .exporting_graph import OPSET, check_installed
 from .profiling_models import ProfiledModel
 
 
@@ -32,6 +32,7 @@ BACKENDS = ("eager", "compiled", "onnx", "int8", "executorch")
 ONNX_BACKENDS = ("onnx", "int8")
 NOISE_UV = 20.0
 N_CALIBRATION = 32
+_WITH_WEIGHTS = ("MatMul", "Gemm", "Conv")
 # random weights on noise would be refused by the tolerances of an export
 ANY_DIFFERENCE = 1e12
 
@@ -79,7 +80,7 @@ def prepare_backend(model: ProfiledModel, backend: str, folder: Path, n_threads:
     if backend in ("eager", "compiled"):
         return Runner(make_runner(model, backend), lambda windows: windows, _save_weights(model, folder))
     if backend == "executorch":
-        return _executorch(model, folder)
+        return _executorch(model, folder, n_threads)
     check_installed()
     with _quiet():
         paths, notes = _onnx_files(model, folder) if backend == "onnx" else _int8_files(model, folder)
@@ -247,22 +248,52 @@ def _int8_files(model: ProfiledModel, folder: Path) -> tuple[list[Path], tuple[s
             progress=False,
         )
         return [Path(path)], (note,)
-    import onnx
-
     paths = []
     for source in _onnx_files(model, folder)[0]:
-        one = source.name == "one.onnx"
-        graph = onnx.load(source)
-        if not any(node.op_type in ("MatMul", "Gemm", "Conv") for node in graph.graph.node):
-            raise ValueError("it has no layer that is quantised: matrix products and convolutions")
         paths.append(folder / f"int8-{source.name}")
-        paths[-1].write_bytes(to_int8(graph, 0, windows, batch_size=1 if one else 16).SerializeToString())
+        _quantise(source, paths[-1], windows, batch_size=1 if source.name == "one.onnx" else 16)
     return paths, (note,)
 
 
-def _executorch(model: ProfiledModel, folder: Path) -> Runner:
+def _quantise(source: Path, target: Path, windows: np.ndarray, batch_size: int) -> None:
+    """All products with weights in 8 bits, a scale for each output channel; ranges from windows (N, C, T)."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Windows(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = iter(windows[first : first + batch_size] for first in range(0, len(windows), batch_size))
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {"input_values": batch}
+
+    graph = onnx.load(source).graph
+    weights = {item.name for item in graph.initializer}
+    products = [node for node in graph.node if node.op_type in _WITH_WEIGHTS]
+    others = [node.name for node in products if not weights.intersection(node.input)]
+    if len(others) == len(products):
+        raise ValueError("it has no layer that is quantised: matrix products and convolutions with weights")
+    quantize_static(
+        source,
+        target,
+        Windows(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        op_types_to_quantize=list(_WITH_WEIGHTS),
+        nodes_to_exclude=others,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+    )
+
+
+def _executorch(model: ProfiledModel, folder: Path, n_threads: int) -> Runner:
     if model.kind != "student":
         raise ValueError("only students are exported to ExecuTorch")
+    if n_threads != 1:
+        raise ValueError(
+            f"ExecuTorch's Python runtime has no number of threads to set, and {n_threads} were asked for"
+        )
     from .exporting_executorch import export_executorch
 
     windows = noise(2, model.n_chans, model.n_times).numpy()

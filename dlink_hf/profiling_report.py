@@ -156,44 +156,58 @@ def _legend(profile: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def add_scores(profile: dict[str, Any], path: str | os.PathLike | None = None) -> None:
-    """Put balanced accuracies beside the costs: those of a file, and for the rest those of model cards.
+def add_scores(profile: dict[str, Any], given: Mapping[str, tuple[float, str]] | None = None) -> None:
+    """Put balanced accuracies beside the costs: those given, and for the rest those of model cards.
 
     Args:
         profile: as `profile_models` gives it; its rows get `score` and `score_of` (text), None where nothing is known.
             Figures of 8 bits calibrated on noise get none.
-        path: JSON, name of the model -> balanced accuracy; or JSON lines of results, each with `model`, `set`,
-            `alignment` and `scores`: {`test`: {`balanced_accuracy`}}, of which the mean over sets counts.
+        given: as `read_scores` gives it.
+    """
+    found = dict(given or {})
+    for row in profile["rows"]:
+        if row["model"] not in found:
+            found[row["model"]] = card_score(row["name"])
+        known = found[row["model"]] if row["backend"] != "int8" else None
+        row["score"], row["score_of"] = known or (None, None)
+
+
+def read_scores(path: str | os.PathLike, names: Iterable[str]) -> dict[str, tuple[float, str]]:
+    """Balanced accuracies from a file.
+
+    Args:
+        path: JSON, name of the model -> balanced accuracy; or JSON lines (.jsonl) of results, each with `model`,
+            `set`, `alignment` and `scores`: {`test`: {`balanced_accuracy`}}. Of these the mean over seeds and then
+            over the sets that all of the models have counts; of a size of student those of `dlink_SIZE` too.
+        names: the models.
+
+    Returns:
+        model -> (score, what it is of), of those that the file knows.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds something else.
+        ValueError: it holds something else, or none of the models.
     """
-    labels = list(dict.fromkeys(row["model"] for row in profile["rows"]))
-    given = {} if path is None else _read_scores(Path(path), labels)
-    cards = {row["model"]: card_score(row["name"]) for row in profile["rows"] if row["model"] not in given}
-    for row in profile["rows"]:
-        found = given.get(row["model"]) or cards.get(row["model"])
-        row["score"], row["score_of"] = found if found and row["backend"] != "int8" else (None, None)
-
-
-def _read_scores(path: Path, labels: Sequence[str]) -> dict[str, tuple[float, str]]:
+    path, names = Path(path), list(names)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of scores {path}.")
     text, expected = path.read_text(encoding="utf-8"), "a JSON object of model -> balanced accuracy from 0 to 1"
     try:
         if path.suffix == ".jsonl":
-            return _mean_scores([json.loads(line) for line in text.splitlines() if line.strip()], labels, path.name)
-        values = json.loads(text)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not {expected}, nor (.jsonl) lines of results: {error!r}.") from error
-    good = isinstance(values, dict) and all(
-        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
-        for value in values.values()
-    )
-    if not good:
-        raise ValueError(f"{path} must hold {expected}, such as {{'small': 0.85}}.")
-    return {name: (float(value), path.name) for name, value in values.items() if name in labels}
+            found = _mean_scores([json.loads(line) for line in text.splitlines() if line.strip()], names, path.name)
+        else:
+            values = json.loads(text)
+            good = isinstance(values, dict) and all(type(v) in (int, float) and 0 <= v <= 1 for v in values.values())
+            if not good:
+                raise ValueError("other values")
+            found = {name: (float(values[name]), path.name) for name in names if name in values}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} must hold {expected}, such as {{'small': 0.85}}, or (.jsonl) lines of results: {error!r}."
+        ) from error
+    if not found:
+        raise ValueError(f"{path} knows none of the models {', '.join(names)}: name them there as they are here.")
+    return found
 
 
 def _mean_scores(
@@ -342,4 +356,4 @@ def _text_box(text: Any, renderer: Any) -> Any:
     return Text.get_window_extent(text, renderer)
 
 
-__all__ = ["add_scores", "format_profile", "plot_profile"]
+__all__ = ["add_scores", "format_profile", "plot_profile", "read_scores"]

@@ -95,7 +95,7 @@ def profile_models(
     names, backends = list(dict.fromkeys(names)), list(dict.fromkeys(backends or default_backends()))
     batch_sizes = sorted(set(batch_sizes))
     _check(names, backends, n_threads, n_runs, batch_sizes)
-    labels = _labels(names)
+    labels = short_names(names)
     reference = names[0] if reference is None else reference
     chosen = [name for name in names if reference in (name, labels[name])]
     if not chosen:
@@ -148,8 +148,8 @@ def _check(
             raise ValueError(f"{field} must be 1 or more, got {value}.")
 
 
-def _labels(names: Sequence[str]) -> dict[str, str]:
-    """Name as given -> a short one: of a path its last part, unless two share that."""
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Names of models as given -> as they are shown: of a folder its last part, unless two share that."""
     short = {name: Path(name).name if os.path.isdir(name) else name for name in names}
     values = list(short.values())
     return {name: one if one and values.count(one) == 1 else name for name, one in short.items()}
@@ -383,4 +383,4 @@ def _derive(rows: Sequence[dict[str, Any]], machine: dict[str, Any], reference: 
         row["times_faster_min"] = None if other is None else other["min_ms"] / row["min_ms"]
 
 
-__all__ = ["memory_of", "profile_models"]
+__all__ = ["memory_of", "profile_models", "short_names"]

@@ -18,7 +18,7 @@ from dlink_hf.commands import main
 from dlink_hf.profiling import energy_counters, measure_energy, measure_machine
 from dlink_hf.profiling_backends import export_module, make_runner, noise, onnx_session, prepare_backend
 from dlink_hf.profiling_models import Window, build_model, default_window, kind_of
-from dlink_hf.profiling_report import _name_points, add_scores, plot_profile
+from dlink_hf.profiling_report import _name_points, add_scores, plot_profile, read_scores
 from dlink_hf.profiling_run import memory_of, profile_models
 
 
@@ -236,11 +236,14 @@ def test_scores_of_cards_files_and_result_lines(profile, tmp_path):
     assert row_of(profile, "SCCNet", "eager")["score"] is None
     path = tmp_path / "scores.json"
     path.write_text(json.dumps({"SCCNet": 0.75, "other": 0.1}))
-    add_scores(profile, path)
+    add_scores(profile, read_scores(path, ["SCCNet", "mine"]))
     assert [row["score"] for row in profile["rows"]] == [0.75, 0.75, 0.8125, 0.8125]
     path.write_text(json.dumps({"SCCNet": 75}))
     with pytest.raises(ValueError, match="balanced accuracy from 0 to 1"):
-        add_scores(profile, path)
+        read_scores(path, ["SCCNet"])
+    path.write_text(json.dumps({"other": 0.75}))
+    with pytest.raises(ValueError, match="none of the models SCCNet"):
+        read_scores(path, ["SCCNet"])
 
     def line(model, name, value, **more):
         scores = {"test": {"balanced_accuracy": value}}
@@ -250,7 +253,7 @@ def test_scores_of_cards_files_and_result_lines(profile, tmp_path):
     # seeds first, then sets, and of the sets those that both have; a share of the windows is another task
     path = tmp_path / "scores.jsonl"
     path.write_text("\n".join([*lines, line("mine", "a", 0.1, share=0.1), line("x", "a", 0.1)]))
-    add_scores(profile, path)
+    add_scores(profile, read_scores(path, ["SCCNet", "mine"]))
     assert row_of(profile, "SCCNet", "eager")["score"] == pytest.approx(0.6)
     assert row_of(profile, "mine", "eager")["score"] == pytest.approx(0.9)
 
@@ -303,7 +306,7 @@ def test_the_command_refuses(tmp_path, capsys):
     assert main(["profile"]) == 1
     assert "say which models" in capsys.readouterr().err
     assert main(["profile", "tiny", "--scores", str(tmp_path / "none.json")]) == 1
-    assert "there is no file" in capsys.readouterr().err
+    assert "no file of scores" in capsys.readouterr().err
 
 
 def test_plot_of_costs_alone(profile, tmp_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ..files import staged
 from ..profiling_backends import BACKENDS
-from ..profiling_report import add_scores, format_profile, plot_profile
-from ..profiling_run import profile_models
+from ..profiling_report import add_scores, format_profile, plot_profile, read_scores
+from ..profiling_run import profile_models, short_names
 from .arguments import arg, parse
 from .json_files import write_json
 
@@ -57,7 +57,7 @@ def run(argv: Sequence[str]) -> None:
     """Entry of `dlink profile`.
 
     Raises:
-        FileNotFoundError: the file of scores is not there.
+        OSError: the file of scores is not there, or the folder can't be made.
         ImportError: the plot was asked for, and matplotlib is not installed.
         ValueError: an argument is out of range, or nothing could be measured.
     """
@@ -70,14 +70,16 @@ def run(argv: Sequence[str]) -> None:
         raise ValueError(
             "say which models: dlink profile MODEL [MODEL ...], such as dlink profile CBraMod small EEGNet."
         )
-    if args.scores is not None and not Path(args.scores).is_file():
-        raise FileNotFoundError(f"--scores: there is no file {args.scores}.")
+    # what can be wrong with these is said before the minutes of measuring
+    scores = None
+    if args.scores is not None:
+        scores = read_scores(args.scores, short_names(list(dict.fromkeys(args.models))).values())
     if args.output is not None:
-        # before the minutes of measuring
         try:
             import matplotlib  # noqa: F401
         except ImportError as error:
             raise ImportError("--output: the plot needs matplotlib: pip install 'dlink-hf[demo]'.") from error
+        Path(args.output).mkdir(parents=True, exist_ok=True)
     profile = profile_models(
         args.models,
         args.backends or None,
@@ -90,7 +92,7 @@ def run(argv: Sequence[str]) -> None:
         reference=args.reference,
         memory=args.memory,
     )
-    add_scores(profile, args.scores)
+    add_scores(profile, scores)
     text = format_profile(profile)
     print(text, end="")
     if args.output is None:
