@@ -43,6 +43,8 @@ EXTRAS_REQUIRE = {
     "hub-data": ["zarr>=3.0,<4"],
     "moabb": ["moabb>=1.4.3,<2"],
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
+    # brings torchao; its wheels do not say which torch they were built for: run with 2.13
+    "executorch": ["executorch>=1.5,<2"],
     # the first that brings liblsl on Linux too, and waits for the first sample rather than a whole chunk
     "stream": ["pylsl>=1.18.5"],
     "brainflow": ["brainflow>=5.23"],

@@ -34,7 +34,7 @@ def load_exported(
     backend: str,
     *,
     precision: str | None = None,
-    n_threads: int = 1,
+    n_threads: int | None = None,
     **options: Any,
 ) -> ExportedStudent:
     """A student that another runtime than PyTorch runs.
@@ -47,7 +47,7 @@ def load_exported(
         name: folder of an export; or folder, short name or Hub id of a student.
         backend: one of `BACKENDS` but `"torch"`.
         precision: which export, where there are several; `"float32"` where left out, or the only one there is.
-        n_threads: of the runtime.
+        n_threads: of ONNX Runtime, one where left out; ExecuTorch's can't be set.
         **options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder`.
 
     Returns:
@@ -181,7 +181,7 @@ def _fetch(name: str, filename: str, hub: dict[str, Any]) -> Path | None:
 
 
 def _export_now(
-    model: Any, name: str, resolved: str, kind: Any, precision: str | None, n_threads: int, hub: dict[str, Any]
+    model: Any, name: str, resolved: str, kind: Any, precision: str | None, n_threads: int | None, hub: dict[str, Any]
 ) -> ExportedStudent:
     """A student, exported in float32 into a folder that does not stay."""
     from .exporting import write_export

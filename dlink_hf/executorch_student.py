@@ -21,7 +21,7 @@ MODEL_FILE = "model.pte"
 class ExecutorchStudent(ExportedStudent):
     """An exported student that ExecuTorch runs on the CPU; see [`ExportedStudent`] for what it takes and refuses.
 
-    The file holds a program for one window; windows go through it one by one.
+    The file holds a program for one window; windows go through it one by one, on as many threads as ExecuTorch takes.
 
     Example:
 
@@ -36,16 +36,17 @@ class ExecutorchStudent(ExportedStudent):
     model_file = MODEL_FILE
 
     @staticmethod
-    def make_runner(weights: bytes, n_threads: int = 1) -> Runner:
+    def make_runner(weights: bytes, n_threads: int | None = None) -> Runner:
         """What runs the bytes of an ExecuTorch program.
 
         Raises:
             ImportError: ExecuTorch is not installed.
-            ValueError: the bytes are no program that it can run, or `n_threads` is not 1.
+            ValueError: the bytes are no program that it can run, or `n_threads` was given.
         """
-        if n_threads != 1:
+        if n_threads is not None:
             raise ValueError(
-                f"ExecuTorch's Python runtime has no number of threads to set: n_threads must be 1, got {n_threads!r}."
+                "ExecuTorch has one pool of threads for the whole process, as large as it finds cores: leave out "
+                f"n_threads, got {n_threads!r}."
             )
         program = make_program(weights)
 

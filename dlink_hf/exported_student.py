@@ -46,7 +46,7 @@ class ExportedStudent:
         weights: the bytes of the exported file.
         deploy: what stands in its deploy.json.
         config ([`MiCConfig`]): of the student.
-        n_threads: of the runtime.
+        n_threads: as for `from_pretrained`.
 
     Raises:
         ImportError: the runtime is not installed.
@@ -63,14 +63,16 @@ class ExportedStudent:
     dtype = torch.float32
     training = False
 
-    def __init__(self, weights: bytes, deploy: dict[str, Any], config: MiCConfig, n_threads: int = 1) -> None:
+    def __init__(
+        self, weights: bytes, deploy: dict[str, Any], config: MiCConfig, n_threads: int | None = None
+    ) -> None:
         self.deploy, self.config = deploy, config
         # where it was loaded from, where that is a folder that stays
         self.folder: Path | None = None
         self.run = self.make_runner(weights, n_threads)
 
     @staticmethod
-    def make_runner(weights: bytes, n_threads: int = 1) -> Runner:
+    def make_runner(weights: bytes, n_threads: int | None = None) -> Runner:
         """What runs the file; each format has its own.
 
         Raises:
@@ -85,12 +87,13 @@ class ExportedStudent:
         return self.deploy.get("channel_positions") is not None
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike, n_threads: int = 1) -> Self:
+    def from_pretrained(cls, folder: str | os.PathLike, n_threads: int | None = None) -> Self:
         """Load what `dlink export` wrote.
 
         Args:
             folder: holds the exported file, deploy.json and config.json.
-            n_threads: of the runtime; more than one seldom pays for a small student.
+            n_threads: of ONNX Runtime, one where left out: more seldom pay for a small student. ExecuTorch has one
+                pool of threads for the whole process, which is not set here.
 
         Raises:
             FileNotFoundError: a file is missing.

@@ -29,14 +29,14 @@ class OnnxStudent(ExportedStudent):
     model_file = MODEL_FILE
 
     @staticmethod
-    def make_runner(weights: bytes, n_threads: int = 1) -> Runner:
+    def make_runner(weights: bytes, n_threads: int | None = None) -> Runner:
         """What runs the bytes of an ONNX file.
 
         Raises:
             ImportError: ONNX Runtime is not installed.
             ValueError: the bytes are no model that it can run, or `n_threads` is below 1.
         """
-        session = make_session(weights, n_threads)
+        session = make_session(weights, 1 if n_threads is None else n_threads)
 
         def run(values: np.ndarray, positions: np.ndarray | None) -> np.ndarray:
             given = {} if positions is None else {"channel_positions": positions}

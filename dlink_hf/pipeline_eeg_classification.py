@@ -369,7 +369,7 @@ def pipeline(
         feature_extractor: the same for the [`EEGFeatureExtractor`]; the one saved with the model where left out.
         device: as in transformers: the first accelerator where left out, else the CPU; -1 or "cpu" for the CPU.
         dtype: of the weights, such as "bfloat16"; float32 where left out, "auto" for that of the checkpoint.
-        backend: "torch"; or "onnx" or "executorch", which ONNX Runtime or ExecuTorch run on one CPU thread: of a
+        backend: "torch"; or "onnx" or "executorch", which ONNX Runtime (one thread) or ExecuTorch run on the CPU: of a
             folder that `dlink export` wrote, a checkpoint with an export in its `onnx` or `executorch`, or any other
             student, which is exported at once.
         precision: of the export, where a checkpoint has several: "float32", "float16" or "int8".
