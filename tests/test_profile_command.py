@@ -17,7 +17,7 @@ from dlink_hf import MiCConfig, MiCForEEGClassification
 from dlink_hf.commands import main
 from dlink_hf.profiling import energy_counters, measure_energy, measure_machine
 from dlink_hf.profiling_backends import export_module, make_runner, noise, onnx_session, prepare_backend
-from dlink_hf.profiling_models import Window, build_model, default_window, kind_of
+from dlink_hf.profiling_models import ProfiledModel, Window, build_model, default_window, kind_of
 from dlink_hf.profiling_report import _name_points, add_scores, plot_profile, read_scores
 from dlink_hf.profiling_run import memory_of, profile_models
 
@@ -160,6 +160,20 @@ def test_int8_of_a_network_is_smaller_and_near(tmp_path):
     expected = full.call(input_values=full.prepare(window))
     assert np.abs(small.call(input_values=small.prepare(window)) - expected).max() < 0.2
     assert make_runner(model, "eager") is model.module
+
+
+def test_a_graph_traced_for_two_windows_is_not_taken_for_any(tmp_path):
+    class RowByRow(nn.Module):
+        def forward(self, input_values):
+            return torch.cat([one.square().mean(-1)[None] for one in torch.unbind(input_values)])
+
+    module = RowByRow().eval()
+    model = ProfiledModel("rows", "network", module, module, 3, 400, 200.0, False)
+    runner = prepare_backend(model, "onnx", tmp_path)
+    window = noise(4, 3, 400)
+    np.testing.assert_allclose(runner.call(input_values=window[:1].numpy()), module(window[:1]), rtol=1e-5)
+    with pytest.raises(ValueError, match="one window at a time"):
+        runner.call(input_values=window.numpy())
 
 
 def weights_as_onnx(path: Path, size: int) -> Path:
