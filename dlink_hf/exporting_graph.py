@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import warnings
 from importlib import import_module
@@ -23,16 +24,18 @@ if TYPE_CHECKING:
 
 # the first that knows Gelu and LayerNormalization
 OPSET = 20
-_WITH_WEIGHTS = ("MatMul", "Gemm", "Conv")
+_WITH_WEIGHTS = ("MatMul", "Gemm")
+# of fewer weights or results, turning numbers into 8 bits takes longer than the product does
+_MIN_WEIGHTS, _MIN_RESULTS = 1024, 16
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 
 
 class _Logits(nn.Module):
-    """The logits alone; the positions of the montage become a constant, and so does what follows from them."""
+    """The logits alone, of the student folded for its montage and its window."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: MiCForEEGClassification):
         super().__init__()
-        self.model = model
+        self.model = model.for_inference()
 
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
         return self.model(input_values).logits
@@ -150,9 +153,9 @@ def to_float16(model: onnx.ModelProto, n_front: int) -> onnx.ModelProto:
 def to_int8(model: onnx.ModelProto, n_front: int, windows: np.ndarray, batch_size: int = 16) -> onnx.ModelProto:
     """Products with weights in 8 bits after the filter bank, calibrated on windows; the rest stays float32.
 
-    Weights have a scale for each output channel, activations one for each tensor (QDQ: QuantizeLinear and
-    DequantizeLinear around float32 operators). The filter bank, whose powers span many orders of magnitude, and the
-    products of activations with activations stay as they are.
+    Weights have a scale for each output channel, what they are multiplied with one for each tensor (QDQ:
+    QuantizeLinear and DequantizeLinear before float32 operators); results stay in float32. The filter bank, whose
+    powers span many orders of magnitude, products of activations with activations, and small ones stay as they are.
 
     Args:
         model: as [`trace`] gives it.
@@ -175,11 +178,12 @@ def to_int8(model: onnx.ModelProto, n_front: int, windows: np.ndarray, batch_siz
             batch = next(self.batches, None)
             return None if batch is None else {"input_values": batch}
 
-    weights = {item.name for item in model.graph.initializer}
+    matrices = {item.name: item.dims for item in model.graph.initializer if len(item.dims) == 2}
+    large = {name for name, dims in matrices.items() if math.prod(dims) >= _MIN_WEIGHTS and dims[1] >= _MIN_RESULTS}
     excluded = [
         node.name
         for i, node in enumerate(model.graph.node)
-        if i < n_front or not weights.intersection(node.input) or node.op_type not in _WITH_WEIGHTS
+        if i < n_front or node.op_type not in _WITH_WEIGHTS or node.input[1] not in large
     ]
     # the shapes that its preparation would find are noted already by the exporter
     helper.set_model_props(model, _PREPARED)
@@ -195,6 +199,7 @@ def to_int8(model: onnx.ModelProto, n_front: int, windows: np.ndarray, batch_siz
             nodes_to_exclude=excluded,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
+            extra_options={"OpTypesToExcludeOutputQuantization": list(_WITH_WEIGHTS)},
         )
         quantised = onnx.load(path)
     _strip(quantised)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -19,6 +20,10 @@ from transformers.utils import ModelOutput
 from .configuration_mic import MiCConfig
 from .global_batch import GlobalBatchNorm1d
 from .modeling_base import DLinkPreTrainedModel, at_least_single, check_input_values
+
+
+if TYPE_CHECKING:
+    from .mic_inference import MiCInference
 
 
 @dataclass
@@ -57,6 +62,11 @@ class MiCClassifierOutput(ModelOutput):
     hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
+def is_plain_inference() -> bool:
+    """Whether operators run one by one and nothing will be differentiated: what is fast then differs."""
+    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
 class GaborConv1d(nn.Conv1d):
     """A strided convolution whose kernels start as Hann-windowed Gabor atoms, log-spaced in frequency."""
 
@@ -76,7 +86,15 @@ class GaborConv1d(nn.Conv1d):
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Filter patches (N, patch_size) to (N, positions, 2 * num_filters)."""
         # as a matrix product: half the time of a convolution of one input channel on a CPU
-        frames = patches.unfold(-1, self.kernel_size[0], self.stride[0])
+        size, stride = self.kernel_size[0], self.stride[0]
+        if torch.compiler.is_exporting():
+            # ONNX Runtime would pick frames that are unfolded number by number
+            starts = range(0, patches.shape[-1] - size + 1, stride)
+            return F.linear(torch.stack([patches[:, start : start + size] for start in starts], 1), self.weight[:, 0])
+        frames = patches.unfold(-1, size, stride)
+        if is_plain_inference():
+            # one product of copied frames, where frames that overlap would make one product for each patch
+            frames = frames.contiguous()
         return F.linear(frames, self.weight[:, 0])
 
 
@@ -149,6 +167,13 @@ class TimeConv1d(nn.Conv1d):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Map tokens (B, P, C, d) to (B, P, C, d)."""
+        if is_plain_inference() and at_least_single(tokens) is tokens:
+            # four operations over whole tensors take a quarter of the time of a depthwise convolution
+            before, here, after = self.weight[:, 0].unbind(-1)
+            series = torch.addcmul(self.bias, tokens, here)
+            series[:, 1:].addcmul_(tokens[:, :-1], before)
+            series[:, :-1].addcmul_(tokens[:, 1:], after)
+            return series
         # tokens are an image of P x C pixels whose channels come last: nothing is copied
         image = tokens.permute(0, 3, 1, 2)
         series = F.conv2d(image, self.weight[..., None], self.bias, padding=(1, 0), groups=self.groups)
@@ -308,6 +333,7 @@ class MiCModel(MiCPreTrainedModel):
         self.mimic_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mimic_projection = nn.Linear(config.hidden_size, config.mimic_size)
         self.compressor = MiCCompressor(config)
+        self._kept_positions: tuple[list, torch.Tensor] | None = None
         self.post_init()
 
     def get_input_embeddings(self) -> None:
@@ -338,6 +364,8 @@ class MiCModel(MiCPreTrainedModel):
                     f"({', '.join(self.config.ch_names)}). Pass `channel_positions`, (C, 3) in metres, to use another "
                     "montage or a subset; `EEGFeatureExtractor` returns them beside `input_values`."
                 )
+            if not torch.compiler.is_compiling():
+                return self._own_positions(dtype, input_values.device)
             channel_positions = self.config.channel_positions
         positions = torch.as_tensor(channel_positions, dtype=dtype, device=input_values.device)
         if positions.ndim == 2:
@@ -356,12 +384,20 @@ class MiCModel(MiCPreTrainedModel):
                 f"`input_values` of shape {tuple(input_values.shape)}, got {tuple(positions.shape)}."
             )
         # values can't be looked at while a graph is traced
-        if not torch.compiler.is_compiling() and not bool((positions.abs() < 0.5).all()):
-            raise ValueError(
-                f"`channel_positions` must be finite and in metres, about 0.1 from the head's centre; the largest "
-                f"number here is {positions.abs().max().item():.4g}. Divide millimetres by 1000."
-            )
+        if not torch.compiler.is_compiling():
+            check_metres(positions)
         return positions
+
+    def _own_positions(self, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """The config's positions (1, C, 3), made and checked once for as long as the config says the same."""
+        rows, kept = self.config.channel_positions, self._kept_positions
+        if kept is None or kept[0] != rows or kept[1].dtype != dtype or kept[1].device != device:
+            # a tensor made in inference mode could not be used in a later training step
+            with torch.inference_mode(False):
+                positions = torch.tensor(rows, dtype=dtype, device=device)[None]
+            check_metres(positions)
+            kept = self._kept_positions = ([list(row) for row in rows], positions)
+        return kept[1]
 
     def forward(
         self,
@@ -440,6 +476,37 @@ class MiCForEEGClassification(MiCPreTrainedModel):
         """Logits (B, num_labels) of a compressed state (B, K, Q, c)."""
         return self.classifier(self.dropout(compressed_state.flatten(1)))
 
+    def for_inference(
+        self, channel_positions: torch.Tensor | list | None = None, n_times: int | None = None
+    ) -> MiCInference:
+        """The same student folded for one montage and one length of window: the same logits in a fraction of the time.
+
+        Weights are taken as they are now, in evaluation mode; what changes later is not followed. The folded student
+        is compared with this one before it is returned.
+
+        Args:
+            channel_positions: (C, 3), metres; the montage of the config where left out.
+            n_times: samples in a window; that of the config where left out.
+
+        Returns:
+            a module that takes `input_values` (B, C, T) in microvolts, and whose output has `logits`.
+
+        Raises:
+            ValueError: `n_times` or the positions do not fit, or the model does not compute what its layers' weights
+                say (adapters that are not merged, hooks, numbers that are not finite).
+
+        Example:
+
+        ```python
+        >>> student = model.for_inference()
+        >>> with torch.inference_mode():
+        ...     student(windows).logits
+        ```
+        """
+        from .mic_inference import MiCInference
+
+        return MiCInference(self, channel_positions, n_times)
+
     def forward(
         self,
         input_values: torch.Tensor,
@@ -483,6 +550,19 @@ class MiCForEEGClassification(MiCPreTrainedModel):
             loss = F.cross_entropy(logits.float(), labels)
         output = MiCClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
         return output if return_dict else output.to_tuple()
+
+
+def check_metres(positions: torch.Tensor) -> None:
+    """Check electrode positions of any shape.
+
+    Raises:
+        ValueError: a number is not finite or lies 0.5 m or more from zero.
+    """
+    if not bool((positions.abs() < 0.5).all()):
+        raise ValueError(
+            f"`channel_positions` must be finite and in metres, about 0.1 from the head's centre; the largest "
+            f"number here is {positions.abs().max().item():.4g}. Divide millimetres by 1000."
+        )
 
 
 def check_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
