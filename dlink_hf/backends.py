@@ -47,7 +47,7 @@ def load_exported(
         name: folder of an export; or folder, short name or Hub id of a student.
         backend: one of `BACKENDS` but `"torch"`.
         precision: which export, where there are several; `"float32"` where left out, or the only one there is.
-        n_threads: of ONNX Runtime, one where left out; ExecuTorch's can't be set.
+        n_threads: as `from_pretrained` of [`OnnxStudent`] and [`ExecutorchStudent`] takes it.
         **options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder`.
 
     Returns:

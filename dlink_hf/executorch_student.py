@@ -17,6 +17,9 @@ from .exported_student import ExportedStudent, Runner
 
 MODEL_FILE = "model.pte"
 
+# programs keep the pool of threads that they were loaded with
+_loaded: list[bool] = []
+
 
 class ExecutorchStudent(ExportedStudent):
     """An exported student that ExecuTorch runs on the CPU; see [`ExportedStudent`] for what it takes and refuses.
@@ -41,13 +44,10 @@ class ExecutorchStudent(ExportedStudent):
 
         Raises:
             ImportError: ExecuTorch is not installed.
-            ValueError: the bytes are no program that it can run, or `n_threads` was given.
+            ValueError: the bytes are no program that it can run, or `n_threads` can't be had any more.
         """
         if n_threads is not None:
-            raise ValueError(
-                "ExecuTorch has one pool of threads for the whole process, as large as it finds cores: leave out "
-                f"n_threads, got {n_threads!r}."
-            )
+            set_threads(n_threads)
         program = make_program(weights)
 
         def run(values: np.ndarray, positions: np.ndarray | None) -> np.ndarray:
@@ -92,6 +92,30 @@ def import_runtime() -> Any:
     return executorch.runtime
 
 
+def set_threads(n_threads: int) -> None:
+    """Set the number of threads of ExecuTorch, which has one pool for the whole process, as large as it finds cores.
+
+    Raises:
+        ImportError: ExecuTorch is not installed.
+        ValueError: the number is below 1, or it is another than that of a program that was loaded before.
+    """
+    if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
+        raise ValueError(f"n_threads must be a whole number of at least 1, got {n_threads!r}.")
+    import_runtime()
+    from executorch.extension.pybindings import portable_lib
+
+    found = portable_lib._threadpool_get_thread_count()
+    if found == n_threads:
+        return
+    if _loaded:
+        # a program whose pool is taken away hangs
+        raise ValueError(
+            f"ExecuTorch has one pool of threads for the whole process, and a program is loaded already that uses "
+            f"{found} of them: give n_threads={n_threads} to the first that is loaded, or leave it out."
+        )
+    portable_lib._unsafe_reset_threadpool(n_threads)
+
+
 def make_program(weights: bytes) -> Any:
     """An `executorch.runtime.Program` with the method `forward`.
 
@@ -103,6 +127,7 @@ def make_program(weights: bytes) -> Any:
     try:
         program = runtime.Runtime.get().load_program(weights)
         program.load_method("forward")
+        _loaded.append(True)
     except (RuntimeError, KeyError) as error:
         raise ValueError(
             f"This ExecuTorch cannot run the program ({error}): it was made by another version, or lacks a backend "
@@ -111,4 +136,4 @@ def make_program(weights: bytes) -> Any:
     return program
 
 
-__all__ = ["MODEL_FILE", "ExecutorchStudent", "import_runtime", "make_program", "quiet"]
+__all__ = ["MODEL_FILE", "ExecutorchStudent", "import_runtime", "make_program", "quiet", "set_threads"]

@@ -93,7 +93,7 @@ class ExportedStudent:
         Args:
             folder: holds the exported file, deploy.json and config.json.
             n_threads: of ONNX Runtime, one where left out: more seldom pay for a small student. ExecuTorch has one
-                pool of threads for the whole process, which is not set here.
+                pool for the whole process, as large as it finds cores, whose size the first student alone can set.
 
         Raises:
             FileNotFoundError: a file is missing.

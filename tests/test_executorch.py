@@ -7,6 +7,8 @@ import gc
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +102,10 @@ def test_bad_windows_and_folders_are_refused(checkpoint, exported, tmp_path):
         student(noise(2)[:, :3])
     with pytest.raises(ValueError, match="200 samples.*reads 400"):
         student(noise(2)[..., :200])
-    with pytest.raises(ValueError, match="leave out n_threads, got 2"):
-        ExecutorchStudent.from_pretrained(exported, n_threads=2)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        ExecutorchStudent.from_pretrained(exported, n_threads=0)
+    with pytest.raises(ValueError, match="one pool of threads.*n_threads=77 to the first"):
+        ExecutorchStudent.from_pretrained(exported, n_threads=77)
     with pytest.raises(ValueError, match="float32, int8, got 'float16'"):
         export_executorch(checkpoint, tmp_path / "out", precision="float16")
     with pytest.raises(ValueError, match="model.pte, an export of another format"):
@@ -121,6 +125,18 @@ def test_bad_windows_and_folders_are_refused(checkpoint, exported, tmp_path):
     (folder / "model.pte").unlink()
     with pytest.raises(FileNotFoundError, match="model.pte.*--format executorch"):
         ExecutorchStudent.from_pretrained(folder)
+
+
+@pytest.mark.slow
+def test_the_first_student_of_a_process_sets_the_threads(exported):
+    code = "import sys, numpy as np; from dlink_hf.executorch_student import ExecutorchStudent as Student; "
+    code += "one, other = (Student.from_pretrained(sys.argv[1], n_threads=n) for n in (3, None)); "
+    code += (
+        "from executorch.extension.pybindings import portable_lib as lib; print(lib._threadpool_get_thread_count()); "
+    )
+    code += "print(one(np.ones((2, 4, 400))).logits.shape == other(np.ones((2, 4, 400))).logits.shape)"
+    done = subprocess.run([sys.executable, "-c", code, str(exported)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["3", "True"], done.stderr
 
 
 @pytest.mark.slow
