@@ -21,7 +21,7 @@ SILENT_SECONDS, STALE_SECONDS = 1.0, 5.0
 ANSWER_SECONDS = 0.5
 # until the clocks of two computers are compared
 CLOCK_SECONDS = 5.0
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.004
 
 # what streams write where they mean a unit, in lower case; the numbers are exponents, as some write them
 _UNITS = {
