@@ -60,9 +60,9 @@ def test_a_stream_says_what_it_is_and_every_sample_comes_in_order(streams):
     with LslSource(streams["whole"], say=pytest.fail) as source:
         info = source.info
         assert (info.name, info.ch_names, info.sfreq, info.unit) == (streams["whole"], NAMES[:3], 200.0, "uV")
-        values, times = gather(source, 0.7)
+        values, times = gather(source, 10, enough=100)
         late = stream_clock() - times[-1]
-    assert values.shape[1] > 60 and 0 <= late < 0.2
+    assert values.shape[1] >= 100 and 0 <= late < 2
     # the channel that is no EEG is left out
     np.testing.assert_array_equal(values, counted(4, values[0, 0] // 4, values.shape[1])[:3])
     np.testing.assert_allclose(np.diff(times), 1 / 200, atol=2e-4)
@@ -106,41 +106,39 @@ def test_a_source_that_is_held_up_or_restarted_is_found_again_and_what_is_missin
     options = {"name": name, "source_id": "amplifier"}
     with outlets(options) as process:
         source = LslSource(name, say=said.append)
-        gather(source, 0.5)
+        gather(source, 10, enough=20)
         process.send_signal(signal.SIGSTOP)
-        while source.pull(0.05) is not None or not said:
-            pass
+        read_until_said(source, said, 1)
         assert said == [f"the stream {name!r} is silent: waiting for it"]
         process.send_signal(signal.SIGCONT)
-        values, times = gather(source, 0.5)
+        values, times = gather(source, 10, enough=200)
         # the burst: nothing was lost, nothing turned round
         np.testing.assert_array_equal(values, counted(4, values[0, 0] // 4, values.shape[1]))
         assert "is back after" in said[1] and "none is missing" in said[1]
         np.testing.assert_allclose(np.diff(times), 1 / 200, atol=2e-4)
-    gather_until_lost(source, said)
-    last = times[-1]
+    last = read_until_said(source, said, 3) or times[-1]
     # as a source that draws a new id at every start
     with outlets({**options, "source_id": "amplifier again"}):
         values, times = gather(source, 10, enough=20)
     missing = round((times[0] - last) * 200) - 1
     assert missing > 0 and values[0, 0] % 4 == 0
-    seconds, samples = said[3].split("is back after ")[1].split(" s: ")
-    # what came between the last look and the kill was not lost
-    assert missing - 40 <= int(samples.split(" ")[0]) <= missing and float(seconds) < missing / 200 + 1
+    assert f"{missing} samples ({missing / 200:.2f} s) are missing" in said[3]
     with outlets({**options, "source_id": "amplifier again", "ch_names": NAMES[::-1]}):
         with pytest.raises(ValueError, match="came back with other channels: Pz, C4, Cz, C3, before: C3, Cz, C4, Pz"):
-            gather_until_lost(source, said, n_said=99)
+            read_until_said(source, said, 99)
     source.close()
     with pytest.raises(ValueError, match="was closed"):
         source.pull(0)
 
 
-def gather_until_lost(source, said, n_said=3):
-    """Read until the source has said so much."""
-    end = time.monotonic() + 10
+def read_until_said(source, said, n_said):
+    """Read until the source has said so many sentences; the time of the last sample that came, if any."""
+    end, last = time.monotonic() + 10, None
     while len(said) < n_said and time.monotonic() < end:
-        source.pull(0.05)
+        chunk = source.pull(0.05)
+        last = last if chunk is None else chunk.times[-1]
     assert len(said) >= n_said, f"said was only {said}"
+    return last
 
 
 def test_a_replayed_recording_arrives_bit_for_bit_on_schedule(tmp_path):
@@ -152,14 +150,14 @@ def test_a_replayed_recording_arrives_bit_for_bit_on_schedule(tmp_path):
     process = start_replay(recording=tmp_path / "a_raw.fif", name=name, unit="mV")
     with LslSource(name, timeout=60, say=pytest.fail) as source:
         assert (source.info.ch_names, source.info.sfreq, source.info.unit) == (["Oz", "O1"], 128.0, "uV")
-        begin = time.monotonic()
         values, times = gather(source, 10, enough=133)
-        seconds = time.monotonic() - begin
+        late = stream_clock() - times[-1]
     process.join(10)
     assert process.exitcode == 0
     np.testing.assert_array_equal(values, (1e3 * millivolts[:2]).astype(np.float32))
     np.testing.assert_allclose(times - times[0], np.arange(133) / 128, atol=2e-3)
-    assert seconds == pytest.approx(133 / 128, abs=1)
+    # not before it would have been measured
+    assert -5e-3 < late < 2
 
 
 def test_predictions_go_out_with_their_labels_and_stamps():
@@ -216,9 +214,9 @@ def test_a_board_of_brainflow_is_a_source_too():
     with BrainFlowSource("SYNTHETIC_BOARD", say=pytest.fail) as source:
         assert source.info.ch_names[:5] == ["Fz", "C3", "Cz", "C4", "Pz"]
         assert (source.info.sfreq, source.info.unit) == (250.0, "uV")
-        values, times = gather(source, 1.0)
+        values, times = gather(source, 10, enough=150)
         late = stream_clock() - times[-1]
-    assert values.shape == (16, len(times)) and 150 < len(times) < 300 and abs(late) < 0.2
+    assert values.shape == (16, len(times)) and len(times) >= 150 and -0.05 < late < 2
     assert (np.diff(times) > 0).all() and (values.std(1) > 0).all()
     with pytest.raises(ValueError, match="no board 'CYTON'.*CYTON_BOARD"):
         BrainFlowSource("CYTON")
