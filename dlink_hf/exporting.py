@@ -405,16 +405,17 @@ class Logits(nn.Module):
     """The logits alone of a student: for its own montage, which becomes a constant, or of positions that are given.
 
     Args:
-        model: the student.
+        model: the student, or what its `for_inference` gives.
     """
 
-    def __init__(self, model: MiCForEEGClassification):
+    def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
 
     def forward(self, input_values: torch.Tensor, channel_positions: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (B, num_labels) of windows (B, C, T) in microvolts at positions (B, C, 3) in metres, or None."""
-        return self.model(input_values, channel_positions).logits
+        positions = () if channel_positions is None else (channel_positions,)
+        return self.model(input_values, *positions).logits
 
 
 def _onnx_bytes(

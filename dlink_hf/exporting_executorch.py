@@ -101,7 +101,8 @@ def _program(student: MiCForEEGClassification, precision: str, ranges: np.ndarra
             program = torch.export.export(network, (window,))
         else:
             # what follows from the montage is computed once, here
-            program = constant_prop_pass(torch.export.export(Logits(student).eval(), (window,)))
+            network = Logits(student.for_inference()).eval()
+            program = constant_prop_pass(torch.export.export(network, (window,)))
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
         return bytes(lowered.to_executorch().buffer)
 
