@@ -154,7 +154,7 @@ class MiCInference(_Folded):
         positions = torch.as_tensor(given, dtype=torch.float64, device="cpu")
         if positions.ndim != 2:
             raise ValueError(f"`channel_positions` must be (C, 3), one montage, got {tuple(positions.shape)}.")
-        self.n_chans, self.n_times = len(positions), n_times
+        self.n_chans, self.n_times, self.patch_size = len(positions), n_times, config.patch_size
         checked = torch.randn(
             3, self.n_chans, n_times, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
         )
@@ -215,7 +215,7 @@ class MiCInference(_Folded):
         Raises:
             TypeError, ValueError: the input has the wrong shape or type.
         """
-        check_input_values(input_values, self.config.patch_size, type(self).__name__)
+        check_input_values(input_values, self.patch_size, type(self).__name__)
         batch, *shape = input_values.shape
         if shape != [self.n_chans, self.n_times]:
             raise ValueError(
@@ -223,7 +223,7 @@ class MiCInference(_Folded):
                 f"{tuple(input_values.shape)}. Fold the model for others: "
                 "model.for_inference(channel_positions=..., n_times=...)."
             )
-        patches = input_values.to(self.embedding.dtype).reshape(-1, self.config.patch_size)
+        patches = input_values.to(self.embedding.dtype).reshape(-1, self.patch_size)
         width = self.place.shape[1:]
         tokens = torch.mm(self.filter_bank(patches), self.embedding).view(batch, -1, *width)
         tokens = (tokens + self.place).view(-1, *width)
