@@ -301,25 +301,24 @@ def _quantise(source: Path, target: Path, windows: np.ndarray, batch_size: int) 
 def _executorch(model: ProfiledModel, folder: Path, n_threads: int) -> Runner:
     if model.kind != "student":
         raise ValueError("only students are exported to ExecuTorch")
-    if n_threads != 1:
-        raise ValueError(
-            f"ExecuTorch's Python runtime has no number of threads to set, and {n_threads} were asked for"
-        )
+    from .executorch_student import set_threads
     from .exporting_executorch import export_executorch
 
+    # before the export, which runs it: the process has one pool
+    set_threads(n_threads)
     windows = noise(2, model.n_chans, model.n_times).numpy()
     path = export_executorch(
         model.source, folder / "executorch", windows=windows, tolerance=ANY_DIFFERENCE, progress=False
     )
     note = "its program takes windows one by one, and Python's runtime brings torch with it, which a device's does not"
-    return Runner(load_executorch(path), lambda windows: windows.numpy(), Path(path), (note,))
+    return Runner(load_executorch(path, n_threads), lambda windows: windows.numpy(), Path(path), (note,))
 
 
-def load_executorch(path: Path) -> Callable[..., Any]:
+def load_executorch(path: str | Path, n_threads: int) -> Callable[..., Any]:
     """What runs an exported student (model.pte in its folder): takes `input_values` (B, C, T), returns logits."""
     from .executorch_student import ExecutorchStudent
 
-    student = ExecutorchStudent.from_pretrained(Path(path).parent)
+    student = ExecutorchStudent.from_pretrained(Path(path).parent, n_threads)
     return lambda input_values: student(input_values).logits
 
 

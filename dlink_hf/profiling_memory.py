@@ -57,7 +57,7 @@ def _run_torch(task: dict[str, Any]) -> tuple[int, int]:
     imported, import_peak = _status("VmRSS"), _status("VmHWM")
     _reset_peak()
     if task["backend"] == "executorch":
-        call = load_executorch(task["path"])
+        call = load_executorch(task["path"], task["n_threads"])
     else:
         call = make_runner(build_model(task["model"], Window(**task["window"])), task["backend"])
     with torch.inference_mode():

@@ -127,7 +127,15 @@ def format_profile(profile: Mapping[str, Any]) -> str:
 def _legend(profile: Mapping[str, Any]) -> list[str]:
     """What the columns mean, a line each."""
     machine, rows = profile["machine"], profile["rows"]
-    lines = [
+    loads = [load for load in (machine["load_before"], machine["load_after"]) if load is not None]
+    lines = []
+    if loads and max(loads) > machine["cores"]:
+        lines.append(
+            f"- the load of {max(loads):g} is above the {machine['cores']} cores: a long call is interrupted more "
+            "often than a short one, which flatters the short ones. By the least is the fairer ratio; best, measure "
+            "on an idle machine."
+        )
+    lines += [
         f"- p50, p95, p99: milliseconds of one window at a time; the least is what other programs disturbed least. "
         f"Faster than {profile['reference']}: on the same backend, by the p50. windows/s by n: n at a time.",
         f"- floor: the longer of MFLOP at {machine['matrix_gflops']:.0f} GFLOP/s, the best float32 matrix product "
