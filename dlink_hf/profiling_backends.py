@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""A model as something to call: in PyTorch, compiled, by ONNX Runtime in 32 and 8 bits, by ExecuTorch."""
+"""A model as something to call: in PyTorch, folded, compiled, by ONNX Runtime in 32 and 8 bits, by ExecuTorch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ import torch
 from torch import nn
 
 from .exporting_graph import OPSET, check_installed
-from .profiling_models import ProfiledModel
+from .profiling_models import Logits, ProfiledModel
 
 
 if TYPE_CHECKING:
     import onnx
 
 
-BACKENDS = ("eager", "compiled", "onnx", "int8", "executorch")
+BACKENDS = ("eager", "folded", "compiled", "onnx", "int8", "executorch")
+# those that PyTorch runs, with the weights as they are saved
+TORCH_BACKENDS = ("eager", "folded", "compiled")
 # whose sessions a process runs that has neither torch nor this package
 ONNX_BACKENDS = ("onnx", "int8")
 NOISE_UV = 20.0
@@ -77,7 +79,7 @@ def prepare_backend(model: ProfiledModel, backend: str, folder: Path, n_threads:
         ImportError: a package is missing.
         Exception: whatever an exporter, compiler or runtime raises on a model that it can't take.
     """
-    if backend in ("eager", "compiled"):
+    if backend in TORCH_BACKENDS:
         return Runner(make_runner(model, backend), lambda windows: windows, _save_weights(model, folder))
     if backend == "executorch":
         return _executorch(model, folder, n_threads)
@@ -92,7 +94,11 @@ def prepare_backend(model: ProfiledModel, backend: str, folder: Path, n_threads:
 
 
 def make_runner(model: ProfiledModel, backend: str) -> nn.Module:
-    """A model in PyTorch: as it is (`"eager"`) or compiled (`"compiled"`)."""
+    """A model in PyTorch: as it is (`"eager"`), a student folded (`"folded"`), or compiled (`"compiled"`)."""
+    if backend == "folded":
+        if model.kind != "student":
+            raise ValueError("only students are folded for inference")
+        return Logits(model.source.for_inference(n_times=model.n_times)).eval()
     return model.module if backend == "eager" else torch.compile(model.module)
 
 
@@ -346,6 +352,7 @@ def _quiet() -> Iterator[None]:
 __all__ = [
     "BACKENDS",
     "ONNX_BACKENDS",
+    "TORCH_BACKENDS",
     "Runner",
     "default_backends",
     "export_module",

@@ -16,7 +16,14 @@ from .files import staged
 from .profiling_models import SIZES, card_score
 
 
-COLOURS = {"eager": "#4c72b0", "compiled": "#8172b3", "onnx": "#dd8452", "int8": "#55a868", "executorch": "#c44e52"}
+COLOURS = {
+    "eager": "#4c72b0",
+    "folded": "#64b5cd",
+    "compiled": "#8172b3",
+    "onnx": "#dd8452",
+    "int8": "#55a868",
+    "executorch": "#c44e52",
+}
 WITH_SCORES = "balanced accuracy"
 
 
@@ -137,7 +144,8 @@ def _legend(profile: Mapping[str, Any]) -> list[str]:
         )
     lines += [
         f"- p50, p95, p99: milliseconds of one window at a time; the least is what other programs disturbed least. "
-        f"Faster than {profile['reference']}: on the same backend, by the p50. windows/s by n: n at a time.",
+        f"Faster than {profile['reference']}: on the same backend (folded: than eager), by the p50. windows/s by n: n "
+        "at a time.",
         f"- floor: the longer of MFLOP at {machine['matrix_gflops']:.0f} GFLOP/s, the best float32 matrix product "
         f"here, and the weights at {machine['memory_gbs']:.0f} GB/s, the best reading of memory. Weights "
         "that stay in a cache and products in 8 bits can go below it.",

@@ -27,7 +27,15 @@ from .profiling import (
     measure_latency,
     measure_machine,
 )
-from .profiling_backends import BACKENDS, ONNX_BACKENDS, Runner, default_backends, noise, prepare_backend
+from .profiling_backends import (
+    BACKENDS,
+    ONNX_BACKENDS,
+    TORCH_BACKENDS,
+    Runner,
+    default_backends,
+    noise,
+    prepare_backend,
+)
 from .profiling_models import ProfiledModel, Window, build_model, default_window
 
 
@@ -70,15 +78,16 @@ def profile_models(
     Args:
         names: checkpoints (folder, Hub id, short name), sizes of students (`"tiny"`), foundation models
             (`"CBraMod"`), networks of braindecode (`"EEGNet"`); the last three with random weights.
-        backends: some of `"eager"`, `"compiled"`, `"onnx"`, `"int8"`, `"executorch"`; PyTorch as it is, and ONNX
-            Runtime where it is installed, if left out.
+        backends: some of `"eager"`, `"folded"` (students, `for_inference`), `"compiled"`, `"onnx"`, `"int8"`,
+            `"executorch"`; PyTorch as it is, and ONNX Runtime where it is installed, if left out.
         n_chans, seconds, sfreq: the window: channels, length, rate in Hz; those of the first checkpoint where left
             out, or else 20 channels x 5 s x 200 Hz. A model that is bound to a rate of its own reads the same seconds
             at that rate.
         n_threads: of each backend.
         n_runs: timed runs of each model on each backend, one window at a time; with larger batches as many fewer.
         batch_sizes: windows at a time, for the throughput.
-        reference: the model that the others are compared with, on the same backend; the first one where left out.
+        reference: the model that the others are compared with, on the same backend (folded students
+            with its eager form); the first one where left out.
         memory: also measure memory.
         progress: show bars of what takes longer than two seconds.
 
@@ -373,12 +382,13 @@ def _derive(rows: Sequence[dict[str, Any]], machine: dict[str, Any], reference: 
     others = {row["backend"]: row for row in rows if row["model"] == reference}
     for row in rows:
         # an exported file is its weights and little more
-        size = row["weight_bytes"] if row["backend"] in ("eager", "compiled") else row["file_bytes"]
+        size = row["weight_bytes"] if row["backend"] in TORCH_BACKENDS else row["file_bytes"]
         row["memory_floor_ms"] = size / machine["memory_gbs"] / 1e6
         row["compute_floor_ms"] = None if row["mflop"] is None else row["mflop"] / machine["matrix_gflops"]
         row["floor_ms"] = max(row["memory_floor_ms"], row["compute_floor_ms"] or 0.0)
         row["times_floor"] = row["p50_ms"] / row["floor_ms"]
-        other = others.get(row["backend"])
+        # only students fold: what they are compared with runs as it is
+        other = others.get(row["backend"]) or (others.get("eager") if row["backend"] == "folded" else None)
         row["times_faster"] = None if other is None else other["p50_ms"] / row["p50_ms"]
         row["times_faster_min"] = None if other is None else other["min_ms"] / row["min_ms"]
 

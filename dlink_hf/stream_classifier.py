@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -155,6 +156,12 @@ class StreamClassifier:
                     f"{', '.join(self.ch_names)}. Take the preprocessor_config.json that was saved with the model."
                 )
             self._positions = {"channel_positions": torch.tensor(channel_positions(self.ch_names), dtype=torch.float)}
+
+        if isinstance(model, MiCForEEGClassification):
+            positions = self._positions.get("channel_positions")
+            # one montage and length: folded, with the same logits in less time. Adapters and hooks can't be
+            with contextlib.suppress(ValueError):
+                self.model, self._positions = model.for_inference(positions, extractor.n_times), {}
 
         self.hop = max(1, round(hop_seconds * extractor.sfreq))
         hop_seconds = self.hop / extractor.sfreq

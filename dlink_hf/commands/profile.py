@@ -31,7 +31,8 @@ class ProfileArguments:
     backends: list[str] = arg(
         [],
         f"Some of {', '.join(BACKENDS)}; eager (PyTorch as it is) and, where ONNX Runtime is installed, onnx if left "
-        "out. int8 is calibrated on noise: for its time, not for its answers.",
+        "out. folded is for students, as for_inference() makes them. int8 is calibrated on noise: for its time, not "
+        "for its answers.",
     )
     n_chans: int | None = arg(None, "Channels; those of the first checkpoint, or else 20, if left out.")
     seconds: float | None = arg(None, "Length of the window in seconds; the first checkpoint's, or else 5.")
