@@ -82,11 +82,17 @@ _PUBLIC_NAMES = {
     "probing": ["fit_probe"],
     "evaluation": ["evaluate_model", "load_classifier", "predict_probabilities"],
     "exporting": ["export_onnx"],
+    "exporting_executorch": ["export_executorch"],
+    "exported_student": ["ExportedStudent"],
     "onnx_student": ["OnnxStudent"],
+    "executorch_student": ["ExecutorchStudent"],
+    "backends": ["load_exported"],
+    "mic_inference": ["MiCInference"],
     "stream_preparation": ["StreamPreparation", "filter_coefficients"],
     "stream_classifier": ["StreamClassifier", "StreamPrediction"],
     "pipeline_eeg_classification": ["EEGClassificationPipeline", "pipeline"],
     "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
+    "profiling_run": ["profile_models"],
     "visualization": [
         "plot_confusion_matrix",
         "plot_loss_curves",
@@ -122,6 +128,9 @@ if TYPE_CHECKING:
     from .backbone_trainer import (
         BackboneTrainer as BackboneTrainer,
         WindowSource as WindowSource,
+    )
+    from .backends import (
+        load_exported as load_exported,
     )
     from .checkpoint_names import (
         resolve_checkpoint as resolve_checkpoint,
@@ -179,8 +188,17 @@ if TYPE_CHECKING:
         load_classifier as load_classifier,
         predict_probabilities as predict_probabilities,
     )
+    from .executorch_student import (
+        ExecutorchStudent as ExecutorchStudent,
+    )
+    from .exported_student import (
+        ExportedStudent as ExportedStudent,
+    )
     from .exporting import (
         export_onnx as export_onnx,
+    )
+    from .exporting_executorch import (
+        export_executorch as export_executorch,
     )
     from .feature_extraction_eeg import (
         EEGFeatureExtractor as EEGFeatureExtractor,
@@ -195,6 +213,9 @@ if TYPE_CHECKING:
         EEGClassificationMetrics as EEGClassificationMetrics,
         classification_scores as classification_scores,
         compute_metrics as compute_metrics,
+    )
+    from .mic_inference import (
+        MiCInference as MiCInference,
     )
     from .model_card import (
         build_model_card as build_model_card,
@@ -236,6 +257,9 @@ if TYPE_CHECKING:
         count_parameters as count_parameters,
         measure_latency as measure_latency,
         peak_memory as peak_memory,
+    )
+    from .profiling_run import (
+        profile_models as profile_models,
     )
     from .remote_code import (
         add_remote_code as add_remote_code,

@@ -24,6 +24,7 @@ from dlink_hf import (
     OnnxStudent,
     channel_positions,
     export_onnx,
+    filter_coefficients,
     make_synthetic_recordings,
 )
 from dlink_hf.commands import main
@@ -341,8 +342,11 @@ def test_the_command_writes_a_folder_for_each_precision(checkpoint, windows, tmp
     windows.save_to_disk(tmp_path / "windows")
     out = tmp_path / "out"
     words = ["export", str(checkpoint), "--output_dir", str(out), "--calibration", str(tmp_path / "windows")]
-    assert main([*words, "--precision", "float32", "int8"]) == 0
+    assert main([*words, "--precision", "float32", "int8", "--source_sfreq", "256"]) == 0
     printed = capsys.readouterr().out
+    told = json.loads((out / "filters.json").read_text("utf-8"))
+    assert told == filter_coefficients(EEGFeatureExtractor(**SETTINGS), 256.0)
+    assert f"256 to 200 Hz, linear phase, {told['delay_seconds']:.3g} s behind" in printed
     assert "compared with PyTorch on 48 windows: those of the calibration" in printed
     values = np.asarray(windows["input_values"][:], dtype=np.float32)
     for precision in ("float32", "int8"):
@@ -362,6 +366,7 @@ def test_the_command_writes_a_folder_for_each_precision(checkpoint, windows, tmp
         (["student", "--output_dir", "out", "--precision", "int8"], "--calibration"),
         (["student", "--output_dir", "out", "--format", "tflite"], "onnx or executorch"),
         (["student", "--output_dir", "out", "--format", "executorch", "--precision", "float16"], "float32, int8"),
+        (["student", "--output_dir", "out", "--phase", "zero"], "linear or minimum"),
         (["student", "--output_dir", "out", "--any_montage", "--precision", "float16"], "--any_montage"),
         (["student", "--output_dir", "out", "--windows", "nowhere"], "--windows 'nowhere'"),
         (["nowhere/at/all", "--output_dir", "out"], "nowhere/at/all"),

@@ -12,10 +12,16 @@ from typing import Any
 from datasets import Dataset, load_from_disk
 
 from ..backends import BACKENDS, format_of
-from ..exported_student import DEPLOY_FILE
+from ..exported_student import DEPLOY_FILE, read_deploy
 from ..exporting import TOLERANCES, write_export
+from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..stream_preparation import PHASES, filter_coefficients
 from .arguments import arg, named, parse
+from .json_files import write_json
 
+
+# beside the folders of the precisions
+FILTERS_FILE = "filters.json"
 
 DESCRIPTION = (
     "Write a trained student as ONNX or for ExecuTorch: `dlink export MODEL --output_dir DIR`. Each precision gets a "
@@ -52,6 +58,12 @@ class ExportArguments:
         + ", ".join(f"{value:g} for {name}" for name, value in TOLERANCES.items())
         + " if left out.",
     )
+    source_sfreq: float | None = arg(
+        None,
+        "Rate of the device in Hz: also write filters.json, the coefficients of the resampling and the filters that "
+        "bring its stream to the model's windows.",
+    )
+    phase: str = arg("linear", "Of these filters: linear, as in training, or minimum, which hardly wait.")
 
 
 def run(argv: Sequence[str]) -> None:
@@ -78,6 +90,8 @@ def run(argv: Sequence[str]) -> None:
         raise ValueError("--any_montage is for --format onnx --precision float32 alone.")
     if "int8" in args.precision and args.calibration is None:
         raise ValueError("int8 needs --calibration FOLDER, windows (Dataset.save_to_disk) like those of its use.")
+    if args.phase not in PHASES:
+        raise ValueError(f"--phase must be {' or '.join(PHASES)}, got {args.phase!r}.")
     names = None if args.ch_names is None else [name.strip() for name in args.ch_names.split(",") if name.strip()]
     calibration, windows = (_load(flag, getattr(args, flag)) for flag in ("calibration", "windows"))
     width = max(len(str(Path(args.output_dir, precision, kind.student.model_file))) for precision in args.precision)
@@ -99,7 +113,23 @@ def run(argv: Sequence[str]) -> None:
         scores = f"{scores['pytorch']:.3f} -> {scores[args.format]:.3f}" if scores else "no labels"
         row = f"{path.stat().st_size / 1e6:>8.3f}{check['largest_difference']:>20.2g}{check['same_labels']:>13.1%}"
         print(f"{path!s:<{width}}{row}{scores:>22}")
+    if args.source_sfreq is not None:
+        told = _write_filters(path.parent, Path(args.output_dir, FILTERS_FILE), args.source_sfreq, args.phase)
+        print(f"\n{told}")
     print(f"\ncompared with PyTorch on {check['n_windows']} windows: {check['windows']}{_elsewhere(check)}")
+
+
+def _write_filters(export: Path, path: Path, sfreq: float, phase: str) -> str:
+    """Write the coefficients of an export's filters for a device of `sfreq` Hz; says what they are."""
+    if not (export / "preprocessor_config.json").is_file():
+        raise ValueError(
+            "--source_sfreq is for a student with a preprocessor_config.json, which says its rate and filters; this "
+            "one has none."
+        )
+    extractor = EEGFeatureExtractor.from_pretrained(export)
+    told = filter_coefficients(extractor, sfreq, read_deploy(export)["ch_names"], phase)
+    write_json(path, told)
+    return f"{path}: {sfreq:g} to {told['sfreq']:g} Hz, {phase} phase, {told['delay_seconds']:.3g} s behind"
 
 
 def _elsewhere(check: dict[str, Any]) -> str:
