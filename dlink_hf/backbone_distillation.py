@@ -17,7 +17,8 @@ from .configuration_studio import DLinkStudioConfig
 from .configuration_teacher import BACKBONES, DLinkTeacherConfig
 from .electrodes import channel_positions
 from .losses import classification_loss, router_balance_loss, router_entropy
-from .modeling_mic import Dropout, MiCModel, check_labels
+from .mic_layers import Dropout
+from .modeling_mic import MiCModel, check_labels
 from .modeling_router import DLinkRouter, normalise_layers
 from .modeling_studio import MiCDecoder, mimic_terms
 from .modeling_teacher import DLinkTeacherModel

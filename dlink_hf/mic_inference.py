@@ -18,8 +18,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .mic_layers import MiCBlock, MiCCompressor, MiCFilterBank
 from .modeling_base import at_least_single, check_input_values
-from .modeling_mic import MiCBlock, MiCClassifierOutput, MiCCompressor, MiCFilterBank, MiCForEEGClassification
+from .modeling_mic import MiCClassifierOutput, MiCForEEGClassification
 
 
 # of the folded logits from the model's, both in double precision, as a share of the largest logit

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import dlink_hf
 from dlink_hf import MiCConfig, MiCForEEGClassification, MiCModel
 from dlink_hf.electrodes import channel_positions
-from dlink_hf.modeling_mic import Dropout, GaborConv1d, TimeConv1d
+from dlink_hf.mic_layers import Dropout, GaborConv1d, TimeConv1d
 from dlink_hf.remote_code import TRAVELLING
 
 
