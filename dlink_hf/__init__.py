@@ -90,6 +90,8 @@ _PUBLIC_NAMES = {
     "mic_inference": ["MiCInference"],
     "stream_preparation": ["StreamPreparation", "filter_coefficients"],
     "stream_classifier": ["StreamClassifier", "StreamPrediction"],
+    "stream_sources": ["BrainFlowSource", "LslSource"],
+    "stream_outlets": ["LslReplay", "PredictionOutlet"],
     "pipeline_eeg_classification": ["EEGClassificationPipeline", "pipeline"],
     "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
     "profiling_run": ["profile_models"],
@@ -272,9 +274,17 @@ if TYPE_CHECKING:
         StreamClassifier as StreamClassifier,
         StreamPrediction as StreamPrediction,
     )
+    from .stream_outlets import (
+        LslReplay as LslReplay,
+        PredictionOutlet as PredictionOutlet,
+    )
     from .stream_preparation import (
         StreamPreparation as StreamPreparation,
         filter_coefficients as filter_coefficients,
+    )
+    from .stream_sources import (
+        BrainFlowSource as BrainFlowSource,
+        LslSource as LslSource,
     )
     from .teacher_cache import (
         TeacherCache as TeacherCache,

@@ -146,7 +146,8 @@ class StreamClassifier:
         try:
             self._preparation = StreamPreparation(self.extractor, ch_names, sfreq, unit, phase)
         except ValueError as error:
-            raise ValueError(f"{error} The stream's channels are: {', '.join(map(str, ch_names))}.") from error
+            text = str(error).replace("missing_channels='subset'", "allow_missing=True (--allow_missing)")
+            raise ValueError(f"{text} The stream's channels are: {', '.join(map(str, ch_names))}.") from error
         self.ch_names, self.delay = self._preparation.ch_names, self._preparation.delay
         self._positions = {}
         if self.ch_names != own:

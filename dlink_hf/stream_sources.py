@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,7 +76,18 @@ def import_pylsl() -> Any:
         raise ImportError(
             f"Streams of LSL need pylsl with its library liblsl: pip install 'dlink-hf[stream]'. ({error})"
         ) from error
+    _keep_quiet(pylsl)
     return pylsl
+
+
+@cache
+def _keep_quiet(pylsl: Any) -> None:
+    """Keep what liblsl says of its own start out of the terminal, unless the user has configured it."""
+    asked = os.environ.get("LSLAPICFG")
+    places = ("lsl_api.cfg", Path.home() / "lsl_api" / "lsl_api.cfg", "/etc/lsl_api/lsl_api.cfg")
+    if not asked and not any(Path(place).is_file() for place in places):
+        # errors alone
+        pylsl.set_config_content("[log]\nlevel = -2\n")
 
 
 def stream_clock() -> float:
