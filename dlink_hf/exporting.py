@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ import numpy as np
 import torch
 from datasets import Dataset
 from sklearn.metrics import balanced_accuracy_score
-from torch import nn
 from tqdm.auto import tqdm
 
 from .checkpoint_names import found_checkpoint
@@ -35,7 +33,7 @@ from .exported_student import (
     check_windows,
     weights_digest,
 )
-from .exporting_graph import OPSET, _strip, check_installed, to_float16, to_int8, trace
+from .exporting_graph import OPSET, check_installed, to_float16, to_int8, trace, trace_any_montage
 from .feature_extraction_eeg import EEGFeatureExtractor
 from .files import staged
 from .hub_files import fetch
@@ -401,63 +399,17 @@ def _deployment(
     }
 
 
-class Logits(nn.Module):
-    """The logits alone of a student: for its own montage, which becomes a constant, or of positions that are given.
-
-    Args:
-        model: the student, or what its `for_inference` gives.
-    """
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_values: torch.Tensor, channel_positions: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits (B, num_labels) of windows (B, C, T) in microvolts at positions (B, C, 3) in metres, or None."""
-        positions = () if channel_positions is None else (channel_positions,)
-        return self.model(input_values, *positions).logits
-
-
 def _onnx_bytes(
     student: MiCForEEGClassification, precision: str, ranges: np.ndarray | None, any_montage: bool
 ) -> bytes:
     if any_montage:
-        return _trace_any_montage(student).SerializeToString(deterministic=True)
+        return trace_any_montage(student).SerializeToString(deterministic=True)
     graph, n_front = trace(student)
     if precision == "float16":
         graph = to_float16(graph, n_front)
     elif precision == "int8":
         graph = to_int8(graph, n_front, ranges)
     return graph.SerializeToString(deterministic=True)
-
-
-def _trace_any_montage(student: MiCForEEGClassification) -> Any:
-    """The ONNX graph of a student in which windows, channels and patches are free, with positions as second input."""
-    # sizes unlike each other and unlike 1, so that none is taken for another
-    batch, channels, patches = (torch.export.Dim(name, min=1) for name in ("batch", "channels", "patches"))
-    size = student.config.patch_size
-    exporter, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
-    exporter.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                Logits(student).eval(),
-                (torch.zeros(2, 5, 3 * size), torch.zeros(2, 5, 3)),
-                dynamo=True,
-                verbose=False,
-                input_names=["input_values", "channel_positions"],
-                output_names=["logits"],
-                dynamic_shapes={
-                    "input_values": {0: batch, 1: channels, 2: size * patches},
-                    "channel_positions": {0: batch, 1: channels},
-                },
-                opset_version=OPSET,
-            )
-    finally:
-        exporter.setLevel(level)
-    _strip(program.model_proto)
-    return program.model_proto
 
 
 def _onnx_facts() -> dict[str, Any]:
@@ -469,4 +421,4 @@ def _onnx_facts() -> dict[str, Any]:
 ONNX = ExportFormat(OnnxStudent, tuple(TOLERANCES), "batch", check_installed, _onnx_bytes, _onnx_facts)
 
 
-__all__ = ["ONNX", "TOLERANCES", "ExportFormat", "Logits", "export_onnx", "write_export"]
+__all__ = ["ONNX", "TOLERANCES", "ExportFormat", "export_onnx", "write_export"]

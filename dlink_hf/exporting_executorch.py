@@ -14,7 +14,8 @@ import torch
 from datasets import Dataset
 
 from .executorch_student import ExecutorchStudent, quiet
-from .exporting import ExportFormat, Logits, write_export
+from .exporting import ExportFormat, write_export
+from .exporting_graph import Logits
 from .feature_extraction_eeg import EEGFeatureExtractor
 from .modeling_mic import MiCForEEGClassification
 

@@ -30,15 +30,21 @@ _MIN_WEIGHTS, _MIN_RESULTS = 1024, 16
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 
 
-class _Logits(nn.Module):
-    """The logits alone, of the student folded for its montage and its window."""
+class Logits(nn.Module):
+    """The logits alone of a student: for its own montage, which becomes a constant, or of positions that are given.
 
-    def __init__(self, model: MiCForEEGClassification):
+    Args:
+        model: the student, or what its `for_inference` gives.
+    """
+
+    def __init__(self, model: nn.Module):
         super().__init__()
-        self.model = model.for_inference()
+        self.model = model
 
-    def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-        return self.model(input_values).logits
+    def forward(self, input_values: torch.Tensor, channel_positions: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (B, num_labels) of windows (B, C, T) in microvolts at positions (B, C, 3) in metres, or None."""
+        positions = () if channel_positions is None else (channel_positions,)
+        return self.model(input_values, *positions).logits
 
 
 def check_installed() -> None:
@@ -68,29 +74,58 @@ def trace(model: MiCForEEGClassification) -> tuple[onnx.ModelProto, int]:
         ValueError: this torch does not say where the filter bank ends.
     """
     windows = torch.zeros(2, len(model.config.ch_names), model.config.n_times)
+    shapes = {"input_values": {0: torch.export.Dim("batch", min=1)}}
+    graph = _export(model.for_inference(), {"input_values": windows}, shapes)
+    inside = [i for i, node in enumerate(graph.graph.node) if _is_filter_bank(node)]
+    if not inside:
+        raise ValueError("The exporter of this torch does not say which nodes are the filter bank's: update torch.")
+    _strip(graph)
+    return graph, max(inside) + 1
+
+
+def trace_any_montage(model: MiCForEEGClassification) -> onnx.ModelProto:
+    """The graph of a student in which windows, channels and patches are free.
+
+    Args:
+        model: on the CPU, in float32 and evaluation mode.
+
+    Returns:
+        the graph, from `input_values` (batch, C, T) float32 in microvolts and `channel_positions` (batch, C, 3)
+        float32 in metres to `logits` (batch, num_labels) float32.
+    """
+    # sizes unlike each other and unlike 1, so that none is taken for another
+    batch, channels, patches = (torch.export.Dim(name, min=1) for name in ("batch", "channels", "patches"))
+    size = model.config.patch_size
+    shapes = {
+        "input_values": {0: batch, 1: channels, 2: size * patches},
+        "channel_positions": {0: batch, 1: channels},
+    }
+    inputs = {"input_values": torch.zeros(2, 5, 3 * size), "channel_positions": torch.zeros(2, 5, 3)}
+    graph = _export(model, inputs, shapes)
+    _strip(graph)
+    return graph
+
+
+def _export(model: nn.Module, inputs: dict[str, torch.Tensor], shapes: dict[str, Any]) -> onnx.ModelProto:
+    """The graph of a module's logits; what the exporter says of its own work is left out."""
     exporter, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
     exporter.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                _Logits(model).eval(),
-                (windows,),
+                Logits(model).eval(),
+                tuple(inputs.values()),
                 dynamo=True,
                 verbose=False,
-                input_names=["input_values"],
+                input_names=list(inputs),
                 output_names=["logits"],
-                dynamic_shapes={"input_values": {0: torch.export.Dim("batch", min=1)}},
+                dynamic_shapes=shapes,
                 opset_version=OPSET,
             )
     finally:
         exporter.setLevel(level)
-    graph = program.model_proto
-    inside = [i for i, node in enumerate(graph.graph.node) if _is_filter_bank(node)]
-    if not inside:
-        raise ValueError("The exporter of this torch does not say which nodes are the filter bank's: update torch.")
-    _strip(graph)
-    return graph, max(inside) + 1
+    return program.model_proto
 
 
 def _is_filter_bank(node: onnx.NodeProto) -> bool:
@@ -206,4 +241,4 @@ def to_int8(model: onnx.ModelProto, n_front: int, windows: np.ndarray, batch_siz
     return quantised
 
 
-__all__ = ["OPSET", "check_installed", "to_float16", "to_int8", "trace"]
+__all__ = ["OPSET", "Logits", "check_installed", "to_float16", "to_int8", "trace", "trace_any_montage"]
