@@ -22,6 +22,7 @@ SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "training_step.
 ALONE, LIVE, TEACHER = "student alone", "student + live teacher", "the teacher's forward alone"
 
 
+@pytest.mark.slow
 def test_training_step_measures_what_it_prints(tmp_path):
     file = tmp_path / "new" / "step.json"
     flags = "--batch_size 4 --student_size tiny --teacher_layers 2 --n_chans 3 --n_times 400"

@@ -264,7 +264,7 @@ def test_shapes_and_times_are_checked(model, recording):
         live.push(values[:, :2], np.array([0.0, np.nan]))
 
 
-@pytest.mark.parametrize("is_exported", [False, True])
+@pytest.mark.parametrize("is_exported", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_student_goes_on_with_fewer_channels_where_it_may(model, recording, is_exported, tmp_path):
     values, times = recording
     reader = model
