@@ -7,6 +7,7 @@ import logging
 import math
 import tempfile
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +32,10 @@ _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 
 
 class Logits(nn.Module):
-    """The logits alone of a student: for its own montage, which becomes a constant, or of positions that are given.
+    """The logits alone of a model whose output may be more; of a student also at positions that are given.
 
     Args:
-        model: the student, or what its `for_inference` gives.
+        model: takes windows (B, C, T) first, and positions second where they are given.
     """
 
     def __init__(self, model: nn.Module):
@@ -44,7 +45,8 @@ class Logits(nn.Module):
     def forward(self, input_values: torch.Tensor, channel_positions: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (B, num_labels) of windows (B, C, T) in microvolts at positions (B, C, 3) in metres, or None."""
         positions = () if channel_positions is None else (channel_positions,)
-        return self.model(input_values, *positions).logits
+        output = self.model(input_values, *positions)
+        return output if isinstance(output, torch.Tensor) else output.logits
 
 
 def check_installed() -> None:
@@ -75,7 +77,7 @@ def trace(model: MiCForEEGClassification) -> tuple[onnx.ModelProto, int]:
     """
     windows = torch.zeros(2, len(model.config.ch_names), model.config.n_times)
     shapes = {"input_values": {0: torch.export.Dim("batch", min=1)}}
-    graph = _export(model.for_inference(), {"input_values": windows}, shapes)
+    graph = trace_logits(Logits(model.for_inference()).eval(), {"input_values": windows}, shapes)
     inside = [i for i, node in enumerate(graph.graph.node) if _is_filter_bank(node)]
     if not inside:
         raise ValueError("The exporter of this torch does not say which nodes are the filter bank's: update torch.")
@@ -101,20 +103,31 @@ def trace_any_montage(model: MiCForEEGClassification) -> onnx.ModelProto:
         "channel_positions": {0: batch, 1: channels},
     }
     inputs = {"input_values": torch.zeros(2, 5, 3 * size), "channel_positions": torch.zeros(2, 5, 3)}
-    graph = _export(model, inputs, shapes)
+    graph = trace_logits(Logits(model).eval(), inputs, shapes)
     _strip(graph)
     return graph
 
 
-def _export(model: nn.Module, inputs: dict[str, torch.Tensor], shapes: dict[str, Any]) -> onnx.ModelProto:
-    """The graph of a module's logits; what the exporter says of its own work is left out."""
+def trace_logits(
+    module: nn.Module, inputs: dict[str, torch.Tensor], shapes: dict[str, Any] | None = None
+) -> onnx.ModelProto:
+    """The graph of a module that gives logits; what the exporter says of its own work is left out.
+
+    Args:
+        module: takes the inputs in their order.
+        inputs: an example of each, by its name in the graph.
+        shapes: which of their dimensions are free, as `torch.export` takes them; none where left out.
+
+    Returns:
+        the graph, with all that the exporter notes in it.
+    """
     exporter, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
     exporter.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                Logits(model).eval(),
+                module,
                 tuple(inputs.values()),
                 dynamo=True,
                 verbose=False,
@@ -203,15 +216,6 @@ def to_int8(model: onnx.ModelProto, n_front: int, windows: np.ndarray, batch_siz
     """
     import onnx
     from onnx import helper
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class Windows(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.batches = iter(windows[first : first + batch_size] for first in range(0, len(windows), batch_size))
-
-        def get_next(self) -> dict[str, Any] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {"input_values": batch}
 
     matrices = {item.name: item.dims for item in model.graph.initializer if len(item.dims) == 2}
     large = {name for name, dims in matrices.items() if math.prod(dims) >= _MIN_WEIGHTS and dims[1] >= _MIN_RESULTS}
@@ -224,21 +228,65 @@ def to_int8(model: onnx.ModelProto, n_front: int, windows: np.ndarray, batch_siz
     helper.set_model_props(model, _PREPARED)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "int8.onnx")
-        quantize_static(
-            model,
-            path,
-            Windows(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            op_types_to_quantize=list(_WITH_WEIGHTS),
-            nodes_to_exclude=excluded,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            extra_options={"OpTypesToExcludeOutputQuantization": list(_WITH_WEIGHTS)},
-        )
+        no_results = {"OpTypesToExcludeOutputQuantization": list(_WITH_WEIGHTS)}
+        quantise(model, path, windows, _WITH_WEIGHTS, excluded, batch_size, no_results)
         quantised = onnx.load(path)
     _strip(quantised)
     return quantised
 
 
-__all__ = ["OPSET", "Logits", "check_installed", "to_float16", "to_int8", "trace", "trace_any_montage"]
+def quantise(
+    model: onnx.ModelProto | Path,
+    path: Path,
+    windows: np.ndarray,
+    operators: Sequence[str],
+    excluded: Sequence[str],
+    batch_size: int = 16,
+    options: dict[str, Any] | None = None,
+) -> None:
+    """Write a graph in 8 bits (QDQ), static, calibrated on windows, with a scale for each output channel of a weight.
+
+    Args:
+        model: the graph, or its file; its input is `input_values`.
+        path: where to.
+        windows: (N, C, T) float32, microvolts.
+        operators: types of those that are quantised.
+        excluded: names of those of them that are not.
+        batch_size: windows at a time.
+        options: further ones of ONNX Runtime's quantiser.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Windows(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = iter(windows[first : first + batch_size] for first in range(0, len(windows), batch_size))
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {"input_values": batch}
+
+    quantize_static(
+        model,
+        path,
+        Windows(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        op_types_to_quantize=list(operators),
+        nodes_to_exclude=list(excluded),
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        extra_options=options,
+    )
+
+
+__all__ = [
+    "OPSET",
+    "Logits",
+    "check_installed",
+    "quantise",
+    "to_float16",
+    "to_int8",
+    "trace",
+    "trace_any_montage",
+    "trace_logits",
+]

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .exporting_graph import OPSET, check_installed
-from .profiling_models import Logits, ProfiledModel
+from .exporting_graph import Logits, check_installed, quantise, trace_logits
+from .onnx_student import make_session
+from .profiling_models import ProfiledModel
 
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def prepare_backend(model: ProfiledModel, backend: str, folder: Path, n_threads:
     check_installed()
     with _quiet():
         paths, notes = _onnx_files(model, folder) if backend == "onnx" else _int8_files(model, folder)
-        sessions = [onnx_session(path, n_threads) for path in paths]
+        sessions = [make_session(path.read_bytes(), n_threads) for path in paths]
     window = noise(1, model.n_chans, model.n_times).numpy()
     fastest = min(range(len(paths)), key=lambda index: _median_seconds(sessions[index], window))
     any_batch = next((session for session in sessions if session.get_inputs()[0].shape[0] != 1), None)
@@ -109,16 +110,6 @@ def _save_weights(model: ProfiledModel, folder: Path) -> Path:
     if not path.exists():
         save_model(model.source, str(path))
     return path
-
-
-def onnx_session(path: Path, n_threads: int) -> Any:
-    """An `onnxruntime.InferenceSession` of a file on the CPU, which says nothing but errors."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = n_threads, 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _caller(single: Any, any_batch: Any | None) -> Callable[..., np.ndarray]:
@@ -189,19 +180,8 @@ def export_module(module: nn.Module, windows: torch.Tensor) -> bytes:
     Returns:
         the file.
     """
-    shapes = {} if len(windows) == 1 else {"dynamic_shapes": {"input_values": {0: torch.export.Dim("batch", min=1)}}}
-    with torch.no_grad():
-        program = torch.onnx.export(
-            module,
-            (windows,),
-            dynamo=True,
-            verbose=False,
-            input_names=["input_values"],
-            output_names=["logits"],
-            opset_version=OPSET,
-            **shapes,
-        )
-    graph = program.model_proto
+    shapes = None if len(windows) == 1 else {"input_values": {0: torch.export.Dim("batch", min=1)}}
+    graph = trace_logits(module, {"input_values": windows}, shapes)
     _without_transforms(graph)
     return graph.SerializeToString(deterministic=True)
 
@@ -275,15 +255,6 @@ def _int8_files(model: ProfiledModel, folder: Path) -> tuple[list[Path], tuple[s
 def _quantise(source: Path, target: Path, windows: np.ndarray, batch_size: int) -> None:
     """All products with weights in 8 bits, a scale for each output channel; ranges from windows (N, C, T)."""
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class Windows(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.batches = iter(windows[first : first + batch_size] for first in range(0, len(windows), batch_size))
-
-        def get_next(self) -> dict[str, Any] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {"input_values": batch}
 
     graph = onnx.load(source).graph
     weights = {item.name for item in graph.initializer}
@@ -291,17 +262,7 @@ def _quantise(source: Path, target: Path, windows: np.ndarray, batch_size: int) 
     others = [node.name for node in products if not weights.intersection(node.input)]
     if len(others) == len(products):
         raise ValueError("it has no layer that is quantised: matrix products and convolutions with weights")
-    quantize_static(
-        source,
-        target,
-        Windows(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        op_types_to_quantize=list(_WITH_WEIGHTS),
-        nodes_to_exclude=others,
-        activation_type=QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-    )
+    quantise(source, target, windows, _WITH_WEIGHTS, others, batch_size)
 
 
 def _executorch(model: ProfiledModel, folder: Path, n_threads: int) -> Runner:
@@ -359,6 +320,5 @@ __all__ = [
     "load_executorch",
     "make_runner",
     "noise",
-    "onnx_session",
     "prepare_backend",
 ]

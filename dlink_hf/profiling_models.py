@@ -20,6 +20,7 @@ from .checkpoint_names import found_checkpoint
 from .configuration_mic import DEFAULT_CH_NAMES, MiCConfig
 from .electrodes import ELECTRODE_POSITIONS, channel_positions
 from .evaluation import load_classifier
+from .exporting_graph import Logits
 from .hub_files import fetch
 from .modeling_mic import MiCForEEGClassification
 from .modeling_teacher import DLinkTeacherForEEGClassification
@@ -68,23 +69,6 @@ class ProfiledModel:
     n_times: int
     sfreq: float
     trained: bool
-
-
-class Logits(nn.Module):
-    """The logits alone of a model whose output may be more.
-
-    Args:
-        model: takes windows (B, C, T) as its first argument.
-    """
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-        """Logits of windows (B, C, T)."""
-        output = self.model(input_values)
-        return output if isinstance(output, torch.Tensor) else output.logits
 
 
 def kind_of(name: str) -> tuple[str, str]:
@@ -334,7 +318,6 @@ def card_score(name: str) -> tuple[float, str] | None:
 
 __all__ = [
     "SIZES",
-    "Logits",
     "ProfiledModel",
     "Window",
     "build_model",
