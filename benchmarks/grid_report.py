@@ -30,6 +30,8 @@ from grid_cells import (
 from grid_costs import COSTS, REFERENCE
 from grid_statistics import Estimate, as_text, compare, mean_and_sd, person_scores, select, targets
 
+from dlink_hf.profiling_report import name_points
+
 
 NAMES = {
     "pretrained": "teacher, pre-trained and fine-tuned",
@@ -215,35 +217,9 @@ def plot_costs(
     axis.spines[["top", "right"]].set_visible(False)
     axis.margins(x=0.2, y=0.15)
     figure.tight_layout()
-    name_points(axis, {name_of(model): place for model, place in points.items()})
+    name_points(axis, {name_of(model): place for model, place in points.items()}, list(points.values()))
     figure.savefig(path, dpi=110)
     plt.close(figure)
-
-
-def name_points(axis: Any, points: Mapping[str, tuple[float, float]]) -> None:
-    """Write names beside their points, each where it covers no other point or name and stays within the axes."""
-    renderer = axis.figure.canvas.get_renderer()
-    places = {name: axis.transData.transform(place) for name, place in points.items()}
-    taken: list[Any] = []
-    for name, place in points.items():
-        found = None
-        for x, y, side in ((7, 4, "left"), (7, -10, "left"), (-7, 4, "right"), (-7, -10, "right")):
-            text = axis.annotate(name, place, xytext=(x, y), textcoords="offset points", fontsize=8, ha=side)
-            box = text.get_window_extent(renderer)
-            others = [point for other, point in places.items() if other != name]
-            inside = axis.bbox.x0 < box.x0 and box.x1 < axis.bbox.x1
-            if (
-                inside
-                and not any(box.overlaps(one) for one in taken)
-                and not any(box.contains(*one) for one in others)
-            ):
-                found = box
-                break
-            text.remove()
-        if found is None:
-            text = axis.annotate(name, place, xytext=(7, 4), textcoords="offset points", fontsize=8)
-            found = text.get_window_extent(renderer)
-        taken.append(found)
 
 
 def curves_of(

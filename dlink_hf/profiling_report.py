@@ -315,21 +315,28 @@ def plot_profile(profile: Mapping[str, Any], path: str | os.PathLike) -> Path:
     axis.margins(x=0.12, y=0.12)
     axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.canvas.draw()
-    _name_points(axis, slowest, [(row["p50_ms"], row[field]) for row in rows], on_lines)
+    name_points(axis, slowest, [(row["p50_ms"], row[field]) for row in rows], on_lines)
     path = Path(path)
     with staged(path.parent) as partial:
         figure.savefig(partial / path.name, dpi=120)
     return path
 
 
-def _name_points(
+def name_points(
     axis: Any,
     named: Mapping[str, tuple[float, float]],
     points: Sequence[tuple[float, float]],
-    on_lines: Sequence[tuple[float, float]],
+    on_lines: Sequence[tuple[float, float]] = (),
 ) -> None:
     """Write each name near its place, where it covers no point, no line and no other name; a thin line leads to one
-    far off."""
+    far off.
+
+    Args:
+        axis: of matplotlib, drawn already.
+        named: name -> place in the units of the data.
+        points: places of all points.
+        on_lines: places on the lines.
+    """
     renderer = axis.figure.canvas.get_renderer()
     centres = [axis.transData.transform(point) for point in points]
     crossed = [axis.transData.transform(point) for point in on_lines]
@@ -372,4 +379,4 @@ def _text_box(text: Any, renderer: Any) -> Any:
     return Text.get_window_extent(text, renderer)
 
 
-__all__ = ["add_scores", "format_profile", "plot_profile", "read_scores"]
+__all__ = ["add_scores", "format_profile", "name_points", "plot_profile", "read_scores"]

@@ -15,10 +15,11 @@ from torch import nn
 
 from dlink_hf import MiCConfig, MiCForEEGClassification
 from dlink_hf.commands import main
+from dlink_hf.onnx_student import make_session
 from dlink_hf.profiling import energy_counters, measure_energy, measure_machine
-from dlink_hf.profiling_backends import export_module, make_runner, noise, onnx_session, prepare_backend
+from dlink_hf.profiling_backends import export_module, make_runner, noise, prepare_backend
 from dlink_hf.profiling_models import ProfiledModel, Window, build_model, default_window, kind_of
-from dlink_hf.profiling_report import _name_points, add_scores, plot_profile, read_scores
+from dlink_hf.profiling_report import add_scores, name_points, plot_profile, read_scores
 from dlink_hf.profiling_run import memory_of, profile_models
 
 
@@ -149,7 +150,7 @@ def test_fourier_transforms_become_products(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(export_module(Spectrum().eval(), windows))
     assert not {"DFT", "STFT"} & {node.op_type for node in onnx.load(path).graph.node}
-    found = onnx_session(path, 1).run(None, {"input_values": windows.numpy()})[0]
+    found = make_session(path.read_bytes(), 1).run(None, {"input_values": windows.numpy()})[0]
     expected = np.fft.rfft(windows.numpy().astype(np.float64)) / 50
     np.testing.assert_allclose(found, np.stack([expected.real, expected.imag], -1), atol=1e-5)
 
@@ -286,7 +287,7 @@ def test_names_in_the_plot_cover_nothing(tmp_path):
     axis.scatter(*zip(*named.values(), strict=True))
     axis.margins(1.0)
     figure.canvas.draw()
-    _name_points(axis, named, list(named.values()), [])
+    name_points(axis, named, list(named.values()), [])
     from matplotlib.text import Text
 
     boxes = [Text.get_window_extent(text) for text in axis.texts]
