@@ -62,7 +62,7 @@ def score(name: str, phase: str, data_dir: str, cache_dir: str | None) -> tuple[
     predicted = np.empty(len(test), dtype=int)
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
-        alignment = extractor._new_alignment(extractor.ch_names).fit(windows[rows])
+        alignment = extractor.start_session().update(windows[rows]).alignment
         aligned = torch.from_numpy(alignment.transform(windows[rows]))
         predicted[rows] = model(aligned).logits.argmax(1).numpy()
     raw = read_recording(paths[files[0]])

@@ -28,8 +28,26 @@ def _check_rate(config: PreTrainedConfig, facts: SignalInfo) -> None:
         )
 
 
+def own_channels(config: PreTrainedConfig) -> list[str]:
+    """Channels of a model's config in its order, by their canonical names where they have one."""
+    return [canonical_name(name) or name for name in config.ch_names]
+
+
+def check_delivered(config: PreTrainedConfig, delivered: list[str]) -> None:
+    """Refuse a feature extractor that delivers other channels than a model of one montage reads.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if delivered != own_channels(config):
+        raise ValueError(
+            f"The model reads the channels {', '.join(own_channels(config))} in this order, its feature extractor "
+            f"delivers {', '.join(delivered)}. Take the preprocessor_config.json saved with the model."
+        )
+
+
 def _same_channels(config: PreTrainedConfig, facts: SignalInfo) -> bool:
-    return [canonical_name(name) or name for name in config.ch_names] == list(facts.ch_names)
+    return own_channels(config) == list(facts.ch_names)
 
 
 def label_names(model: nn.Module) -> list[str]:
@@ -108,4 +126,11 @@ def check_training_windows(model: nn.Module, dataset: Any) -> None:
         )
 
 
-__all__ = ["check_label_names", "check_training_windows", "label_names", "montage_arguments"]
+__all__ = [
+    "check_delivered",
+    "check_label_names",
+    "check_training_windows",
+    "label_names",
+    "montage_arguments",
+    "own_channels",
+]

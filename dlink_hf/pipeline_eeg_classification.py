@@ -27,9 +27,9 @@ from transformers.pipelines.base import ChunkPipeline
 from .alignment import Alignment, alignment_from_dict
 from .backends import check_backend, load_exported
 from .checkpoint_names import found_checkpoint
-from .compatibility import label_names
+from .compatibility import check_delivered, label_names, own_channels
 from .data.signals import MICROVOLTS_PER_UNIT
-from .electrodes import canonical_name, channel_positions
+from .electrodes import channel_positions
 from .evaluation import load_classifier
 from .exported_student import ExportedStudent
 from .feature_extraction_eeg import EEGFeatureExtractor
@@ -307,11 +307,8 @@ class EEGClassificationPipeline(ChunkPipeline):
         if not self._takes_positions:
             # a teacher knows its own channels only, a student takes what there is of them
             extractor.missing_channels = "error"
-            extractor.ch_names = extractor.ch_names or self._own_channels()
+            extractor.ch_names = extractor.ch_names or own_channels(self.model.config)
         return extractor
-
-    def _own_channels(self) -> list[str]:
-        return [canonical_name(name) or name for name in self.model.config.ch_names]
 
     def _windows(self, extractor: EEGFeatureExtractor, recording: Any, facts: Mapping[str, Any]) -> RecordingWindows:
         """A recording, prepared, whose channels the model can read."""
@@ -321,11 +318,8 @@ class EEGClassificationPipeline(ChunkPipeline):
                 f"{type(recording).__name__} inside a list. Put numbers into a NumPy array, and give a flat list."
             )
         windows = RecordingWindows(extractor, recording, **facts)
-        if not self._takes_positions and windows.ch_names != self._own_channels():
-            raise ValueError(
-                f"The model reads the channels {', '.join(self._own_channels())} in this order, its feature extractor "
-                f"delivers {', '.join(windows.ch_names)}. Take the preprocessor_config.json saved with the model."
-            )
+        if not self._takes_positions:
+            check_delivered(self.model.config, windows.ch_names)
         return windows
 
     def _fit_with(

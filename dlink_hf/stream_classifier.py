@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from .alignment import Alignment, alignment_from_dict
-from .compatibility import label_names
+from .compatibility import check_delivered, label_names, own_channels
 from .data.signals import MICROVOLTS_PER_UNIT
-from .electrodes import canonical_name, channel_positions
+from .electrodes import channel_positions
 from .feature_extraction_eeg import EEGFeatureExtractor
 from .modeling_mic import MiCForEEGClassification
 from .stream_preparation import StreamPreparation
@@ -135,7 +136,7 @@ class StreamClassifier:
             raise ValueError(f"reject_below must be a probability, at least 0 and below 1, got {reject_below!r}.")
         self.model, self.labels, self._say = model, label_names(model), say
         self._is_torch = isinstance(model, torch.nn.Module)
-        own = [canonical_name(name) or name for name in model.config.ch_names]
+        own = own_channels(model.config)
         self.extractor = copy.copy(extractor)
         self.extractor.ch_names = own if extractor.ch_names is None else list(extractor.ch_names)
         self.extractor.unknown_channels = "drop"
@@ -152,10 +153,7 @@ class StreamClassifier:
         self._positions = {}
         if self.ch_names != own:
             if not takes_fewer:
-                raise ValueError(
-                    f"The model reads the channels {', '.join(own)} in this order, its feature extractor delivers "
-                    f"{', '.join(self.ch_names)}. Take the preprocessor_config.json that was saved with the model."
-                )
+                check_delivered(model.config, self.ch_names)
             self._positions = {"channel_positions": torch.tensor(channel_positions(self.ch_names), dtype=torch.float)}
 
         if isinstance(model, MiCForEEGClassification):
@@ -176,7 +174,7 @@ class StreamClassifier:
             self._session = self._alignment = self.extractor.start_session(self.ch_names)
 
         self.n_samples = self.n_lost = self.n_bridged = self.n_restarts = 0
-        self._picks = self._preparation._picks
+        self._picks = self._preparation.picks
         self._first_time: float | None = None
         self._last_time: float | None = None
         self._n_broken = 0  # samples that were not finite since the last that was
@@ -186,7 +184,11 @@ class StreamClassifier:
         # first calls set up what all others use: not while samples wait
         shape = (1, len(self.ch_names), extractor.n_times)
         noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-        self._classify(noise if self._alignment is None or self._session is not None else self._aligned(noise))
+        if self._alignment is not None and self._session is None:
+            # which also refuses an alignment of other channels or another method, once for all windows
+            data = {"input_values": noise, "ch_names": self.ch_names}
+            noise = self.extractor._align(data, True, self._alignment)
+        self._classify(noise)
 
     @property
     def alignment(self) -> Alignment | None:
@@ -317,7 +319,7 @@ class StreamClassifier:
             self._smoothed = None
             return prediction
         if self._alignment is not None:
-            window = self._aligned(window)
+            window = self._alignment.transform(window)
         probabilities = self._classify(window)[0]
         if self._smoothed is None:
             self._smoothed = probabilities
@@ -327,10 +329,6 @@ class StreamClassifier:
         prediction.label = self.labels[best] if self._smoothed[best] >= self._reject_below else REJECT
         return prediction
 
-    def _aligned(self, windows: np.ndarray) -> np.ndarray:
-        """Windows (N, C, T) on the ground of all people."""
-        return self.extractor._align({"input_values": windows, "ch_names": self.ch_names}, True, self._alignment)
-
     def _classify(self, windows: np.ndarray) -> np.ndarray:
         """Probabilities (N, num_labels) float64 of prepared windows (N, C, T)."""
         if self._is_torch:
@@ -338,9 +336,7 @@ class StreamClassifier:
                 logits = self.model(torch.from_numpy(windows), **self._positions).logits.float().numpy()
         else:
             logits = self.model(windows, **self._positions).logits
-        logits = logits.astype(np.float64)
-        odds = np.exp(logits - logits.max(1, keepdims=True))
-        return odds / odds.sum(1, keepdims=True)
+        return softmax(logits.astype(np.float64), axis=1)
 
     def _why_not(self, time: float) -> str | None:
         """Why the window that begins at `_next_start` can't be judged; None where it can."""

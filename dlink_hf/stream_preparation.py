@@ -39,6 +39,7 @@ class StreamPreparation:
 
     Attributes:
         ch_names (`list[str]`): the C channels that come out, by their canonical names.
+        picks (`list[int]`): which of the stream's channels these are.
         sfreq (`float`): the rate that comes out, in hertz.
         delay (`float`): seconds from a sample's measurement to the moment that it can come out.
 
@@ -72,7 +73,7 @@ class StreamPreparation:
         if isinstance(sfreq, bool) or not isinstance(sfreq, (int, float, np.number)) or not 0 < sfreq < np.inf:
             raise ValueError(f"sfreq must be a number of hertz above 0, got {sfreq!r}.")
         check_pass_band(sfreq, extractor.l_freq, extractor.h_freq, "the stream")
-        self._picks, self.ch_names = extractor._pick(list(ch_names), ["eeg"] * len(ch_names), [], "the stream")
+        self.picks, self.ch_names = extractor._pick(list(ch_names), ["eeg"] * len(ch_names), [], "the stream")
         self.sfreq, self.source_sfreq, self.unit, self.phase = extractor.sfreq, float(sfreq), unit, phase
         self._n_chans_in = len(ch_names)
         self._to_microvolts = MICROVOLTS_PER_UNIT[unit]
@@ -113,7 +114,7 @@ class StreamPreparation:
                 f"Samples of this stream are ({self._n_chans_in}, n), a row for each of its channels, got shape "
                 f"{samples.shape}."
             )
-        values = samples[self._picks]
+        values = samples[self.picks]
         if not np.isfinite(values).all():
             broken = [name for name, row in zip(self.ch_names, values, strict=True) if not np.isfinite(row).all()]
             raise ValueError(
