@@ -21,9 +21,7 @@ from .data.collator import EEGDataCollator
 from .data.signal_facts import alignment_info, signal_info
 from .data.unlabelled import MixedWindows, MontageBatchSampler
 from .metrics import compute_metrics
-from .trainer import balanced_class_weights
-from .trainer_bases import AugmentedTrainer, StudioTrainer
-from .training_args import CLASS_WEIGHTINGS
+from .trainer_bases import CLASS_WEIGHTINGS, AugmentedTrainer, StudioTrainer, balanced_class_weights
 
 
 # windows of each source that the statistics of the batch normalisation are taken from

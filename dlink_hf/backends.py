@@ -6,17 +6,16 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import is_offline_mode
 
 from .checkpoint_names import found_checkpoint
 from .compatibility import label_names
-from .exported_student import DEPLOY_FILE, ExportedStudent, read_deploy, weights_digest
+from .export_record import DEPLOY_FILE, PRECISIONS, check_belongs, read_deploy
+from .exported_student import ExportedStudent
 from .hub_files import fetch
 
 
@@ -26,7 +25,6 @@ logger = logging.getLogger(__name__)
 _FORMATS = {"onnx": ("exporting", "ONNX"), "executorch": ("exporting_executorch", "EXECUTORCH")}
 BACKENDS = ("torch", *_FORMATS)
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
-_PRECISIONS = ("float32", "float16", "int8")
 
 
 def load_exported(
@@ -67,8 +65,8 @@ def load_exported(
             f"{', '.join(unknown)} can't go with backend={backend!r}: an exported student is what it was made as, on "
             f"the CPU. It takes precision, n_threads, {', '.join(HUB_OPTIONS)}."
         )
-    if precision is not None and precision not in _PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}.")
+    if precision is not None and precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
     kind = format_of(backend)
     with found_checkpoint(name, options.get("revision"), options.get("subfolder")) as resolved:
         own = Path(resolved, options.get("subfolder") or "")
@@ -98,44 +96,6 @@ def check_backend(backend: Any) -> None:
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))}, got {backend!r}.")
 
 
-def check_belongs(
-    deploy: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], labels: list[str] | None, folder: Path, name: str
-) -> None:
-    """Refuse an export that was made of other weights than those that it lies beside, or with other labels.
-
-    Args:
-        deploy: its deploy.json.
-        tensors: of the checkpoint.
-        labels: of the checkpoint; None where they are not to be compared.
-        folder: of the export, for the message.
-        name: of the checkpoint, for the message.
-
-    Raises:
-        ValueError: it belongs to others.
-    """
-    made_of, found = deploy.get("weights_sha256"), weights_digest(tensors)
-    is_renamed = labels is not None and deploy.get("labels") != labels
-    if made_of == found and not is_renamed:
-        return
-    if made_of == found:
-        why = f"has the labels {', '.join(map(str, deploy.get('labels') or []))}, the checkpoint {', '.join(labels)}"
-    else:
-        # the one of the tensors, not of the file
-        why = f"was made of other weights (SHA-256 {str(made_of)[:12]}...) than those beside it ({found[:12]}...)"
-    backend = deploy.get("format", "onnx")
-    raise ValueError(
-        f"The export {folder} {why}: it is older than the checkpoint, or of another one. Export anew: dlink export "
-        f"{name} --format {backend} --output_dir CHECKPOINT/{backend}; or delete {folder}."
-    )
-
-
-def exports_in(folder: str | os.PathLike) -> list[Path]:
-    """Folders of the exports that lie beside the weights of a checkpoint's folder, in order."""
-    inner = [Path(folder, backend) for backend in _FORMATS]
-    places = [place for path in inner for place in (path, *(path / precision for precision in _PRECISIONS))]
-    return [place for place in places if (place / DEPLOY_FILE).is_file()]
-
-
 def format_of(backend: str) -> Any:
     """The [`exporting.ExportFormat`] of a backend, one of `BACKENDS` but `"torch"`."""
     module, name = _FORMATS[backend]
@@ -151,7 +111,7 @@ def _find(
         ValueError: there are several and none is in float32, or the one there is has another precision.
     """
     found = {}
-    for place in ("", *(f"{precision}/" for precision in _PRECISIONS)):
+    for place in ("", *(f"{precision}/" for precision in PRECISIONS)):
         deploy = _fetch(name, f"{inside}{place}{DEPLOY_FILE}", hub)
         if deploy is not None and read_deploy(deploy.parent).get("format", "onnx") == student.backend:
             found.setdefault(read_deploy(deploy.parent).get("precision"), (deploy.parent, f"{inside}{place}"))
@@ -212,4 +172,4 @@ def _export_now(
     return student
 
 
-__all__ = ["BACKENDS", "HUB_OPTIONS", "check_backend", "check_belongs", "exports_in", "format_of", "load_exported"]
+__all__ = ["BACKENDS", "HUB_OPTIONS", "check_backend", "format_of", "load_exported"]

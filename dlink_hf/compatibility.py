@@ -11,7 +11,6 @@ from transformers import PreTrainedConfig
 
 from .data.signal_facts import SignalInfo, signal_info
 from .electrodes import canonical_name, channel_positions
-from .modeling_mic import MiCForEEGClassification
 
 
 def _facts(dataset: Any) -> SignalInfo | None:
@@ -91,7 +90,7 @@ def montage_arguments(model: nn.Module, dataset: Any) -> dict[str, torch.Tensor]
     _check_rate(config, facts)
     if _same_channels(config, facts):
         return {}
-    if not isinstance(model, MiCForEEGClassification):
+    if not model.takes_positions:
         raise ValueError(
             f"This model reads the channels {', '.join(config.ch_names)} in this order, the windows have "
             f"{', '.join(facts.ch_names)}. Build them with EEGFeatureExtractor(ch_names=..., "

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,11 +14,8 @@ import numpy as np
 import torch
 
 from .configuration_mic import MiCConfig
+from .export_record import DEPLOY_FILE, read_deploy
 
-
-DEPLOY_FILE = "deploy.json"
-# of every format, for what is not to lie beside it
-MODEL_FILES = ("model.onnx", "model.pte")
 
 # windows (B, C, T) float32 and positions (B, C, 3) float32, or None, to logits (B, num_labels)
 Runner = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
@@ -204,34 +200,6 @@ class ExportedStudent:
         return False
 
 
-def read_deploy(folder: Path) -> dict[str, Any]:
-    """What stands in the deploy.json of an exported student.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    try:
-        deploy = json.loads((folder / DEPLOY_FILE).read_text("utf-8"))
-        _ = deploy["sha256"], deploy["ch_names"], deploy["n_times"], deploy["sfreq"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{folder / DEPLOY_FILE} is damaged ({error!r}). Copy the folder again, or export the student anew: dlink "
-            "export MODEL --output_dir DIR."
-        ) from error
-    return deploy
-
-
-def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256, in hexadecimal, of the names, shapes and values (in float32) of a checkpoint's tensors, by name."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        values = tensor.detach().cpu()
-        values = (values.float() if values.is_floating_point() else values).contiguous().numpy()
-        digest.update(f"{name} {values.shape} {values.dtype.str}\n".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
-
-
 def check_windows(values: np.ndarray, ch_names: list[str], n_times: int, sfreq: float) -> None:
     """Check windows (B, C, T) against the C channels and T samples that an exported student reads.
 
@@ -309,12 +277,8 @@ def check_montage(values: np.ndarray, positions: Any, config: MiCConfig) -> np.n
 
 
 __all__ = [
-    "DEPLOY_FILE",
-    "MODEL_FILES",
     "ExportedStudent",
     "ExportedStudentOutput",
     "check_montage",
     "check_windows",
-    "read_deploy",
-    "weights_digest",
 ]

@@ -24,15 +24,8 @@ from .compatibility import check_label_names, label_names, montage_arguments
 from .data.signal_facts import alignment_info
 from .electrodes import channel_positions
 from .evaluation import load_classifier
-from .exported_student import (
-    DEPLOY_FILE,
-    MODEL_FILES,
-    ExportedStudent,
-    Runner,
-    check_montage,
-    check_windows,
-    weights_digest,
-)
+from .export_record import DEPLOY_FILE, MODEL_FILES, weights_digest
+from .exported_student import ExportedStudent, Runner, check_montage, check_windows
 from .exporting_graph import OPSET, check_installed, to_float16, to_int8, trace, trace_any_montage
 from .feature_extraction_eeg import EEGFeatureExtractor
 from .files import staged

@@ -25,9 +25,7 @@ from .compatibility import check_training_windows
 from .data.collator import EEGDataCollator
 from .metrics import compute_metrics
 from .modeling_mic import check_labels
-from .trainer import balanced_class_weights, check_groups
-from .trainer_bases import AugmentedTrainer
-from .training_args import CLASS_WEIGHTINGS
+from .trainer_bases import CLASS_WEIGHTINGS, AugmentedTrainer, balanced_class_weights, check_groups
 
 
 class WeightedCrossEntropy:

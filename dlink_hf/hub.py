@@ -35,12 +35,10 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from .backends import check_belongs, exports_in
-from .exported_student import DEPLOY_FILE, MODEL_FILES, read_deploy
+from .export_record import DEPLOY_FILE, MODEL_FILES, check_belongs, exports_in, read_deploy
 from .files import damaged, staged
-from .hub_files import fetch, read_json
+from .hub_files import check_download, fetch, read_json
 from .model_card import build_model_card
-from .modeling_base import check_download
 from .part_card import build_part_card
 from .remote_code import TRAVELLING, add_remote_code, remove_remote_code
 from .saved_card import is_generated, merge_model_card, name_in_usage

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, hf_hub_download, is_offline_mode, list_repo_files
+from huggingface_hub import constants, hf_hub_download, is_offline_mode, list_repo_files, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -73,6 +75,32 @@ def fetch(name: str, filename: str, hub: dict[str, Any]) -> Path | None:
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "an error")
         raise OSError(f"{name}: {where} answered {status} to the request for {filename}: {error}") from error
+
+
+def check_download(name: str | None, options: dict[str, Any]) -> None:
+    """Check the weights that were downloaded from the Hub against their hash, which the Hub's client does not do.
+
+    Args:
+        name: Hub id; a folder, or None, is not checked.
+        options: of `from_pretrained`: `revision`, `cache_dir`, `subfolder`.
+
+    Raises:
+        OSError: the file in the cache is not the one that was published.
+    """
+    if name is None or os.path.isdir(name):
+        return
+    filename = "/".join(filter(None, [options.get("subfolder"), "model.safetensors"]))
+    found = try_to_load_from_cache(name, filename, options.get("cache_dir"), options.get("revision"))
+    blob = Path(found).resolve() if isinstance(found, str) else None
+    # the cache names large files by their SHA-256
+    if blob is not None and re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        with open(blob, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != blob.name:
+            raise OSError(
+                f"{name}: its weights arrived damaged: {filename} in the cache is not what was published (SHA-256 "
+                f"{digest[:12]}... instead of {blob.name[:12]}...). Download it anew with `force_download=True`."
+            )
 
 
 def find_weights(name: str, filename: str, hub: dict[str, Any]) -> Path:
@@ -152,4 +180,4 @@ def _list_files(name: str, hub: dict[str, Any]) -> list[str]:
         return []
 
 
-__all__ = ["fetch", "find_weights", "read_json", "read_tensors", "some"]
+__all__ = ["check_download", "fetch", "find_weights", "read_json", "read_tensors", "some"]

@@ -18,9 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .mic_layers import MiCBlock, MiCCompressor, MiCFilterBank
-from .modeling_base import at_least_single, check_input_values
-from .modeling_mic import MiCClassifierOutput, MiCForEEGClassification
+from .mic_layers import MiCBlock, MiCClassifierOutput, MiCCompressor, MiCFilterBank
+from .modeling_base import DLinkPreTrainedModel, at_least_single, check_input_values
 
 
 # of the folded logits from the model's, both in double precision, as a share of the largest logit
@@ -139,7 +138,7 @@ class MiCInference(_Folded):
 
     def __init__(
         self,
-        model: MiCForEEGClassification,
+        model: DLinkPreTrainedModel,
         channel_positions: Sequence[Sequence[float]] | torch.Tensor | None = None,
         n_times: int | None = None,
     ):
@@ -173,7 +172,7 @@ class MiCInference(_Folded):
             )
         self.to(model.device, torch.promote_types(model.dtype, torch.float32)).eval()
 
-    def _fold(self, source: MiCForEEGClassification, positions: torch.Tensor) -> None:
+    def _fold(self, source: DLinkPreTrainedModel, positions: torch.Tensor) -> None:
         config, mic = self.config, source.mic
         compressor: MiCCompressor = mic.compressor
         n_patches, self.eps = self.n_times // config.patch_size, config.layer_norm_eps

@@ -8,15 +8,53 @@ c compressed width.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput
 
 from .configuration_mic import MiCConfig
 from .global_batch import GlobalBatchNorm1d
 from .modeling_base import at_least_single
+
+
+@dataclass
+class MiCModelOutput(ModelOutput):
+    """Output of [`MiCModel`].
+
+    Args:
+        last_hidden_state (`torch.Tensor`, (B, C, P, d)): tokens of the encoder.
+        mimic_state (`torch.Tensor`, (B, C, P, D)): the tokens at the teacher's width, which mimic the routed target.
+        compressed_state (`torch.Tensor`, (B, K, Q, c)): after the compression over space, time and features.
+        spatial_weights (`torch.Tensor`, (B, K, C)): how much each slot takes of each channel; rows sum to one.
+        temporal_weights (`torch.Tensor`, (Q, P)): how much each slot takes of each patch; rows sum to one.
+        hidden_states (`tuple[torch.Tensor]`, each (B, C, P, d)): the embedding, then the output of every block.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    mimic_state: torch.Tensor | None = None
+    compressed_state: torch.Tensor | None = None
+    spatial_weights: torch.Tensor | None = None
+    temporal_weights: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class MiCClassifierOutput(ModelOutput):
+    """Output of [`MiCForEEGClassification`].
+
+    Args:
+        loss (`torch.Tensor`, scalar): cross-entropy, where `labels` were given.
+        logits (`torch.Tensor`, (B, num_labels)): before the softmax.
+        hidden_states (`tuple[torch.Tensor]`, each (B, C, P, d)): the embedding, then the output of every block.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
 def is_plain_inference() -> bool:

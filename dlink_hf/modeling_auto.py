@@ -16,11 +16,12 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelF
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+from .backends import load_exported
 from .checkpoint_names import found_checkpoint
 from .configuration_mic import MiCConfig
 from .configuration_teacher import DLinkTeacherConfig
 from .feature_extraction_eeg import EEGFeatureExtractor
-from .modeling_base import LABEL_FIELDS, DLinkPreTrainedModel, load_exported, warn_of_new_head
+from .modeling_base import LABEL_FIELDS, DLinkPreTrainedModel, warn_of_new_head
 from .modeling_mic import MiCForEEGClassification, MiCModel
 from .modeling_teacher import DLinkTeacherForEEGClassification, DLinkTeacherModel
 
@@ -75,7 +76,7 @@ class AutoModelForEEGClassification(_BaseAutoModelClass):
         if backend != "torch":
             asked = {"model_args": bool(model_args), "output_loading_info": output_loading_info}
             options = {**kwargs, **{name: value for name, value in asked.items() if value}}
-            return load_exported(MiCForEEGClassification, pretrained_model_name_or_path, backend, options)
+            return load_exported(pretrained_model_name_or_path, backend, **options)
         names_labels = bool(LABEL_FIELDS & set(kwargs)) or kwargs.get("config") is not None
         with found_checkpoint(
             pretrained_model_name_or_path, kwargs.get("revision"), kwargs.get("subfolder")

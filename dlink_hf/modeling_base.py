@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from .checkpoint_names import found_checkpoint
 from .files import damaged, staged
+from .hub_files import check_download
 
 
 logger = logging.get_logger(__name__)
@@ -52,32 +50,6 @@ def check_input_values(input_values: torch.Tensor, patch_size: int, what: str) -
         )
 
 
-def check_download(name: str | None, options: dict[str, Any]) -> None:
-    """Check the weights that were downloaded from the Hub against their hash, which the Hub's client does not do.
-
-    Args:
-        name: Hub id; a folder, or None, is not checked.
-        options: of `from_pretrained`: `revision`, `cache_dir`, `subfolder`.
-
-    Raises:
-        OSError: the file in the cache is not the one that was published.
-    """
-    if name is None or os.path.isdir(name):
-        return
-    filename = "/".join(filter(None, [options.get("subfolder"), "model.safetensors"]))
-    found = try_to_load_from_cache(name, filename, options.get("cache_dir"), options.get("revision"))
-    blob = Path(found).resolve() if isinstance(found, str) else None
-    # the cache names large files by their SHA-256
-    if blob is not None and re.fullmatch(r"[0-9a-f]{64}", blob.name):
-        with open(blob, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != blob.name:
-            raise OSError(
-                f"{name}: its weights arrived damaged: {filename} in the cache is not what was published (SHA-256 "
-                f"{digest[:12]}... instead of {blob.name[:12]}...). Download it anew with `force_download=True`."
-            )
-
-
 class DLinkPreTrainedModel(PreTrainedModel):
     """Base class of student, teacher, router and studio.
 
@@ -90,6 +62,8 @@ class DLinkPreTrainedModel(PreTrainedModel):
     input_modalities = ("time",)
     # forward takes no `num_items_in_batch`; the Trainer then averages over accumulation steps itself
     accepts_loss_kwargs = False
+    # whether the forward pass reads channels by `channel_positions`, and so any montage
+    takes_positions = False
     # prefixes of the tensors that may be absent from a checkpoint and are then initialised
     _head_keys: tuple[str, ...] = ()
 
@@ -148,7 +122,6 @@ class DLinkPreTrainedModel(PreTrainedModel):
         pretrained_model_name_or_path: str | os.PathLike | None,
         *model_args: Any,
         output_loading_info: bool = False,
-        backend: str = "torch",
         **kwargs: Any,
     ) -> Any:
         """Load a checkpoint whole; see `transformers.PreTrainedModel.from_pretrained`.
@@ -157,12 +130,7 @@ class DLinkPreTrainedModel(PreTrainedModel):
         bits are computed with in 32, unless `dtype` says otherwise (`"auto"` keeps them). A backbone, saved without a
         head, gets a new one for the classes that `num_labels`, `id2label` or `config` names.
 
-        `backend="onnx"` or `"executorch"` gives a student that ONNX Runtime or ExecuTorch runs, with `precision` and
-        `n_threads` beside the options of the Hub: of a folder that `dlink export` wrote, of the export in the
-        checkpoint's `onnx` or `executorch`, or exported at once; [`backends.load_exported`] says more.
-
         Raises:
-            ImportError: of another backend, a package is missing.
             OSError: there is no such checkpoint, or it can't be reached; of a short name, the known ones are listed.
                 Or what was downloaded is not what was published.
             ValueError: the weights are no whole safetensors file, or a tensor is missing or has another shape; the
@@ -171,10 +139,11 @@ class DLinkPreTrainedModel(PreTrainedModel):
         """
         if kwargs.pop("use_safetensors", True) is False:
             raise ValueError("`use_safetensors=False` asks for pickled weights, which run code and are never read.")
-        if backend != "torch":
-            asked = {"model_args": bool(model_args), "output_loading_info": output_loading_info}
-            options = {**kwargs, **{name: value for name, value in asked.items() if value}}
-            return load_exported(cls, pretrained_model_name_or_path, backend, options)
+        if kwargs.pop("backend", "torch") != "torch":
+            raise TypeError(
+                f"`backend` is for students with a head, not for {cls.__name__}: dlink_hf.pipeline(model=..., "
+                "backend='onnx') or AutoModelForEEGClassification.from_pretrained(..., backend='onnx')."
+            )
         if pretrained_model_name_or_path is None:
             return cls._load_whole(None, model_args, output_loading_info, kwargs)
         revision, subfolder = kwargs.get("revision"), kwargs.get("subfolder")
@@ -246,32 +215,6 @@ class DLinkPreTrainedModel(PreTrainedModel):
         return key.startswith(cls._head_keys)
 
 
-def load_exported(model_class: type, name: str | os.PathLike | None, backend: str, options: dict[str, Any]) -> Any:
-    """What `from_pretrained` gives for another backend than torch.
-
-    Args:
-        model_class: whose `from_pretrained` was called.
-        name, backend, options: as [`backends.load_exported`] takes them.
-
-    Raises:
-        ImportError: the package, or one that the backend needs, is not installed.
-        TypeError: the class is not that of students with a head.
-        OSError, ValueError: as [`backends.load_exported`].
-    """
-    try:
-        # by its name: this module may travel with a checkpoint's code, where the rest of the package may be absent
-        backends = import_module("dlink_hf.backends")
-    except ModuleNotFoundError as error:
-        raise ImportError(f"backend={backend!r} needs dlink_hf: pip install 'dlink-hf[export]' ({error}).") from error
-    backends.check_backend(backend)
-    if "MiCForEEGClassification" not in {parent.__name__ for parent in model_class.__mro__} or name is None:
-        raise TypeError(
-            f"backend={backend!r} is for students with a head, by name: MiCForEEGClassification.from_pretrained("
-            f"'dlink-mic-small-eegmat', backend={backend!r}); asked for was {name!r} of {model_class.__name__}."
-        )
-    return backends.load_exported(name, backend, **options)
-
-
 def warn_of_new_head(name: str | None, model: PreTrainedModel) -> None:
     """Say that a model's head is random, to those who did not say which classes they want."""
     logger.warning(
@@ -293,6 +236,5 @@ __all__ = [
     "DLinkPreTrainedModel",
     "at_least_single",
     "check_input_values",
-    "load_exported",
     "warn_of_new_head",
 ]

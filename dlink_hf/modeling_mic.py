@@ -7,57 +7,31 @@ c compressed width. The architecture is this project's own reading of the abstra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import os
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers.utils import ModelOutput
 
 from .configuration_mic import MiCConfig
-from .mic_layers import Dropout, GaborConv1d, MiCBlock, MiCCompressor, MiCFilterBank, MiCPositionEmbedding
+from .mic_layers import (
+    Dropout,
+    GaborConv1d,
+    MiCBlock,
+    MiCClassifierOutput,
+    MiCCompressor,
+    MiCFilterBank,
+    MiCModelOutput,
+    MiCPositionEmbedding,
+)
 from .modeling_base import DLinkPreTrainedModel, check_input_values
 
 
 if TYPE_CHECKING:
     from .mic_inference import MiCInference
-
-
-@dataclass
-class MiCModelOutput(ModelOutput):
-    """Output of [`MiCModel`].
-
-    Args:
-        last_hidden_state (`torch.Tensor`, (B, C, P, d)): tokens of the encoder.
-        mimic_state (`torch.Tensor`, (B, C, P, D)): the tokens at the teacher's width, which mimic the routed target.
-        compressed_state (`torch.Tensor`, (B, K, Q, c)): after the compression over space, time and features.
-        spatial_weights (`torch.Tensor`, (B, K, C)): how much each slot takes of each channel; rows sum to one.
-        temporal_weights (`torch.Tensor`, (Q, P)): how much each slot takes of each patch; rows sum to one.
-        hidden_states (`tuple[torch.Tensor]`, each (B, C, P, d)): the embedding, then the output of every block.
-    """
-
-    last_hidden_state: torch.Tensor | None = None
-    mimic_state: torch.Tensor | None = None
-    compressed_state: torch.Tensor | None = None
-    spatial_weights: torch.Tensor | None = None
-    temporal_weights: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-
-
-@dataclass
-class MiCClassifierOutput(ModelOutput):
-    """Output of [`MiCForEEGClassification`].
-
-    Args:
-        loss (`torch.Tensor`, scalar): cross-entropy, where `labels` were given.
-        logits (`torch.Tensor`, (B, num_labels)): before the softmax.
-        hidden_states (`tuple[torch.Tensor]`, each (B, C, P, d)): the embedding, then the output of every block.
-    """
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
 class MiCPreTrainedModel(DLinkPreTrainedModel):
@@ -69,6 +43,7 @@ class MiCPreTrainedModel(DLinkPreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["MiCBlock"]
     _supports_sdpa = True
+    takes_positions = True
     _head_keys = ("classifier.",)
 
     @torch.no_grad()
@@ -244,6 +219,42 @@ class MiCForEEGClassification(MiCPreTrainedModel):
         size = config.num_spatial_slots * config.num_temporal_slots * config.compressed_size
         self.classifier = nn.Linear(size, config.num_labels)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *model_args: Any,
+        backend: str = "torch",
+        **kwargs: Any,
+    ) -> Any:
+        """Load a student; see [`DLinkPreTrainedModel.from_pretrained`].
+
+        Args:
+            pretrained_model_name_or_path: short name, Hub id or folder.
+            *model_args: passed to the constructor.
+            backend: deprecated: another value than `"torch"` gives an [`ExportedStudent`], with a `FutureWarning`.
+            **kwargs: as [`DLinkPreTrainedModel.from_pretrained`] takes them.
+
+        Raises:
+            ImportError: of another backend, a package is missing.
+            OSError, ValueError: as [`DLinkPreTrainedModel.from_pretrained`].
+        """
+        if backend == "torch":
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        warnings.warn(
+            f"MiCForEEGClassification.from_pretrained(..., backend={backend!r}) will be removed in 0.2. Use "
+            f"AutoModelForEEGClassification.from_pretrained(..., backend={backend!r}) or "
+            f"dlink_hf.pipeline(model=..., backend={backend!r}).",
+            FutureWarning,
+            stacklevel=2,
+        )
+        try:
+            # by its name: this file may travel with a checkpoint, where the rest of the package may be absent
+            package = import_module("dlink_hf")
+        except ModuleNotFoundError as error:
+            raise ImportError(f"backend={backend!r} needs dlink_hf: pip install 'dlink-hf[export]'.") from error
+        return package.load_exported(pretrained_model_name_or_path, backend, **kwargs)
 
     def get_input_embeddings(self) -> None:
         """None: the input is a signal, there is no table of embeddings."""

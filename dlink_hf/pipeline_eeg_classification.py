@@ -8,7 +8,6 @@ transformers, so that `transformers.pipeline("eeg-classification", model=...)` k
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -110,8 +109,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         kwargs.pop("local_files_only", None)
         super().__init__(model=model, feature_extractor=feature_extractor, **kwargs)
         # the student reads channels by their place, the teacher by their row
-        reads = "channel_positions" in inspect.signature(model.forward).parameters
-        self._takes_positions = getattr(model, "takes_positions", reads)
+        self._takes_positions = model.takes_positions
 
     def __call__(self, inputs: Any, **kwargs: Any) -> list[dict] | list[list[dict]] | Iterator[list[dict]]:
         """Classifies one recording, or several.

@@ -16,7 +16,7 @@ from .hub_files import read_json
 # what the student needs of this package; they import one another, torch and transformers alone
 TRAVELLING = (
     *("modeling_mic", "mic_layers", "mic_inference", "modeling_base", "configuration_mic", "configuration_base"),
-    *("global_batch", "checkpoint_names", "electrodes", "files"),
+    *("global_batch", "checkpoint_names", "electrodes", "files", "hub_files"),
 )
 # transformers' own task class that is nearest: `input_values` of a signal in, logits of classes out
 NEAREST_TASK = "AutoModelForAudioClassification"

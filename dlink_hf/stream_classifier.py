@@ -141,7 +141,7 @@ class StreamClassifier:
         self.extractor.ch_names = own if extractor.ch_names is None else list(extractor.ch_names)
         self.extractor.unknown_channels = "drop"
         # students of any montage, exported ones among them
-        takes_fewer = isinstance(model, MiCForEEGClassification) or getattr(model, "takes_positions", False)
+        takes_fewer = model.takes_positions
         self.extractor.missing_channels = "subset" if allow_missing and takes_fewer else "error"
         self._source_names, self.source_sfreq, self._unit = list(ch_names), float(sfreq), unit
         try:

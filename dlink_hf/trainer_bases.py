@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -17,12 +19,66 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from .augmentation import EEGAugmentation
+from .data.splits import check_no_shared_subjects
 from .files import staged
 
 
 logger = logging.getLogger(__name__)
 
 TRAINING_ONLY_NAME = "training_only.safetensors"
+CLASS_WEIGHTINGS = ("none", "balanced")
+
+
+def balanced_class_weights(labels: Any, num_labels: int) -> torch.Tensor:
+    """Weights N / (num_labels * count), as scikit-learn's `class_weight="balanced"`.
+
+    Args:
+        labels: (N,) class indices.
+        num_labels: number of classes.
+
+    Returns:
+        (num_labels,) float32.
+
+    Raises:
+        ValueError: a class does not occur.
+    """
+    counts = torch.bincount(torch.as_tensor(labels), minlength=num_labels).float()
+    absent = (counts == 0).nonzero().flatten().tolist()
+    if absent:
+        raise ValueError(f"The training set holds no window of class {absent}; balanced weights need every class.")
+    return counts.sum() / (num_labels * counts)
+
+
+def check_groups(splits: Mapping[str, Any], group_column: str) -> None:
+    """Refuse splits that share a subject, or that can't be checked because they lack the column that was asked for.
+
+    Args:
+        splits: name -> dataset; None, streams and datasets without named columns are left out.
+        group_column: column that two splits must not share a value of.
+
+    Raises:
+        ValueError: two splits share a value of the column, or a split lacks a column other than `"subject"`.
+    """
+    streams = [name for name, split in splits.items() if isinstance(split, datasets.IterableDataset)]
+    if streams and len(splits) > 1 and None not in splits.values():
+        logger.warning(
+            "%s: a stream does not tell its people before it is read, so they are not compared with those of other "
+            "splits. `dlink prepare` keeps them apart.",
+            " and ".join(map(repr, streams)),
+        )
+    known = {name: split for name, split in splits.items() if getattr(split, "column_names", None)}
+    known = {name: split for name, split in known.items() if name not in streams}
+    lacking = [name for name, split in known.items() if group_column not in split.column_names]
+    if lacking and group_column != "subject":
+        raise ValueError(
+            f"`group_column` is {group_column!r}, which {' and '.join(map(repr, lacking))} lack(s); the columns are "
+            f"{known[lacking[0]].column_names}. Name the column that says which subject, or run, a window is of."
+        )
+    if lacking:
+        logger.warning(
+            "%s: no column 'subject', so nothing keeps a person out of two splits", " and ".join(map(repr, lacking))
+        )
+    check_no_shared_subjects({name: split for name, split in known.items() if name not in lacking}, group_column)
 
 
 def last_whole_checkpoint(folder: str | Path) -> Path:
@@ -189,4 +245,12 @@ class StudioTrainer(Trainer):
         self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
-__all__ = ["TRAINING_ONLY_NAME", "AugmentedTrainer", "StudioTrainer", "last_whole_checkpoint"]
+__all__ = [
+    "CLASS_WEIGHTINGS",
+    "TRAINING_ONLY_NAME",
+    "AugmentedTrainer",
+    "StudioTrainer",
+    "balanced_class_weights",
+    "check_groups",
+    "last_whole_checkpoint",
+]

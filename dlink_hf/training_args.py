@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-
-CLASS_WEIGHTINGS = ("none", "balanced")
+from .trainer_bases import CLASS_WEIGHTINGS
 
 
 @dataclass
@@ -99,4 +98,4 @@ class DLinkTrainingArguments(TrainingArguments):
             )
 
 
-__all__ = ["CLASS_WEIGHTINGS", "DLinkTrainingArguments"]
+__all__ = ["DLinkTrainingArguments"]

@@ -30,7 +30,7 @@ from dlink_hf.compatibility import check_training_windows, label_names
 from dlink_hf.files import staged
 from dlink_hf.metrics import SCORES
 from dlink_hf.token_grid import student_fields
-from dlink_hf.trainer import balanced_class_weights
+from dlink_hf.trainer_bases import balanced_class_weights
 from dlink_hf.training_card import router_facts, teacher_facts
 
 

@@ -82,16 +82,17 @@ def test_the_export_beside_the_weights_is_loaded(checkpoint):
     import dlink_hf as dl
 
     expected = torch_logits(checkpoint)
-    for load in (dl.MiCForEEGClassification.from_pretrained, dl.AutoModelForEEGClassification.from_pretrained):
-        student = load(checkpoint, backend="onnx")
+    with pytest.warns(FutureWarning, match="removed in 0.2"):
+        old = dl.MiCForEEGClassification.from_pretrained(checkpoint, backend="onnx")
+    for student in (old, dl.AutoModelForEEGClassification.from_pretrained(checkpoint, backend="onnx")):
         assert isinstance(student, dl.OnnxStudent) and student.folder == checkpoint / "onnx" / "float32"
         np.testing.assert_allclose(student(windows()).logits, expected, atol=1e-4)
-    narrow = dl.MiCForEEGClassification.from_pretrained(checkpoint, backend="onnx", precision="int8")
+    narrow = dl.AutoModelForEEGClassification.from_pretrained(checkpoint, backend="onnx", precision="int8")
     assert narrow.folder == checkpoint / "onnx" / "int8"
     assert 0 < np.abs(narrow(windows()).logits - expected).max() < 0.1 * np.ptp(expected)
     # the folder of an export, and one that holds exports
     for folder in (checkpoint / "onnx" / "int8", checkpoint / "onnx"):
-        student = dl.MiCForEEGClassification.from_pretrained(folder, backend="onnx", precision="int8", n_threads=2)
+        student = dl.load_exported(folder, "onnx", precision="int8", n_threads=2)
         np.testing.assert_array_equal(student(windows()).logits, narrow(windows()).logits)
     by_torch = dl.MiCForEEGClassification.from_pretrained(checkpoint, backend="torch")
     assert isinstance(by_torch, torch.nn.Module)
@@ -117,17 +118,17 @@ def test_a_checkpoint_without_an_export_is_exported_at_once(plain, caplog):
     import dlink_hf as dl
 
     before = sorted(plain.rglob("*"))
-    student = dl.MiCForEEGClassification.from_pretrained(plain, backend="onnx")
+    student = dl.AutoModelForEEGClassification.from_pretrained(plain, backend="onnx")
     np.testing.assert_allclose(student(windows()).logits, torch_logits(plain), atol=1e-4)
     assert "--output_dir CHECKPOINT/onnx" in caplog.text and f"dlink export {plain}" in caplog.text
     assert sorted(plain.rglob("*")) == before and student.folder is None
     with pytest.raises(ValueError, match="not int8.*dlink export .* --precision int8"):
-        dl.MiCForEEGClassification.from_pretrained(plain, backend="onnx", precision="int8")
+        dl.AutoModelForEEGClassification.from_pretrained(plain, backend="onnx", precision="int8")
 
 
 @pytest.mark.parametrize("change", ["weights", "labels", "unsaid", "damage"])
 def test_an_export_that_does_not_belong_to_the_weights_is_refused(checkpoint, tmp_path, change):
-    from dlink_hf import MiCForEEGClassification
+    from dlink_hf import MiCForEEGClassification, load_exported
     from dlink_hf.hub import publish_folder
 
     folder = Path(shutil.copytree(checkpoint, tmp_path / "student"))
@@ -148,7 +149,7 @@ def test_an_export_that_does_not_belong_to_the_weights_is_refused(checkpoint, tm
         (folder / "onnx/float32/model.onnx").write_bytes((folder / "onnx/int8/model.onnx").read_bytes())
         reason = "is not the file that deploy.json describes"
     with pytest.raises(ValueError, match=reason):
-        MiCForEEGClassification.from_pretrained(folder, backend="onnx")
+        load_exported(folder, "onnx")
     if change in ("weights", "unsaid"):
         # refused before a Hub is asked anything
         with pytest.raises(ValueError, match=reason):
@@ -179,7 +180,7 @@ def test_what_makes_no_sense_is_refused(checkpoint, options, reason):
 def test_only_students_with_a_head_have_backends(checkpoint, plain, tmp_path, monkeypatch):
     from toy_training import toy_teacher
 
-    from dlink_hf import AutoModelForEEGClassification, MiCForEEGClassification, MiCModel
+    from dlink_hf import AutoModelForEEGClassification, MiCModel
 
     with pytest.raises(TypeError, match="students with a head.*MiCModel"):
         MiCModel.from_pretrained(checkpoint, backend="onnx")
@@ -191,7 +192,7 @@ def test_only_students_with_a_head_have_backends(checkpoint, plain, tmp_path, mo
     # None in sys.modules is what Python takes for a package that is not there
     monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(ImportError, match=r"pip install 'dlink-hf\[executorch\]'"):
-        MiCForEEGClassification.from_pretrained(plain, backend="executorch")
+        AutoModelForEEGClassification.from_pretrained(plain, backend="executorch")
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +241,7 @@ def test_exports_are_published_beside_the_weights_and_loaded_from_there(session,
     model.save_pretrained(folder)
     ask("pull", repo_id="me/folder", folder=str(folder))
     for pulled in (tmp_path / "pulled", folder):
-        student = dl.MiCForEEGClassification.from_pretrained(pulled, backend="onnx")
+        student = dl.load_exported(pulled, "onnx")
         np.testing.assert_allclose(student(windows()).logits, torch_logits(checkpoint), atol=1e-4)
 
     # newer weights alone make the exports on the Hub old ones

@@ -34,7 +34,7 @@ from dlink_hf import (  # noqa: E402
 from dlink_hf.data import split_by_subject  # noqa: E402
 from dlink_hf.evaluation import evaluate_model  # noqa: E402
 from dlink_hf.losses import spectral_magnitude_loss, spectral_phase_loss  # noqa: E402
-from dlink_hf.trainer import balanced_class_weights  # noqa: E402
+from dlink_hf.trainer_bases import balanced_class_weights  # noqa: E402
 
 
 ROOT = Path(__file__).resolve().parent.parent

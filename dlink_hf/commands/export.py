@@ -12,7 +12,7 @@ from typing import Any
 from datasets import Dataset, load_from_disk
 
 from ..backends import BACKENDS, format_of
-from ..exported_student import DEPLOY_FILE, read_deploy
+from ..export_record import DEPLOY_FILE, read_deploy
 from ..exporting import TOLERANCES, write_export
 from ..feature_extraction_eeg import EEGFeatureExtractor
 from ..stream_preparation import PHASES, filter_coefficients

@@ -22,7 +22,7 @@ import torch
 from ..backends import load_exported
 from ..compatibility import label_names
 from ..data.recordings import read_recording
-from ..exported_student import DEPLOY_FILE, read_deploy
+from ..export_record import DEPLOY_FILE, read_deploy
 from ..pipeline_eeg_classification import pipeline
 from ..stream_classifier import StreamClassifier, StreamPrediction
 from ..stream_outlets import LslReplay, PredictionOutlet, start_replay

@@ -1,0 +1,99 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""`deploy.json`: what an export says of itself, and which weights it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+DEPLOY_FILE = "deploy.json"
+# of every format, for what is not to lie beside it
+MODEL_FILES = ("model.onnx", "model.pte")
+# where exports lie in a checkpoint's folder, by backend
+EXPORT_FOLDERS = ("onnx", "executorch")
+PRECISIONS = ("float32", "float16", "int8")
+
+
+def read_deploy(folder: Path) -> dict[str, Any]:
+    """What stands in the deploy.json of an exported student.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        deploy = json.loads((folder / DEPLOY_FILE).read_text("utf-8"))
+        _ = deploy["sha256"], deploy["ch_names"], deploy["n_times"], deploy["sfreq"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / DEPLOY_FILE} is damaged ({error!r}). Copy the folder again, or export the student anew: dlink "
+            "export MODEL --output_dir DIR."
+        ) from error
+    return deploy
+
+
+def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256, in hexadecimal, of the names, shapes and values (in float32) of a checkpoint's tensors, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).contiguous().numpy()
+        digest.update(f"{name} {values.shape} {values.dtype.str}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def check_belongs(
+    deploy: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], labels: list[str] | None, folder: Path, name: str
+) -> None:
+    """Refuse an export that was made of other weights than those that it lies beside, or with other labels.
+
+    Args:
+        deploy: its deploy.json.
+        tensors: of the checkpoint.
+        labels: of the checkpoint; None where they are not to be compared.
+        folder: of the export, for the message.
+        name: of the checkpoint, for the message.
+
+    Raises:
+        ValueError: it belongs to others.
+    """
+    made_of, found = deploy.get("weights_sha256"), weights_digest(tensors)
+    is_renamed = labels is not None and deploy.get("labels") != labels
+    if made_of == found and not is_renamed:
+        return
+    if made_of == found:
+        why = f"has the labels {', '.join(map(str, deploy.get('labels') or []))}, the checkpoint {', '.join(labels)}"
+    else:
+        # the one of the tensors, not of the file
+        why = f"was made of other weights (SHA-256 {str(made_of)[:12]}...) than those beside it ({found[:12]}...)"
+    backend = deploy.get("format", "onnx")
+    raise ValueError(
+        f"The export {folder} {why}: it is older than the checkpoint, or of another one. Export anew: dlink export "
+        f"{name} --format {backend} --output_dir CHECKPOINT/{backend}; or delete {folder}."
+    )
+
+
+def exports_in(folder: str | os.PathLike) -> list[Path]:
+    """Folders of the exports that lie beside the weights of a checkpoint's folder, in order."""
+    inner = [Path(folder, backend) for backend in EXPORT_FOLDERS]
+    places = [place for path in inner for place in (path, *(path / precision for precision in PRECISIONS))]
+    return [place for place in places if (place / DEPLOY_FILE).is_file()]
+
+
+__all__ = [
+    "DEPLOY_FILE",
+    "EXPORT_FOLDERS",
+    "MODEL_FILES",
+    "PRECISIONS",
+    "check_belongs",
+    "exports_in",
+    "read_deploy",
+    "weights_digest",
+]
