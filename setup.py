@@ -9,7 +9,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 README = ROOT / "README.md"
-VERSION = re.search(r'^__version__ = "([^"]+)"$', (ROOT / "dlink_hf" / "__init__.py").read_text("utf-8"), re.M)[1]
+VERSION = re.search(r'^__version__ = "([^"]+)"$', (ROOT / "dlink_hf" / "_version.py").read_text("utf-8"), re.M)[1]
 
 INSTALL_REQUIRES = [
     # tested with 2.13; nothing newer than 2.6 is called
@@ -94,7 +94,7 @@ setup(
     ],
     packages=find_packages(include=["dlink_hf", "dlink_hf.*"]),
     package_data={
-        "dlink_hf": ["py.typed", "*.md", *(f"checkpoints/*/*.{kind}" for kind in ("safetensors", "json", "md"))]
+        "dlink_hf": ["py.typed", "hub/*.md", *(f"checkpoints/*/*.{kind}" for kind in ("safetensors", "json", "md"))]
     },
     # what numpy, scipy, pandas, mne and transformers ask for themselves
     python_requires=">=3.11",

@@ -58,8 +58,8 @@ from grid_cells import (
 from grid_models import fit_row, linear_probabilities, load_teacher
 from grid_statistics import as_text, select
 
-from dlink_hf.checkpoint_names import resolve_checkpoint
-from dlink_hf.metrics.eeg_classification import SCORES
+from dlink_hf.core.checkpoint_names import resolve_checkpoint
+from dlink_hf.evaluation.metrics.eeg_classification import SCORES
 
 
 HERE = Path(__file__).resolve().parent
@@ -107,8 +107,8 @@ def fit_and_score(
     Returns:
         its line, and its network: None of a linear model.
     """
-    from dlink_hf.evaluation import predict_probabilities
-    from dlink_hf.metrics import classification_scores
+    from dlink_hf.evaluation.metrics import classification_scores
+    from dlink_hf.evaluation.predict import predict_probabilities
 
     digest = cell_digest(cell, settings, options)
     column = people_of(cell["set"])["group_column"]

@@ -124,7 +124,7 @@ def digest_of(cell: Mapping[str, Any], settings: Mapping[str, Any], checkpoint: 
         weights = Path(checkpoint) / "model.safetensors"
         parts.append(hashlib.sha256(weights.read_bytes()).hexdigest())
     if settings.get("student"):
-        from dlink_hf.checkpoint_names import resolve_checkpoint
+        from dlink_hf.core.checkpoint_names import resolve_checkpoint
 
         weights = Path(resolve_checkpoint(settings["student"])) / "model.safetensors"
         parts.append(hashlib.sha256(weights.read_bytes()).hexdigest())

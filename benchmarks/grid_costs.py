@@ -36,8 +36,8 @@ SFREQ = 200.0
 def build(name: str, n_chans: int, n_times: int) -> Any:
     """A model for windows of that shape at 200 Hz and two classes; all but the teacher have random weights."""
     from dlink_hf import DLinkTeacherConfig, DLinkTeacherForEEGClassification
-    from dlink_hf.configuration_mic import DEFAULT_CH_NAMES
-    from dlink_hf.electrodes import ELECTRODE_POSITIONS
+    from dlink_hf.core.electrodes import ELECTRODE_POSITIONS
+    from dlink_hf.models.mic.configuration_mic import DEFAULT_CH_NAMES
 
     # which electrodes they are costs nothing
     names = list(dict.fromkeys([*DEFAULT_CH_NAMES, *ELECTRODE_POSITIONS]))

@@ -146,7 +146,7 @@ def distil(
         DLinkTrainingArguments,
         EEGAugmentation,
     )
-    from dlink_hf.augmentation import parse_augmentations
+    from dlink_hf.training.augmentation import parse_augmentations
 
     known = set(DLinkStudioConfig.__dataclass_fields__)
     objective = {key: value for key, value in settings.items() if key in known}
@@ -200,8 +200,8 @@ def fit_row(
     from transformers import set_seed
 
     from dlink_hf import signal_fields
-    from dlink_hf.probing import fit_probe
-    from dlink_hf.token_grid import student_fields
+    from dlink_hf.models.token_grid import student_fields
+    from dlink_hf.training.probing import fit_probe
 
     model, seed, signal = cell["model"], cell["seed"], signal_fields(splits["train"])
     set_seed(seed)

@@ -97,7 +97,7 @@ def publish(options: argparse.Namespace) -> Path:
     from dlink_hf import MiCForEEGClassification, build_model_card, save_model_card
     from dlink_hf.commands.windows import write_people
     from dlink_hf.data import EEG_SETS, eeg_set_extractor
-    from dlink_hf.visualization import plot_montage
+    from dlink_hf.evaluation.plots import plot_montage
 
     name, alignment, model = options.set, options.alignment, options.model
     lines = latest_lines(options.results)

@@ -30,7 +30,7 @@ from grid_cells import (
 from grid_costs import COSTS, REFERENCE
 from grid_statistics import Estimate, as_text, compare, mean_and_sd, person_scores, select, targets
 
-from dlink_hf.profiling_report import name_points
+from dlink_hf.profiling.report import name_points
 
 
 NAMES = {

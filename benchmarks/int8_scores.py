@@ -41,8 +41,8 @@ def installed() -> list[str]:
 def measure(name: str, data_dir: str, cache_dir: str | None) -> list[dict[str, Any]]:
     """Scores of a set's student in float32 by PyTorch, and in int8 by each format: a row each."""
     from dlink_hf import MiCForEEGClassification
-    from dlink_hf.backends import format_of
-    from dlink_hf.exporting import TOLERANCES, write_export
+    from dlink_hf.export.loading import format_of
+    from dlink_hf.export.onnx import TOLERANCES, write_export
 
     folder, column = CARDS / f"dlink-mic-small-{name}", people_of(name)["group_column"]
     splits = load_splits(name, ALIGNMENT, data_dir, cache_dir)

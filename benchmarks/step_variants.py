@@ -22,7 +22,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from training_step import LIVE, describe_machine, make_batch, make_model, write_json
 
-from dlink_hf.profiling import count_parameters
+from dlink_hf.profiling.measure import count_parameters
 
 
 # name -> bfloat16 autocast, torch.compile

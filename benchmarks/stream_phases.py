@@ -23,8 +23,8 @@ from tqdm.auto import tqdm
 
 from dlink_hf import EEGFeatureExtractor, MiCForEEGClassification, StreamPreparation
 from dlink_hf.data import find_recordings, read_recording
-from dlink_hf.data.eeg_sets import EEG_SETS
-from dlink_hf.stream_preparation import PHASES
+from dlink_hf.data.public.own_sets import EEG_SETS
+from dlink_hf.streaming.preparation import PHASES
 
 
 SETS = (*MAIN_SETS, *TASKS)

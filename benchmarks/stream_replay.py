@@ -31,10 +31,10 @@ import torch
 
 from dlink_hf import EEGFeatureExtractor
 from dlink_hf.commands.stream import load_model
-from dlink_hf.data.recordings import find_recordings, read_recording
-from dlink_hf.stream_classifier import StreamClassifier, StreamPrediction
-from dlink_hf.stream_outlets import start_replay
-from dlink_hf.stream_sources import LslSource, stream_clock
+from dlink_hf.preprocessing.recordings import find_recordings, read_recording
+from dlink_hf.streaming.classifier import StreamClassifier, StreamPrediction
+from dlink_hf.streaming.outlets import start_replay
+from dlink_hf.streaming.sources import LslSource, stream_clock
 
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -44,7 +44,7 @@ from dlink_hf import (
     prepare_shards,
     signal_fields,
 )
-from dlink_hf.configuration_mic import DEFAULT_CH_NAMES
+from dlink_hf.models.mic.configuration_mic import DEFAULT_CH_NAMES
 
 
 SFREQ, N_TIMES = 200.0, 1000

@@ -38,8 +38,8 @@ from dlink_hf import (
     MiCForEEGClassification,
     TeacherCache,
 )
-from dlink_hf.configuration_mic import DEFAULT_CH_NAMES
-from dlink_hf.profiling import count_parameters, peak_memory
+from dlink_hf.models.mic.configuration_mic import DEFAULT_CH_NAMES
+from dlink_hf.profiling.measure import count_parameters, peak_memory
 
 
 LIVE, STORED = "live teacher", "stored features"

@@ -1,7 +1,7 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """The table of `dlink teachers` at its published sizes, every checkpoint loaded from a Hub on loopback.
 
-Each model is built with random weights and saved by braindecode itself, served over HTTP by `tests/hub_server.py`, and
+Each model is built with random weights and saved by braindecode itself, served over HTTP by `tests/fake_hub`, and
 loaded by `DLinkTeacherModel.from_pretrained` and by braindecode's own `from_pretrained`, with the real client and an
 empty cache. "Bit-identical" is every tensor of the backbone and every hidden state, the latter from forward hooks on
 braindecode's model. At the published sizes each model has a process of its own, so that memory is given back.
@@ -40,7 +40,7 @@ def loads_from_the_hub(folder: Path, plain: Any, config: Any, input_values: Any)
     import torch
 
     from dlink_hf import DLinkTeacherModel
-    from dlink_hf.teacher_table import plain_hidden_states
+    from dlink_hf.profiling.known_teachers import plain_hidden_states
 
     name = f"braindecode/{config.backbone.lower()}"
     # slots saved without the channels' names could belong to any channels
@@ -63,7 +63,7 @@ def loads_from_the_hub(folder: Path, plain: Any, config: Any, input_values: Any)
 def measure(model: str, small: bool, folder: Path) -> dict[str, Any]:
     """One row of the table; in a process that finds the Hub in `HF_ENDPOINT`."""
     warnings.simplefilter("ignore")
-    from dlink_hf.teacher_table import describe_teacher
+    from dlink_hf.profiling.known_teachers import describe_teacher
 
     return describe_teacher(model, full=not small, check_loading=lambda *parts: loads_from_the_hub(folder, *parts))
 
@@ -117,12 +117,12 @@ def main(argv: Sequence[str]) -> None:
         print(json.dumps([measure(model, args.small, args.hub_folder) for model in args.models]))
         return
     sys.path.insert(0, str(ROOT / "tests"))
-    from hub_server import HubServer
+    from fake_hub.server import HubServer
 
     from dlink_hf.commands.teachers import format_teachers
-    from dlink_hf.electrodes import ELECTRODE_POSITIONS
-    from dlink_hf.files import staged
-    from dlink_hf.teacher_backbones import BACKBONES
+    from dlink_hf.core.atomic_files import staged
+    from dlink_hf.core.electrodes import ELECTRODE_POSITIONS
+    from dlink_hf.models.teacher.backbones import BACKBONES
 
     unknown = sorted(set(args.models or []) - set(BACKBONES))
     if unknown:

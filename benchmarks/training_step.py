@@ -34,9 +34,9 @@ from dlink_hf import (
     MiCConfig,
     MiCForEEGClassification,
 )
-from dlink_hf.configuration_mic import DEFAULT_CH_NAMES
-from dlink_hf.electrodes import ELECTRODE_POSITIONS
-from dlink_hf.profiling import count_parameters, peak_memory
+from dlink_hf.core.electrodes import ELECTRODE_POSITIONS
+from dlink_hf.models.mic.configuration_mic import DEFAULT_CH_NAMES
+from dlink_hf.profiling.measure import count_parameters, peak_memory
 
 
 ALONE, LIVE, TEACHER = "student alone", "student + live teacher", "the teacher's forward alone"

@@ -10,13 +10,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__ as __version__
+from .core.old_paths import MOVED_MODULES as _MOVED_MODULES, install as _install_old_paths
 
-__version__ = "0.1.0"
 
 # module -> the public names it holds, in the order in which data flows
 _PUBLIC_NAMES = {
-    "electrodes": ["ELECTRODE_POSITIONS", "canonical_name", "channel_positions"],
-    "alignment": [
+    "core.electrodes": ["ELECTRODE_POSITIONS", "canonical_name", "channel_positions"],
+    "preprocessing.alignment": [
         "EuclideanAlignment",
         "EuclideanMongeAlignment",
         "MongeAlignment",
@@ -24,8 +25,8 @@ _PUBLIC_NAMES = {
         "alignment_from_dict",
         "make_alignment",
     ],
-    "checkpoint_names": ["resolve_checkpoint"],
-    "feature_extraction_eeg": ["EEGFeatureExtractor"],
+    "core.checkpoint_names": ["resolve_checkpoint"],
+    "preprocessing.feature_extraction_eeg": ["EEGFeatureExtractor"],
     "data": [
         "EEG_SETS",
         "AnnotationLabels",
@@ -57,97 +58,73 @@ _PUBLIC_NAMES = {
         "subject_kfold",
         "synthetic_dataset",
     ],
-    "configuration_mic": ["MiCConfig"],
-    "configuration_teacher": ["DLinkTeacherConfig"],
-    "configuration_router": ["DLinkRouterConfig"],
-    "configuration_studio": ["DLinkStudioConfig"],
-    "modeling_mic": ["MiCForEEGClassification", "MiCModel"],
-    "modeling_teacher": ["DLinkTeacherForEEGClassification", "DLinkTeacherModel"],
-    "modeling_router": ["DLinkRouter"],
-    "modeling_studio": ["DLinkStudioModel"],
-    "modeling_auto": ["AutoModelForEEGClassification"],
-    "hub": ["publish_folder"],
-    "remote_code": ["add_remote_code"],
-    "metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
-    "teacher_cache": ["TeacherCache"],
-    "soft_targets": ["add_soft_targets", "cross_fitted_soft_targets"],
-    "training_args": ["DLinkTrainingArguments"],
-    "trainer": ["DLinkTrainer"],
-    "augmentation": ["EEGAugmentation"],
-    "adaptation": ["adapt_teacher"],
-    "finetuning": ["make_trainer"],
-    "pretraining": ["DLinkTeacherForPretraining", "PretrainingTrainer"],
-    "backbone_distillation": ["BackboneStudio"],
-    "backbone_trainer": ["BackboneTrainer", "WindowSource"],
-    "probing": ["fit_probe"],
-    "evaluation": ["evaluate_model", "load_classifier", "predict_probabilities"],
-    "exporting": ["export_onnx"],
-    "exporting_executorch": ["export_executorch"],
-    "exported_student": ["ExportedStudent"],
-    "onnx_student": ["OnnxStudent"],
-    "executorch_student": ["ExecutorchStudent"],
-    "backends": ["load_exported"],
-    "mic_inference": ["MiCInference"],
-    "stream_preparation": ["StreamPreparation", "filter_coefficients"],
-    "stream_classifier": ["StreamClassifier", "StreamPrediction"],
-    "stream_sources": ["BrainFlowSource", "LslSource"],
-    "stream_outlets": ["LslReplay", "PredictionOutlet"],
-    "pipeline_eeg_classification": ["EEGClassificationPipeline", "pipeline"],
-    "profiling": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
-    "profiling_run": ["profile_models"],
-    "visualization": [
+    "models.mic.configuration_mic": ["MiCConfig"],
+    "models.teacher.configuration_teacher": ["DLinkTeacherConfig"],
+    "distillation.configuration_router": ["DLinkRouterConfig"],
+    "distillation.configuration_studio": ["DLinkStudioConfig"],
+    "models.mic.modeling_mic": ["MiCForEEGClassification", "MiCModel"],
+    "models.teacher.modeling_teacher": ["DLinkTeacherForEEGClassification", "DLinkTeacherModel"],
+    "distillation.modeling_router": ["DLinkRouter"],
+    "distillation.modeling_studio": ["DLinkStudioModel"],
+    "inference.auto": ["AutoModelForEEGClassification"],
+    "hub.publish": ["publish_folder"],
+    "hub.remote_code": ["add_remote_code"],
+    "evaluation.metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
+    "distillation.teacher_cache": ["TeacherCache"],
+    "distillation.soft_targets": ["add_soft_targets", "cross_fitted_soft_targets"],
+    "distillation.training_args": ["DLinkTrainingArguments"],
+    "distillation.trainer": ["DLinkTrainer"],
+    "training.augmentation": ["EEGAugmentation"],
+    "training.lora": ["adapt_teacher"],
+    "training.finetuning": ["make_trainer"],
+    "training.pretraining": ["DLinkTeacherForPretraining", "PretrainingTrainer"],
+    "distillation.general.backbone_distillation": ["BackboneStudio"],
+    "distillation.general.backbone_trainer": ["BackboneTrainer", "WindowSource"],
+    "training.probing": ["fit_probe"],
+    "evaluation.predict": ["evaluate_model", "load_classifier", "predict_probabilities"],
+    "export.onnx": ["export_onnx"],
+    "export.executorch": ["export_executorch"],
+    "export.exported_student": ["ExportedStudent"],
+    "export.onnx_student": ["OnnxStudent"],
+    "export.executorch_student": ["ExecutorchStudent"],
+    "export.loading": ["load_exported"],
+    "models.mic.folded": ["MiCInference"],
+    "streaming.preparation": ["StreamPreparation", "filter_coefficients"],
+    "streaming.classifier": ["StreamClassifier", "StreamPrediction"],
+    "streaming.sources": ["BrainFlowSource", "LslSource"],
+    "streaming.outlets": ["LslReplay", "PredictionOutlet"],
+    "inference.pipeline": ["EEGClassificationPipeline", "pipeline"],
+    "profiling.measure": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
+    "profiling.run": ["profile_models"],
+    "evaluation.plots": [
         "plot_confusion_matrix",
         "plot_loss_curves",
         "plot_montage",
         "plot_representation_spectra",
         "plot_router_weights",
     ],
-    "model_card": ["build_model_card", "save_model_card"],
+    "hub.model_card": ["build_model_card", "save_model_card"],
 }
+# in the order in which they may import each other
+_ROOMS = (
+    *("core", "hub", "preprocessing", "models", "data", "evaluation", "export", "profiling", "training"),
+    *("distillation", "inference", "streaming", "commands"),
+)
 _MODULE_OF = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]
 
+_install_old_paths()
+
 
 if TYPE_CHECKING:
-    from .adaptation import (
-        adapt_teacher as adapt_teacher,
-    )
-    from .alignment import (
-        EuclideanAlignment as EuclideanAlignment,
-        EuclideanMongeAlignment as EuclideanMongeAlignment,
-        MongeAlignment as MongeAlignment,
-        ZScoreAlignment as ZScoreAlignment,
-        alignment_from_dict as alignment_from_dict,
-        make_alignment as make_alignment,
-    )
-    from .augmentation import (
-        EEGAugmentation as EEGAugmentation,
-    )
-    from .backbone_distillation import (
-        BackboneStudio as BackboneStudio,
-    )
-    from .backbone_trainer import (
-        BackboneTrainer as BackboneTrainer,
-        WindowSource as WindowSource,
-    )
-    from .backends import (
-        load_exported as load_exported,
-    )
-    from .checkpoint_names import (
+    from .core.checkpoint_names import (
         resolve_checkpoint as resolve_checkpoint,
     )
-    from .configuration_mic import (
-        MiCConfig as MiCConfig,
-    )
-    from .configuration_router import (
-        DLinkRouterConfig as DLinkRouterConfig,
-    )
-    from .configuration_studio import (
-        DLinkStudioConfig as DLinkStudioConfig,
-    )
-    from .configuration_teacher import (
-        DLinkTeacherConfig as DLinkTeacherConfig,
+    from .core.electrodes import (
+        ELECTRODE_POSITIONS as ELECTRODE_POSITIONS,
+        canonical_name as canonical_name,
+        channel_positions as channel_positions,
     )
     from .data import (
         EEG_SETS as EEG_SETS,
@@ -180,134 +157,165 @@ if TYPE_CHECKING:
         subject_kfold as subject_kfold,
         synthetic_dataset as synthetic_dataset,
     )
-    from .electrodes import (
-        ELECTRODE_POSITIONS as ELECTRODE_POSITIONS,
-        canonical_name as canonical_name,
-        channel_positions as channel_positions,
+    from .distillation.configuration_router import (
+        DLinkRouterConfig as DLinkRouterConfig,
     )
-    from .evaluation import (
-        evaluate_model as evaluate_model,
-        load_classifier as load_classifier,
-        predict_probabilities as predict_probabilities,
+    from .distillation.configuration_studio import (
+        DLinkStudioConfig as DLinkStudioConfig,
     )
-    from .executorch_student import (
-        ExecutorchStudent as ExecutorchStudent,
+    from .distillation.general.backbone_distillation import (
+        BackboneStudio as BackboneStudio,
     )
-    from .exported_student import (
-        ExportedStudent as ExportedStudent,
+    from .distillation.general.backbone_trainer import (
+        BackboneTrainer as BackboneTrainer,
+        WindowSource as WindowSource,
     )
-    from .exporting import (
-        export_onnx as export_onnx,
+    from .distillation.modeling_router import (
+        DLinkRouter as DLinkRouter,
     )
-    from .exporting_executorch import (
-        export_executorch as export_executorch,
+    from .distillation.modeling_studio import (
+        DLinkStudioModel as DLinkStudioModel,
     )
-    from .feature_extraction_eeg import (
-        EEGFeatureExtractor as EEGFeatureExtractor,
+    from .distillation.soft_targets import (
+        add_soft_targets as add_soft_targets,
+        cross_fitted_soft_targets as cross_fitted_soft_targets,
     )
-    from .finetuning import (
-        make_trainer as make_trainer,
+    from .distillation.teacher_cache import (
+        TeacherCache as TeacherCache,
     )
-    from .hub import (
-        publish_folder as publish_folder,
+    from .distillation.trainer import (
+        DLinkTrainer as DLinkTrainer,
     )
-    from .metrics import (
+    from .distillation.training_args import (
+        DLinkTrainingArguments as DLinkTrainingArguments,
+    )
+    from .evaluation.metrics import (
         EEGClassificationMetrics as EEGClassificationMetrics,
         classification_scores as classification_scores,
         compute_metrics as compute_metrics,
     )
-    from .mic_inference import (
-        MiCInference as MiCInference,
-    )
-    from .model_card import (
-        build_model_card as build_model_card,
-        save_model_card as save_model_card,
-    )
-    from .modeling_auto import (
-        AutoModelForEEGClassification as AutoModelForEEGClassification,
-    )
-    from .modeling_mic import (
-        MiCForEEGClassification as MiCForEEGClassification,
-        MiCModel as MiCModel,
-    )
-    from .modeling_router import (
-        DLinkRouter as DLinkRouter,
-    )
-    from .modeling_studio import (
-        DLinkStudioModel as DLinkStudioModel,
-    )
-    from .modeling_teacher import (
-        DLinkTeacherForEEGClassification as DLinkTeacherForEEGClassification,
-        DLinkTeacherModel as DLinkTeacherModel,
-    )
-    from .onnx_student import (
-        OnnxStudent as OnnxStudent,
-    )
-    from .pipeline_eeg_classification import (
-        EEGClassificationPipeline as EEGClassificationPipeline,
-        pipeline as pipeline,
-    )
-    from .pretraining import (
-        DLinkTeacherForPretraining as DLinkTeacherForPretraining,
-        PretrainingTrainer as PretrainingTrainer,
-    )
-    from .probing import (
-        fit_probe as fit_probe,
-    )
-    from .profiling import (
-        count_flops as count_flops,
-        count_parameters as count_parameters,
-        measure_latency as measure_latency,
-        peak_memory as peak_memory,
-    )
-    from .profiling_run import (
-        profile_models as profile_models,
-    )
-    from .remote_code import (
-        add_remote_code as add_remote_code,
-    )
-    from .soft_targets import (
-        add_soft_targets as add_soft_targets,
-        cross_fitted_soft_targets as cross_fitted_soft_targets,
-    )
-    from .stream_classifier import (
-        StreamClassifier as StreamClassifier,
-        StreamPrediction as StreamPrediction,
-    )
-    from .stream_outlets import (
-        LslReplay as LslReplay,
-        PredictionOutlet as PredictionOutlet,
-    )
-    from .stream_preparation import (
-        StreamPreparation as StreamPreparation,
-        filter_coefficients as filter_coefficients,
-    )
-    from .stream_sources import (
-        BrainFlowSource as BrainFlowSource,
-        LslSource as LslSource,
-    )
-    from .teacher_cache import (
-        TeacherCache as TeacherCache,
-    )
-    from .trainer import (
-        DLinkTrainer as DLinkTrainer,
-    )
-    from .training_args import (
-        DLinkTrainingArguments as DLinkTrainingArguments,
-    )
-    from .visualization import (
+    from .evaluation.plots import (
         plot_confusion_matrix as plot_confusion_matrix,
         plot_loss_curves as plot_loss_curves,
         plot_montage as plot_montage,
         plot_representation_spectra as plot_representation_spectra,
         plot_router_weights as plot_router_weights,
     )
+    from .evaluation.predict import (
+        evaluate_model as evaluate_model,
+        load_classifier as load_classifier,
+        predict_probabilities as predict_probabilities,
+    )
+    from .export.executorch import (
+        export_executorch as export_executorch,
+    )
+    from .export.executorch_student import (
+        ExecutorchStudent as ExecutorchStudent,
+    )
+    from .export.exported_student import (
+        ExportedStudent as ExportedStudent,
+    )
+    from .export.loading import (
+        load_exported as load_exported,
+    )
+    from .export.onnx import (
+        export_onnx as export_onnx,
+    )
+    from .export.onnx_student import (
+        OnnxStudent as OnnxStudent,
+    )
+    from .hub.model_card import (
+        build_model_card as build_model_card,
+        save_model_card as save_model_card,
+    )
+    from .hub.publish import (
+        publish_folder as publish_folder,
+    )
+    from .hub.remote_code import (
+        add_remote_code as add_remote_code,
+    )
+    from .inference.auto import (
+        AutoModelForEEGClassification as AutoModelForEEGClassification,
+    )
+    from .inference.pipeline import (
+        EEGClassificationPipeline as EEGClassificationPipeline,
+        pipeline as pipeline,
+    )
+    from .models.mic.configuration_mic import (
+        MiCConfig as MiCConfig,
+    )
+    from .models.mic.folded import (
+        MiCInference as MiCInference,
+    )
+    from .models.mic.modeling_mic import (
+        MiCForEEGClassification as MiCForEEGClassification,
+        MiCModel as MiCModel,
+    )
+    from .models.teacher.configuration_teacher import (
+        DLinkTeacherConfig as DLinkTeacherConfig,
+    )
+    from .models.teacher.modeling_teacher import (
+        DLinkTeacherForEEGClassification as DLinkTeacherForEEGClassification,
+        DLinkTeacherModel as DLinkTeacherModel,
+    )
+    from .preprocessing.alignment import (
+        EuclideanAlignment as EuclideanAlignment,
+        EuclideanMongeAlignment as EuclideanMongeAlignment,
+        MongeAlignment as MongeAlignment,
+        ZScoreAlignment as ZScoreAlignment,
+        alignment_from_dict as alignment_from_dict,
+        make_alignment as make_alignment,
+    )
+    from .preprocessing.feature_extraction_eeg import (
+        EEGFeatureExtractor as EEGFeatureExtractor,
+    )
+    from .profiling.measure import (
+        count_flops as count_flops,
+        count_parameters as count_parameters,
+        measure_latency as measure_latency,
+        peak_memory as peak_memory,
+    )
+    from .profiling.run import (
+        profile_models as profile_models,
+    )
+    from .streaming.classifier import (
+        StreamClassifier as StreamClassifier,
+        StreamPrediction as StreamPrediction,
+    )
+    from .streaming.outlets import (
+        LslReplay as LslReplay,
+        PredictionOutlet as PredictionOutlet,
+    )
+    from .streaming.preparation import (
+        StreamPreparation as StreamPreparation,
+        filter_coefficients as filter_coefficients,
+    )
+    from .streaming.sources import (
+        BrainFlowSource as BrainFlowSource,
+        LslSource as LslSource,
+    )
+    from .training.augmentation import (
+        EEGAugmentation as EEGAugmentation,
+    )
+    from .training.finetuning import (
+        make_trainer as make_trainer,
+    )
+    from .training.lora import (
+        adapt_teacher as adapt_teacher,
+    )
+    from .training.pretraining import (
+        DLinkTeacherForPretraining as DLinkTeacherForPretraining,
+        PretrainingTrainer as PretrainingTrainer,
+    )
+    from .training.probing import (
+        fit_probe as fit_probe,
+    )
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
         value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    elif name in _PUBLIC_NAMES:
+    elif name in _ROOMS or name in _MOVED_MODULES:
         value = import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -316,4 +324,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_PUBLIC_NAMES})
+    return sorted({*globals(), *__all__, *_ROOMS})

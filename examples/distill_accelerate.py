@@ -26,12 +26,12 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, get_scheduler
 
 import dlink_hf as dl
-from dlink_hf.compatibility import check_training_windows, label_names
-from dlink_hf.files import staged
-from dlink_hf.metrics import SCORES
-from dlink_hf.token_grid import student_fields
-from dlink_hf.trainer_bases import balanced_class_weights
-from dlink_hf.training_card import router_facts, teacher_facts
+from dlink_hf.core.atomic_files import staged
+from dlink_hf.data.model_contract import check_training_windows, label_names
+from dlink_hf.distillation.training_card import router_facts, teacher_facts
+from dlink_hf.evaluation.metrics import SCORES
+from dlink_hf.models.token_grid import student_fields
+from dlink_hf.training.base_trainer import balanced_class_weights
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -26,9 +26,9 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, get_scheduler
 
 import dlink_hf as dl
-from dlink_hf.compatibility import check_training_windows, label_names
-from dlink_hf.files import staged
-from dlink_hf.metrics import SCORES
+from dlink_hf.core.atomic_files import staged
+from dlink_hf.data.model_contract import check_training_windows, label_names
+from dlink_hf.evaluation.metrics import SCORES
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from dlink_hf import DLinkTeacherConfig, DLinkTeacherModel
-from dlink_hf.electrodes import ELECTRODE_POSITIONS
-from dlink_hf.teacher_backbones import BACKBONES
-from dlink_hf.teacher_building import braindecode_models, channel_infos
+from dlink_hf.core.electrodes import ELECTRODE_POSITIONS
+from dlink_hf.models.teacher.backbones import BACKBONES
+from dlink_hf.models.teacher.building import braindecode_models, channel_infos
 
 
 # options that make every backbone small

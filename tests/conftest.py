@@ -22,6 +22,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MNE_LOGGING_LEVEL", "WARNING")
+# Tests that run their own file as a script find the helpers beside this file.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
 # One thread a process: two processes of two threads each wait for one another on two cores, many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The tests neither read nor fill the user's caches.

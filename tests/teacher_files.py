@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dlink_hf.electrodes import ELECTRODE_POSITIONS
+from dlink_hf.core.electrodes import ELECTRODE_POSITIONS
 
 
 def write_position_bank(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hub_server import HubServer
+from fake_hub.server import HubServer
 from huggingface_hub import ModelCard
 from sklearn.metrics import balanced_accuracy_score
 

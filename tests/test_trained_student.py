@@ -30,10 +30,10 @@ from dlink_hf import (  # noqa: E402
     MiCConfig,
     MiCForEEGClassification,
 )
+from dlink_hf.core.electrodes import channel_positions  # noqa: E402
 from dlink_hf.data import EEGDataCollator, make_synthetic_recordings, split_by_subject, synthetic_dataset  # noqa: E402
 from dlink_hf.data.synthetic import SYNTHETIC_CHANNELS, SYNTHETIC_LABELS  # noqa: E402
-from dlink_hf.electrodes import channel_positions  # noqa: E402
-from dlink_hf.evaluation import evaluate_model  # noqa: E402
+from dlink_hf.evaluation.predict import evaluate_model  # noqa: E402
 
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage())
         return 0 if words else 2
     if words[0] in ("-V", "--version"):
-        from .. import __version__
+        from .._version import __version__
 
         print(f"dlink_hf {__version__}")
         return 0

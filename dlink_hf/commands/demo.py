@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ..training_args import DLinkTrainingArguments
+from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, DistillArguments, StudentArguments, TeacherArguments, parse
 from .distill import train_all
 from .windows import load_splits

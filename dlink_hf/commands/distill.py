@@ -12,22 +12,22 @@ from typing import Any
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, Trainer, set_seed
 
-from ..compatibility import check_training_windows
-from ..configuration_mic import MiCConfig
-from ..configuration_router import DLinkRouterConfig
-from ..configuration_studio import DLinkStudioConfig
-from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
 from ..data.aligned_windows import check_alignment
-from ..data.signal_facts import signal_fields
-from ..feature_extraction_eeg import EEGFeatureExtractor
-from ..finetuning import make_trainer
-from ..modeling_mic import MiCForEEGClassification
-from ..modeling_studio import DLinkStudioModel
-from ..modeling_teacher import DLinkTeacherForEEGClassification
-from ..probing import fit_probe
-from ..token_grid import student_fields
-from ..trainer import DLinkTrainer
-from ..training_args import DLinkTrainingArguments
+from ..data.description import signal_fields
+from ..data.model_contract import check_training_windows
+from ..distillation.configuration_router import DLinkRouterConfig
+from ..distillation.configuration_studio import DLinkStudioConfig
+from ..distillation.modeling_studio import DLinkStudioModel
+from ..distillation.trainer import DLinkTrainer
+from ..distillation.training_args import DLinkTrainingArguments
+from ..models.mic.configuration_mic import MiCConfig
+from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..models.teacher.configuration_teacher import BACKBONES, DLinkTeacherConfig
+from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
+from ..models.token_grid import student_fields
+from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
+from ..training.finetuning import make_trainer
+from ..training.probing import fit_probe
 from .arguments import TRAINING_DEFAULTS, DataArguments, DistillArguments, StudentArguments, TeacherArguments, parse
 from .progress import name_progress
 from .report import write_report

@@ -16,23 +16,23 @@ import torch
 from datasets import Dataset
 from transformers import TrainingArguments, set_seed
 
-from ..augmentation import EEGAugmentation, parse_augmentations
-from ..backbone_distillation import BackboneStudio
-from ..backbone_report import plot_backbone_curves, write_backbone_card
-from ..backbone_trainer import FILTER_RATE, BackboneTrainer, WindowSource, labelled_sets
-from ..configuration_mic import MiCConfig
-from ..configuration_router import DLinkRouterConfig
+from ..core.atomic_files import write_json
 from ..data.aligned_windows import align_dataset, judge_classes
-from ..data.dataset import build_dataset
-from ..data.eeg_sets import EEG_SETS, eeg_set_extractor
-from ..data.signal_facts import alignment_info
+from ..data.build import build_dataset
+from ..data.description import alignment_info
+from ..data.public.own_sets import EEG_SETS, eeg_set_extractor
 from ..data.unlabelled import set_recordings
-from ..feature_extraction_eeg import EEGFeatureExtractor
-from ..modeling_mic import MiCModel
-from ..modeling_teacher import DLinkTeacherModel
-from ..token_grid import student_fields
+from ..distillation.configuration_router import DLinkRouterConfig
+from ..distillation.general.backbone_distillation import BackboneStudio
+from ..distillation.general.backbone_report import plot_backbone_curves, write_backbone_card
+from ..distillation.general.backbone_trainer import FILTER_RATE, BackboneTrainer, WindowSource, labelled_sets
+from ..models.mic.configuration_mic import MiCConfig
+from ..models.mic.modeling_mic import MiCModel
+from ..models.teacher.modeling_teacher import DLinkTeacherModel
+from ..models.token_grid import student_fields
+from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
+from ..training.augmentation import EEGAugmentation, parse_augmentations
 from .arguments import GENERAL_TRAINING_DEFAULTS, arg, parse
-from .json_files import write_json
 from .pretrain_teacher import PretrainArguments, hold_out, load_unlabelled
 from .progress import name_progress
 from .windows import PEOPLE_NAME, seen_before

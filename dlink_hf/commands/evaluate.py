@@ -9,14 +9,14 @@ from pathlib import Path
 
 from datasets import DatasetDict
 
-from ..compatibility import label_names
+from ..core.atomic_files import write_json
 from ..data import EEG_SETS, alignment_info
-from ..evaluation import dataset_predictions, evaluate_model, load_classifier
-from ..feature_extraction_eeg import EEGFeatureExtractor
-from ..model_card import SCORE_NAMES
-from ..training_args import DLinkTrainingArguments
+from ..data.model_contract import label_names
+from ..distillation.training_args import DLinkTrainingArguments
+from ..evaluation.predict import dataset_predictions, evaluate_model, load_classifier
+from ..hub.model_card import SCORE_NAMES
+from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .arguments import DataArguments, arg, parse
-from .json_files import write_json
 from .windows import check_people, load_splits, load_windows
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from datasets import Dataset, load_from_disk
 
-from ..backends import BACKENDS, format_of
-from ..export_record import DEPLOY_FILE, read_deploy
-from ..exporting import TOLERANCES, write_export
-from ..feature_extraction_eeg import EEGFeatureExtractor
-from ..stream_preparation import PHASES, filter_coefficients
+from ..core.atomic_files import write_json
+from ..core.export_record import DEPLOY_FILE, read_deploy
+from ..export.loading import BACKENDS, format_of
+from ..export.onnx import TOLERANCES, write_export
+from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
+from ..streaming.preparation import PHASES, filter_coefficients
 from .arguments import arg, named, parse
-from .json_files import write_json
 
 
 # beside the folders of the precisions

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..training_args import DLinkTrainingArguments
+from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, StudentArguments, parse
 from .distill import make_student, train_plain
 from .report import print_scores

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..training_args import DLinkTrainingArguments
+from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, TeacherArguments, parse
 from .distill import prepare_teacher
 from .report import print_scores

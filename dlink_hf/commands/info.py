@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..compatibility import label_names
-from ..evaluation import load_classifier
-from ..modeling_mic import MiCForEEGClassification
-from ..profiling import cost_of
+from ..data.model_contract import label_names
+from ..evaluation.predict import load_classifier
+from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..profiling.measure import cost_of
 from .arguments import arg, named, parse
 
 

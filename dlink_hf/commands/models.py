@@ -12,9 +12,9 @@ from typing import Any
 from huggingface_hub import ModelCard
 from safetensors import safe_open
 
-from ..checkpoint_names import KNOWN_CHECKPOINTS, packaged_checkpoints
-from ..hub import STATISTICS, find_published
-from ..hub_files import read_json
+from ..core.checkpoint_names import KNOWN_CHECKPOINTS, packaged_checkpoints
+from ..core.fetch import read_json
+from ..hub.publish import STATISTICS, find_published
 from .arguments import arg, parse
 
 

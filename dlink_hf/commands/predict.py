@@ -10,11 +10,11 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from ..alignment import Alignment
-from ..compatibility import label_names
-from ..evaluation import write_predictions
-from ..files import staged
-from ..pipeline_eeg_classification import EEGClassificationPipeline, pipeline
+from ..core.atomic_files import staged
+from ..data.model_contract import label_names
+from ..evaluation.predict import write_predictions
+from ..inference.pipeline import EEGClassificationPipeline, pipeline
+from ..preprocessing.alignment import Alignment
 from .arguments import arg, named, parse
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 
 from ..data import ShardManifest, check_shards, prepare_shards
-from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .arguments import DataArguments, arg, named, parse
 from .windows import OWN_DEFAULTS, extractor_settings, label_source
 
@@ -79,7 +79,7 @@ def run(argv: Sequence[str]) -> None:
     settings = extractor_settings(recordings, OWN_DEFAULTS)
     begin = time.time()
     # skipped recordings are printed below, once
-    logging.getLogger("dlink_hf.data.prepare").setLevel(logging.ERROR)
+    logging.getLogger("dlink_hf.data.shards.prepare").setLevel(logging.ERROR)
     try:
         manifest = prepare_shards(
             args.dataset,

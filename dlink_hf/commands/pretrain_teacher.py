@@ -17,18 +17,18 @@ import torch
 from datasets import Dataset
 from transformers import TrainingArguments, set_seed
 
-from ..configuration_teacher import BACKBONES, DLinkTeacherConfig
+from ..core.atomic_files import write_json
 from ..data.aligned_windows import align_dataset
-from ..data.eeg_sets import EEG_SETS, eeg_set_extractor
+from ..data.description import signal_info
 from ..data.labels import match_group
-from ..data.recordings import find_recordings
-from ..data.signal_facts import signal_info
+from ..data.public.own_sets import EEG_SETS, eeg_set_extractor
 from ..data.unlabelled import set_recordings, unlabelled_windows
-from ..feature_extraction_eeg import EEGFeatureExtractor
-from ..pretraining import DLinkTeacherForPretraining, PretrainingTrainer
-from ..pretraining_report import plot_held_out_error, plot_reconstruction, write_pretraining_card
+from ..models.teacher.configuration_teacher import BACKBONES, DLinkTeacherConfig
+from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
+from ..preprocessing.recordings import find_recordings
+from ..training.pretraining import DLinkTeacherForPretraining, PretrainingTrainer
+from ..training.pretraining_report import plot_held_out_error, plot_reconstruction, write_pretraining_card
 from .arguments import GENERAL_TRAINING_DEFAULTS, arg, parse
-from .json_files import write_json
 from .progress import name_progress
 from .windows import PEOPLE_NAME
 

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import staged
-from ..profiling_backends import BACKENDS
-from ..profiling_report import add_scores, format_profile, plot_profile, read_scores
-from ..profiling_run import profile_models, short_names
+from ..core.atomic_files import staged, write_json
+from ..profiling.report import add_scores, format_profile, plot_profile, read_scores
+from ..profiling.run import profile_models, short_names
+from ..profiling.runtimes import BACKENDS
 from .arguments import arg, parse
-from .json_files import write_json
 
 
 DESCRIPTION = (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checkpoint_names import resolve_checkpoint
-from ..hub import download_folder
+from ..core.checkpoint_names import resolve_checkpoint
+from ..hub.publish import download_folder
 from .arguments import arg, named, parse
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..hub import publish_folder
-from ..hub_files import read_json
+from ..core.fetch import read_json
+from ..hub.publish import publish_folder
 from .arguments import arg, named, parse
 
 

@@ -13,24 +13,24 @@ from datasets import Dataset, DatasetDict
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from ..compatibility import label_names
+from ..core.atomic_files import write_json
 from ..data.aligned_windows import alignment_text
 from ..data.collator import EEGDataCollator
-from ..data.signal_facts import signal_info
-from ..evaluation import dataset_predictions, evaluate_model
-from ..model_card import build_model_card, save_model_card
-from ..modeling_studio import DLinkStudioModel
-from ..profiling import cost_of
-from ..training_args import DLinkTrainingArguments
-from ..training_card import teacher_facts, training_facts
-from ..visualization import (
+from ..data.description import signal_info
+from ..data.model_contract import label_names
+from ..distillation.modeling_studio import DLinkStudioModel
+from ..distillation.training_args import DLinkTrainingArguments
+from ..distillation.training_card import teacher_facts, training_facts
+from ..evaluation.plots import (
     plot_confusion_matrix,
     plot_loss_curves,
     plot_montage,
     plot_representation_spectra,
     plot_router_weights,
 )
-from .json_files import write_json
+from ..evaluation.predict import dataset_predictions, evaluate_model
+from ..hub.model_card import build_model_card, save_model_card
+from ..profiling.measure import cost_of
 
 
 CHANCE = "chance"

@@ -19,17 +19,17 @@ import numpy as np
 import psutil
 import torch
 
-from ..backends import load_exported
-from ..compatibility import label_names
-from ..data.recordings import read_recording
-from ..export_record import DEPLOY_FILE, read_deploy
-from ..pipeline_eeg_classification import pipeline
-from ..stream_classifier import StreamClassifier, StreamPrediction
-from ..stream_outlets import LslReplay, PredictionOutlet, start_replay
-from ..stream_screen import StreamScreen
-from ..stream_sources import BrainFlowSource, LslSource, import_pylsl, stream_clock
+from ..core.atomic_files import write_json
+from ..core.export_record import DEPLOY_FILE, read_deploy
+from ..data.model_contract import label_names
+from ..export.loading import load_exported
+from ..inference.pipeline import pipeline
+from ..preprocessing.recordings import read_recording
+from ..streaming.classifier import StreamClassifier, StreamPrediction
+from ..streaming.outlets import LslReplay, PredictionOutlet, start_replay
+from ..streaming.screen import StreamScreen
+from ..streaming.sources import BrainFlowSource, LslSource, import_pylsl, stream_clock
 from .arguments import arg, named, parse
-from .json_files import write_json
 
 
 DESCRIPTION = (

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ..teacher_backbones import BACKBONES
+from ..models.teacher.backbones import BACKBONES
 from .arguments import arg, parse
 
 
@@ -84,7 +84,7 @@ def run(argv: Sequence[str]) -> None:
     unknown = [name for name in args.models if name not in BACKBONES]
     if unknown:
         raise ValueError(f"--models: there is no {', '.join(unknown)}; the teachers are {', '.join(BACKBONES)}.")
-    from ..teacher_table import describe_teacher
+    from ..profiling.known_teachers import describe_teacher
 
     # what a loaded checkpoint leaves out is said at each, and is the same for all
     logger = logging.getLogger("dlink_hf")

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict, load_from_disk
 
-from ..alignment import alignment_facts
-from ..checkpoint_names import resolve_checkpoint
+from ..core.atomic_files import write_json
+from ..core.checkpoint_names import resolve_checkpoint
+from ..core.fetch import fetch
 from ..data import (
     EEG_SETS,
     AnnotationLabels,
@@ -34,12 +35,11 @@ from ..data import (
     synthetic_dataset,
 )
 from ..data.aligned_windows import alignment_text, judge_classes
-from ..data.signal_facts import signal_info
-from ..feature_extraction_eeg import EEGFeatureExtractor
-from ..hub_files import fetch
-from ..training_args import DLinkTrainingArguments
+from ..data.description import signal_info
+from ..distillation.training_args import DLinkTrainingArguments
+from ..preprocessing.alignment import alignment_facts
+from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .arguments import DataArguments
-from .json_files import write_json
 
 
 logger = logging.getLogger(__name__)

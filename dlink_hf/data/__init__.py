@@ -1,25 +1,21 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Recordings to windows to datasets.
-
-Names are brought when they are first used (PEP 562): the feature extractor reads recordings by this package, and the
-builder of datasets needs the feature extractor.
-"""
+"""Datasets of windows, their labels and splits; names are imported when they are first used (PEP 562)."""
 
 from importlib import import_module
 from typing import Any
 
 
 _PUBLIC_NAMES = {
-    "aligned_windows": ["align_dataset", "monge_reference"],
-    "collator": ["EEGDataCollator"],
-    "dataset": ["build_dataset"],
-    "eeg_sets": ["EEG_SETS", "eeg_set_extractor", "load_eeg_set"],
-    "labels": ["AnnotationLabels", "EventLabels", "PathLabels", "TableLabels"],
-    "prepare": ["prepare_shards"],
-    "public_sets": ["load_public_set"],
-    "recordings": ["find_recordings", "read_recording"],
-    "shards": ["ShardManifest", "check_shards", "load_shards"],
-    "signal_facts": [
+    ".aligned_windows": ["align_dataset", "monge_reference"],
+    ".collator": ["EEGDataCollator"],
+    ".build": ["build_dataset"],
+    ".public.own_sets": ["EEG_SETS", "eeg_set_extractor", "load_eeg_set"],
+    ".labels": ["AnnotationLabels", "EventLabels", "PathLabels", "TableLabels"],
+    ".shards.prepare": ["prepare_shards"],
+    ".public.load": ["load_public_set"],
+    "..preprocessing.recordings": ["find_recordings", "read_recording"],
+    ".shards.load": ["ShardManifest", "check_shards", "load_shards"],
+    ".description": [
         "SignalInfo",
         "alignment_info",
         "build_report",
@@ -28,8 +24,8 @@ _PUBLIC_NAMES = {
         "signal_fields",
         "signal_info",
     ],
-    "splits": ["check_no_shared_subjects", "split_by_column", "split_by_subject", "subject_kfold"],
-    "synthetic": ["make_synthetic_recordings", "synthetic_dataset"],
+    ".splits": ["check_no_shared_subjects", "split_by_column", "split_by_subject", "subject_kfold"],
+    ".synthetic": ["make_synthetic_recordings", "synthetic_dataset"],
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}
 
@@ -39,7 +35,7 @@ __all__ = sorted(_MODULE_OF)
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    value = getattr(import_module(_MODULE_OF[name], __name__), name)
     globals()[name] = value
     return value
 

@@ -16,11 +16,10 @@ import numpy as np
 from datasets import Array2D, Dataset, Features
 from tqdm.auto import tqdm
 
-from .. import alignment as alignment_code, alignment_methods
-from ..alignment import MIN_SECONDS, Alignment, alignment_facts, make_alignment
-from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..preprocessing.alignment import MIN_SECONDS, Alignment, alignment_facts, make_alignment
+from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .cache import default_cache_dir, fingerprint_of, load_windows, write_windows
-from .signal_facts import alignment_info, signal_info, with_alignment_info
+from .description import alignment_info, signal_info, with_alignment_info
 
 
 logger = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ def align_dataset(
             *(len(short), len(names), "/".join(columns), min_seconds, _listed(short)),
         )
     facts = {**facts, "group_columns": columns, "one_class": one_class}
-    source = {"dataset": dataset._fingerprint, "alignment": facts, "code": _code()}
+    source = {"dataset": dataset._fingerprint, "alignment": facts}
     folder = (default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()) / (
         f"aligned-{fingerprint_of(source)}"
     )
@@ -292,14 +291,6 @@ def judge_classes(dataset: Dataset, groups: np.ndarray, name: str, one_class: st
         "classes; or leave such people out with one_class='drop'. Only where a person's whole session truly has one "
         f"class is one_class='allow' right. The groups: {_listed(single)}."
     )
-
-
-_CODE = (alignment_code.__file__, alignment_methods.__file__, __file__)
-
-
-def _code() -> str:
-    """The code that aligns, so that an edited checkout does not serve what it made before."""
-    return "".join(Path(path).read_text(encoding="utf-8") for path in _CODE)
 
 
 def _listed(names: Any, most: int = 8) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from datasets import Array2D, ClassLabel, Dataset, Features, Value
 
 from .cache import load_windows
-from .signal_facts import build_report
+from .description import build_report
 
 
 logger = logging.getLogger(__name__)

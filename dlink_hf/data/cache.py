@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,14 @@ from datasets import Dataset, DatasetInfo, Features
 from datasets.arrow_writer import ArrowWriter
 from datasets.features.features import Array2DExtensionType
 
+from .. import data, preprocessing
+
 
 # Raise when the files' layout or the cutting of windows changes.
 _CACHE_VERSION = 1
 # Arrow counts the values of a batch in 32 bits.
 _VALUES_PER_BATCH = 2**24
 _LEFTOVER_SECONDS = 24 * 3600
-_WINDOW_CODE = (
-    "feature_extraction_eeg.py",
-    "data/build_steps.py",
-    "data/dataset.py",
-    "data/labels.py",
-    "data/prepared_windows.py",
-    "data/recordings.py",
-    "data/signals.py",
-    "data/sources.py",
-)
 
 
 def default_cache_dir() -> Path:
@@ -57,7 +50,7 @@ def fingerprint_of(settings: Mapping[str, Any]) -> str:
     """
     import mne
 
-    from .. import __version__
+    from .._version import __version__
 
     versions = {"cache": _CACHE_VERSION, "dlink_hf": __version__, "mne": mne.__version__, "code": _code_digest()}
     everything = {**versions, **settings}
@@ -65,13 +58,21 @@ def fingerprint_of(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@cache
 def _code_digest() -> str:
-    """A hash of the code that makes windows, so that an edited checkout does not serve what it made before."""
+    """A hash of the code that makes windows, so that an edited checkout does not serve what it made before.
+
+    Raises:
+        FileNotFoundError: a room's files are not beside its `__init__.py`; without them no key can be trusted.
+    """
     digest = hashlib.sha256()
-    package = Path(__file__).parent.parent
-    for name in _WINDOW_CODE:
-        path = package / name
-        digest.update(path.read_bytes() if path.is_file() else b"")
+    for room in (preprocessing, data):
+        folder = Path(room.__file__).parent
+        files = sorted(folder.rglob("*.py"))
+        if not files:
+            raise FileNotFoundError(f"{folder} holds no source files, from which the keys of cached windows are made.")
+        for path in files:
+            digest.update(f"{path.relative_to(folder).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from datasets import Dataset
 from tqdm.auto import tqdm
 
-from ..feature_extraction_eeg import EEGFeatureExtractor
+from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .build_steps import (
     BuildOptions,
     align_channels,
@@ -27,7 +27,7 @@ from .build_steps import (
     window_features,
 )
 from .cache import fingerprint_of, write_windows
-from .signal_facts import SignalInfo, build_report, describe
+from .description import SignalInfo, build_report, describe
 
 
 # Windows are converted in portions of this many.

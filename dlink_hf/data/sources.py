@@ -11,8 +11,8 @@ from typing import Any
 import mne
 import numpy as np
 
+from ..preprocessing.recordings import find_recordings, read_recording
 from .labels import TableLabels, match_group
-from .recordings import find_recordings, read_recording
 
 
 @dataclass

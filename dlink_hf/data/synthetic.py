@@ -18,7 +18,7 @@ from datasets import Dataset
 from scipy.signal import butter, sosfiltfilt
 from tqdm.auto import tqdm
 
-from ..electrodes import channel_positions
+from ..core.electrodes import channel_positions
 
 
 SYNTHETIC_CHANNELS = (
@@ -108,8 +108,8 @@ def synthetic_dataset(
         Dataset with `input_values` (19, 1000) in microvolts, `labels` (left hand, right hand), `subject`, `recording`,
         `onset` (s).
     """
-    from ..feature_extraction_eeg import EEGFeatureExtractor
-    from .dataset import build_dataset
+    from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
+    from .build import build_dataset
     from .labels import AnnotationLabels
 
     recordings = make_synthetic_recordings(n_subjects, n_trials, seed=seed, progress=progress, **options)

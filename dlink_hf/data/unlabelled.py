@@ -12,12 +12,12 @@ from datasets import Dataset
 from torch.utils.data import BatchSampler
 from tqdm.auto import tqdm
 
-from ..electrodes import canonical_name
-from ..feature_extraction_eeg import EEGFeatureExtractor
-from .dataset import build_dataset
-from .eeg_sets import EEG_SETS, find_set_folder
+from ..core.electrodes import canonical_name
+from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
+from ..preprocessing.recordings import find_recordings, read_recording
+from .build import build_dataset
 from .labels import WholeRecording, match_group
-from .recordings import find_recordings, read_recording
+from .public.own_sets import EEG_SETS, find_set_folder
 
 
 def unlabelled_windows(

@@ -1,0 +1,183 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Files of a checkpoint, from a folder or the Hub; what can go wrong on the way is one clear error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import constants, hf_hub_download, is_offline_mode, list_repo_files, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError, safe_open
+
+from .atomic_files import damaged
+
+
+PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
+
+
+def fetch(name: str, filename: str, hub: dict[str, Any]) -> Path | None:
+    """A file of a folder or Hub repository, downloaded unless cached.
+
+    Args:
+        name: folder or Hub id.
+        filename: name of the file.
+        hub: `revision`, `token`, `cache_dir`, `subfolder`, `force_download`, `local_files_only`.
+
+    Returns:
+        Its path, or None where the folder or repository has no such file.
+
+    Raises:
+        OSError: no such repository or revision, no access, no network and nothing cached.
+    """
+    if os.path.isdir(name):
+        path = Path(name, hub.get("subfolder") or "", filename)
+        return path if path.is_file() else None
+    where = f"the Hub ({constants.ENDPOINT})"
+    try:
+        return Path(hf_hub_download(name, filename, **hub))
+    except HFValidationError as error:
+        raise OSError(f"{name!r} is neither a folder that exists nor a Hub id of the form user/name.") from error
+    except LocalEntryNotFoundError as error:
+        raise OSError(
+            f"{name} is no folder here, its {filename} is not in the cache "
+            f"({hub.get('cache_dir') or constants.HF_HUB_CACHE}), and {where} was not reached: no connection, or "
+            "offline mode (HF_HUB_OFFLINE, local_files_only). Load it once while connected, or give a folder."
+        ) from error
+    except GatedRepoError as error:
+        raise OSError(
+            f"{name} is gated. Accept its conditions on {constants.ENDPOINT}/{name}, then log in with `hf auth login` "
+            "or give `token=`."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise OSError(
+            f"{name} is neither a folder here nor a repository that {where} shows you. Check the spelling; if it is "
+            "private, log in with `hf auth login` or give `token=`."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise OSError(f"{name} has no revision {hub.get('revision')!r} (branch, tag or commit) on {where}.") from error
+    except EntryNotFoundError:
+        return None
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "an error")
+        raise OSError(f"{name}: {where} answered {status} to the request for {filename}: {error}") from error
+
+
+def check_download(name: str | None, options: dict[str, Any]) -> None:
+    """Check the weights that were downloaded from the Hub against their hash, which the Hub's client does not do.
+
+    Args:
+        name: Hub id; a folder, or None, is not checked.
+        options: of `from_pretrained`: `revision`, `cache_dir`, `subfolder`.
+
+    Raises:
+        OSError: the file in the cache is not the one that was published.
+    """
+    if name is None or os.path.isdir(name):
+        return
+    filename = "/".join(filter(None, [options.get("subfolder"), "model.safetensors"]))
+    found = try_to_load_from_cache(name, filename, options.get("cache_dir"), options.get("revision"))
+    blob = Path(found).resolve() if isinstance(found, str) else None
+    # the cache names large files by their SHA-256
+    if blob is not None and re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        with open(blob, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != blob.name:
+            raise OSError(
+                f"{name}: its weights arrived damaged: {filename} in the cache is not what was published (SHA-256 "
+                f"{digest[:12]}... instead of {blob.name[:12]}...). Download it anew with `force_download=True`."
+            )
+
+
+def find_weights(name: str, filename: str, hub: dict[str, Any]) -> Path:
+    """The safetensors file of a checkpoint; arguments as for [`fetch`].
+
+    Raises:
+        OSError: it can't be fetched.
+        ValueError: there is none; the message says what there is instead, pickled weights above all.
+    """
+    if not filename.endswith(".safetensors"):
+        raise ValueError(f"`filename` must be a .safetensors file, got {filename!r}: nothing else is read.")
+    path = fetch(name, filename, hub)
+    if path is not None:
+        return path
+    files = _list_files(name, hub)
+    others = [file for file in files if file.endswith(".safetensors")]
+    pickled = [file for file in files if file.endswith(PICKLES)]
+    if others:
+        raise ValueError(f"{name} has no {filename}. Name one of its own with `filename=`: {', '.join(others)}.")
+    if pickled:
+        raise ValueError(
+            f"{name} has pickled weights only ({', '.join(pickled)}). Reading a pickle can run any code that its "
+            "author put there, so it is refused. Convert it where that does no harm: build the braindecode model, "
+            "`model.load_state_dict(torch.load(file, weights_only=True))`, `model.save_pretrained(folder)`; then give "
+            "that folder."
+        )
+    raise ValueError(f"{name} has no {filename}, and no other weights either.")
+
+
+def read_tensors(path: Path, name: str, prefix: str = "") -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file, `prefix` taken off their names.
+
+    Raises:
+        ValueError: the file is damaged, or a tensor's name has another prefix.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise damaged(name, error) from error
+    foreign = sorted(key for key in tensors if not key.startswith(prefix))
+    if foreign:
+        raise ValueError(f"{name}: not every tensor begins with `key_prefix` {prefix!r}: {some(foreign)}.")
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        ValueError: it is no JSON, or no object.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no JSON file ({error}). Copy it again, or download it anew.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}.")
+    return value
+
+
+def some(names: Sequence[str]) -> str:
+    """The first eight of many names, for a message."""
+    return f"{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
+
+
+def _list_files(name: str, hub: dict[str, Any]) -> list[str]:
+    """Names of the files of a folder or repository; none where they can't be listed."""
+    if os.path.isdir(name):
+        folder = Path(name, hub.get("subfolder") or "")
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if hub.get("local_files_only") or is_offline_mode():
+        return []
+    try:
+        return sorted(list_repo_files(name, revision=hub.get("revision"), token=hub.get("token")))
+    except (HfHubHTTPError, OSError):
+        return []
+
+
+__all__ = ["check_download", "fetch", "find_weights", "read_json", "read_tensors", "some"]

@@ -1,0 +1,135 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Do these windows fit this model? Labels, channels and rate of a dataset against a model's config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+from ..core.electrodes import canonical_name, channel_positions
+from .description import SignalInfo, signal_info
+
+
+def _facts(dataset: Any) -> SignalInfo | None:
+    """Channels, rate and length of a dataset's windows; None where it does not say."""
+    description = getattr(getattr(dataset, "info", None), "description", None)
+    return signal_info(dataset) if '"signal"' in (description or "") else None
+
+
+def _check_rate(config: PreTrainedConfig, facts: SignalInfo) -> None:
+    if facts.sfreq != config.sfreq:
+        raise ValueError(
+            f"The model reads {config.sfreq:g} Hz, the windows have {facts.sfreq:g} Hz. Build them with the feature "
+            "extractor that was saved beside the model: EEGFeatureExtractor.from_pretrained(...)."
+        )
+
+
+def own_channels(config: PreTrainedConfig) -> list[str]:
+    """Channels of a model's config in its order, by their canonical names where they have one."""
+    return [canonical_name(name) or name for name in config.ch_names]
+
+
+def check_delivered(config: PreTrainedConfig, delivered: list[str]) -> None:
+    """Refuse a feature extractor that delivers other channels than a model of one montage reads.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if delivered != own_channels(config):
+        raise ValueError(
+            f"The model reads the channels {', '.join(own_channels(config))} in this order, its feature extractor "
+            f"delivers {', '.join(delivered)}. Take the preprocessor_config.json saved with the model."
+        )
+
+
+def _same_channels(config: PreTrainedConfig, facts: SignalInfo) -> bool:
+    return own_channels(config) == list(facts.ch_names)
+
+
+def label_names(model: nn.Module) -> list[str]:
+    """Names of a model's classes, in the order of its logits."""
+    id2label = model.config.id2label
+    return [id2label[index] for index in sorted(id2label)]
+
+
+def check_label_names(model: nn.Module, dataset: Any) -> None:
+    """Refuse windows whose labels the model does not know by the same names in the same order.
+
+    Raises:
+        ValueError: naming the labels of both.
+    """
+    given = getattr((getattr(dataset, "features", None) or {}).get("labels"), "names", None)
+    names = label_names(model)
+    unnamed = all(name == f"LABEL_{index}" for index, name in enumerate(names))
+    if given is not None and not unnamed and list(given) != names:
+        unknown = [name for name in given if name not in names]
+        lacking = [name for name in names if name not in given]
+        difference = (
+            f"it does not know {unknown}" if unknown else f"they lack {lacking}" if lacking else "the order differs"
+        )
+        raise ValueError(
+            f"The model knows the labels {names}, the windows have {list(given)}"
+            f": {difference}. Choose windows with the model's labels in its order, or load the model with the "
+            "`id2label` of these windows and fine-tune it."
+        )
+
+
+def montage_arguments(model: nn.Module, dataset: Any) -> dict[str, torch.Tensor]:
+    """Arguments of the forward pass by which a model reads the channels of a dataset.
+
+    Raises:
+        ValueError: a teacher, which knows one montage, is given another; or the sampling rates differ.
+    """
+    config = model.config
+    facts = _facts(dataset)
+    if facts is None:
+        return {}
+    _check_rate(config, facts)
+    if _same_channels(config, facts):
+        return {}
+    if not model.takes_positions:
+        raise ValueError(
+            f"This model reads the channels {', '.join(config.ch_names)} in this order, the windows have "
+            f"{', '.join(facts.ch_names)}. Build them with EEGFeatureExtractor(ch_names=..., "
+            "missing_channels='error')."
+        )
+    return {"channel_positions": torch.tensor(channel_positions(facts.ch_names), dtype=torch.float32)}
+
+
+def check_training_windows(model: nn.Module, dataset: Any) -> None:
+    """Refuse to train on windows whose labels, channels or rate are not those of the model's config.
+
+    The config is what the trained model will tell everybody of itself, and its channels are where the model believes
+    the electrodes to be.
+
+    Args:
+        model: a student, a teacher or a studio.
+        dataset: windows; what it does not say of itself is not checked.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    check_label_names(model, dataset)
+    facts, config = _facts(dataset), getattr(model.config, "student_config", model.config)
+    if facts is None:
+        return
+    _check_rate(config, facts)
+    if not _same_channels(config, facts):
+        raise ValueError(
+            f"The model's config says `ch_names` {', '.join(config.ch_names)}, the windows have "
+            f"{', '.join(facts.ch_names)}. Give the config the windows' own: MiCConfig(**signal_fields(dataset)), or "
+            "from_pretrained(..., **signal_fields(dataset))."
+        )
+
+
+__all__ = [
+    "check_delivered",
+    "check_label_names",
+    "check_training_windows",
+    "label_names",
+    "montage_arguments",
+    "own_channels",
+]

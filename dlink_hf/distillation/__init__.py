@@ -1,0 +1,2 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""The method: losses, router, studio, trainer."""

@@ -1,0 +1,371 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""The studio: frozen teacher or teachers, router, student and the decoder that exists in training alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.utils import ModelOutput
+
+from ..core.batch_statistics import is_shared, process_mean
+from ..models.mic.configuration_mic import MiCConfig
+from ..models.mic.modeling_mic import MiCForEEGClassification, MiCModelOutput, check_labels
+from ..models.modeling_base import DLinkPreTrainedModel
+from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
+from ..models.token_grid import common_grid, to_grid, windows_for
+from .configuration_studio import DLinkStudioConfig
+from .losses import (
+    classification_loss,
+    feature_distance,
+    logit_distillation_loss,
+    router_balance_loss,
+    router_entropy,
+    spectral_losses,
+    target_spectrum,
+)
+from .modeling_router import DLinkRouter, normalise_layers
+
+
+STAGES = ("mimic", "compress")
+
+
+@dataclass
+class DLinkStudioOutput(ModelOutput):
+    """Output of [`DLinkStudioModel`].
+
+    C and P are those of the grid on which student and teacher are compared: their own where they share it, else the
+    coarser of both, see `token_grid`.
+
+    Args:
+        loss (`torch.Tensor`, scalar): the weighted sum of the stage's terms, where `labels` were given.
+        logits (`torch.Tensor`, (B, num_labels)): the student's.
+        losses (`dict[str, torch.Tensor]`): every term before its weight, by name, detached.
+        teacher_logits (`torch.Tensor`, (B, num_labels)): the teacher's; of several, the log of the mean of their
+            probabilities.
+        router_logits (`torch.Tensor`, (B, num_labels)): those of the router's own head.
+        router_weights (`torch.Tensor`, (B, L)): how much each layer counts for each input; the layers of the first
+            teacher come first.
+        routed_state (`torch.Tensor`, (B, C, P, D)): the student's target, detached.
+        mimic_state (`torch.Tensor`, (B, C, P, D)): the student's reply to it.
+        compressed_state (`torch.Tensor`, (B, K, Q, c)): after the compression.
+        decoded_state (`torch.Tensor`, (B, C, P, D)): the compressed state, brought back to the teacher's layout.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    losses: dict[str, torch.Tensor] | None = None
+    teacher_logits: torch.Tensor | None = None
+    router_logits: torch.Tensor | None = None
+    router_weights: torch.Tensor | None = None
+    routed_state: torch.Tensor | None = None
+    mimic_state: torch.Tensor | None = None
+    compressed_state: torch.Tensor | None = None
+    decoded_state: torch.Tensor | None = None
+
+
+class MiCDecoder(nn.Module):
+    """Bring a compressed state back to (B, C, P, D), so that its spectrum can be held against the teacher's.
+
+    Space and time are unfolded by the weights that folded them, transposed and normalised anew; only the features have
+    weights of their own. Used in training alone.
+    """
+
+    def __init__(self, config: MiCConfig):
+        super().__init__()
+        self.features = nn.Linear(config.compressed_size, config.mimic_size)
+
+    def forward(self, student: MiCModelOutput) -> torch.Tensor:
+        """Decode the student's compressed state (B, K, Q, c) to (B, C, P, D)."""
+        spatial = student.spatial_weights.transpose(1, 2)
+        spatial = spatial / spatial.sum(-1, keepdim=True).clamp_min(1e-6)
+        temporal = student.temporal_weights.transpose(0, 1)
+        temporal = temporal / temporal.sum(-1, keepdim=True).clamp_min(1e-6)
+        slots = torch.matmul(temporal, student.compressed_state)  # (B, K, P, c)
+        tokens = torch.matmul(spatial[:, None], slots.transpose(1, 2))  # (B, P, C, c)
+        return self.features(tokens).transpose(1, 2)
+
+
+def mean_logits(logits: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+    """The logits of a teacher; of several, the log of the mean of their probabilities.
+
+    The mean of probabilities, not of their logarithms: a single teacher that is sure can't overrule all others.
+
+    Args:
+        logits: (B, num_labels), or one such tensor a teacher.
+    """
+    if isinstance(logits, torch.Tensor):
+        return logits
+    return torch.stack([one.float().log_softmax(-1) for one in logits]).logsumexp(0) - math.log(len(logits))
+
+
+def mimic_terms(
+    config: DLinkStudioConfig,
+    target: torch.Tensor,
+    mimic_state: torch.Tensor,
+    decoded_state: torch.Tensor,
+    **over: Any,
+) -> dict[str, tuple[float, torch.Tensor]]:
+    """The terms that hold a student against the routed target, by name; each with its weight. They need no label.
+
+    Args:
+        config: weights, distance, axes and placement.
+        target: (B, C, P, D), the routed state, detached.
+        mimic_state, decoded_state: (B, C, P, D), the student's states on the same grid.
+        **over: `over_processes`, as [`losses.target_spectrum`] takes it.
+    """
+    places = {"mimic": mimic_state, "compressed": decoded_state}
+    terms = {"route_loss": (config.route_weight, feature_distance(mimic_state, target, config.route_distance))}
+    target_bins = target_spectrum(target, config.spectral_axes, **over) if config.spectral_placement else None
+    for place in config.spectral_placement:
+        magnitude, phase = spectral_losses(places[place], target_bins, config.magnitude_kind)
+        terms[f"magnitude_{place}_loss"] = (config.spectral_weight * config.magnitude_weight, magnitude)
+        terms[f"phase_{place}_loss"] = (config.spectral_weight * config.phase_weight, phase)
+    return terms
+
+
+class DLinkStudioModel(DLinkPreTrainedModel):
+    """Everything that takes part in a distillation. The teachers are frozen; router, student and decoder learn.
+
+    Args:
+        config ([`DLinkStudioConfig`]): the sub-configs and the weights of the losses.
+        teachers, student, router: parts that fit the config; fresh ones where left out. See [`from_parts`].
+    """
+
+    config_class = DLinkStudioConfig
+    config: DLinkStudioConfig
+    base_model_prefix = "studio"
+
+    def __init__(
+        self,
+        config: DLinkStudioConfig,
+        teachers: Sequence[DLinkTeacherForEEGClassification] | None = None,
+        student: MiCForEEGClassification | None = None,
+        router: DLinkRouter | None = None,
+    ):
+        super().__init__(config)
+        given: dict[str, nn.Module | None] = {"router": router, "student": student}
+        if teachers is not None:
+            given["teacher"] = teachers[0]
+            given["more_teachers"] = nn.ModuleList(teachers[1:]) if len(teachers) > 1 else None
+        else:
+            self.teacher = DLinkTeacherForEEGClassification(config.teacher_config)
+            if config.teacher_configs is not None:
+                self.more_teachers = nn.ModuleList(map(DLinkTeacherForEEGClassification, config.all_teachers[1:]))
+        if router is None:
+            self.router = DLinkRouter(config.router_config)
+        if student is None:
+            self.student = MiCForEEGClassification(config.student_config)
+        self.decoder = MiCDecoder(config.student_config)
+        self.post_init()
+        # parts that hold weights already join after the initialisation of those that are new
+        for name, part in given.items():
+            if part is not None:
+                setattr(self, name, part)
+        self.freeze_teacher()
+
+    @classmethod
+    def from_parts(
+        cls,
+        teacher: DLinkTeacherForEEGClassification | Sequence[DLinkTeacherForEEGClassification],
+        student: MiCForEEGClassification,
+        router: DLinkRouter | None = None,
+        **fields: Any,
+    ) -> DLinkStudioModel:
+        """Put a studio together from trained or fresh parts. None of them is copied.
+
+        Args:
+            teacher: fine-tuned for the task; or several of them, the one whose width, channels, rate and window are
+                the student's first.
+            student: the one to distil into.
+            router: a fresh one that fits the teachers where left out.
+            **fields: fields of [`DLinkStudioConfig`], such as `kd_weight=0.5`.
+
+        Raises:
+            ValueError: the parts do not fit each other; the message names the field.
+        """
+        teachers = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
+        if not teachers:
+            raise ValueError("`teacher` is an empty list: a studio needs at least one teacher.")
+        several = {"teacher_configs": [one.config for one in teachers]} if len(teachers) > 1 else {}
+        config = DLinkStudioConfig(
+            teacher_config=teachers[0].config,
+            student_config=student.config,
+            router_config=fields.pop("router_config", None) if router is None else router.config,
+            **several,
+            **fields,
+        )
+        return cls(config, teachers, student, router)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load a saved studio, the teachers frozen; see [`DLinkPreTrainedModel.from_pretrained`]."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_teacher()
+        return loaded
+
+    def get_input_embeddings(self) -> None:
+        """None: the input is a signal, there is no table of embeddings."""
+        return None
+
+    @property
+    def teachers(self) -> list[DLinkTeacherForEEGClassification]:
+        """All teachers, the first one first."""
+        return [self.teacher, *getattr(self, "more_teachers", ())]
+
+    def freeze_teacher(self) -> None:
+        """Take the teachers out of training: no gradient, no dropout, and nothing to send between processes."""
+        for teacher in self.teachers:
+            teacher.requires_grad_(False)
+            teacher.eval()
+        # read by DistributedDataParallel, which would send all weights once and all buffers in every step
+        tensors = chain(self.named_parameters(), self.named_buffers())
+        frozen = ("teacher.", "more_teachers.")
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in tensors if name.startswith(frozen)]
+
+    def train(self, mode: bool = True) -> DLinkStudioModel:
+        """Switch router, student and decoder; the teachers stay in evaluation mode."""
+        self.training = mode
+        for name, part in self.named_children():
+            if not name.endswith(("teacher", "teachers")):
+                part.train(mode)
+        # a trainer calls this in every step, and a teacher has hundreds of modules
+        for teacher in self.teachers:
+            if any(module.training for module in teacher.modules()):
+                teacher.eval()
+        return self
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # the sub-models initialise themselves; only the decoder is left
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    def training_only_state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights that a distillation needs beside the student's to be resumed: router and decoder."""
+        return {k: v for k, v in self.state_dict().items() if k.startswith(("router.", "decoder."))}
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        class_weights: torch.Tensor | None = None,
+        stage: str = "compress",
+        return_dict: bool | None = None,
+        teacher_states: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        teacher_pooled: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        teacher_logits: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        soft_targets: torch.Tensor | None = None,
+    ) -> DLinkStudioOutput | tuple[Any, ...]:
+        r"""
+        Args:
+            input_values (`torch.Tensor`, (B, C, T)): windows in microvolts.
+            labels (`torch.Tensor`, (B,), *optional*): class indices; without them there is no loss.
+            class_weights (`torch.Tensor`, (num_labels,), *optional*): weights of the classes in both cross-entropies.
+            stage (`str`, *optional*, defaults to `"compress"`): `"mimic"`: the feature and spectral terms, and the
+                router's own; `"compress"`: all terms.
+            return_dict (`bool`, *optional*): return a [`DLinkStudioOutput`] rather than a tuple.
+            teacher_states (`torch.Tensor`, (B, L, C, P, D), *optional*): layer-normalised hidden states of the
+                teacher for these windows, of any floating-point type, as a [`TeacherCache`] holds them; the teacher
+                is then not run. Of this and the next two, several teachers give a tuple.
+            teacher_pooled (`torch.Tensor`, (B, L, D), *optional*): their means over channels and patches.
+            teacher_logits (`torch.Tensor`, (B, num_labels), *optional*): the teacher's, with `teacher_states`.
+            soft_targets (`torch.Tensor`, (B, num_labels), *optional*): probabilities of the classes by other models,
+                such as [`cross_fitted_soft_targets`]; the student is distilled from them too.
+
+        Returns:
+            [`DLinkStudioOutput`].
+
+        Raises:
+            ValueError: the stage is unknown, the input does not fit the teacher, or only one of `teacher_states` and
+                `teacher_logits` is given.
+        """
+        if stage not in STAGES:
+            raise ValueError(f"`stage` must be one of {', '.join(map(repr, STAGES))}, got {stage!r}.")
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        if (teacher_states is None) != (teacher_logits is None):
+            raise ValueError(
+                "`teacher_states` and `teacher_logits` stand in for the teacher together: give both or neither."
+            )
+        if teacher_states is None:
+            teacher_states, teacher_pooled, teacher_logits = self._run_teachers(input_values)
+        router = self.router(normalised_states=teacher_states, pooled_states=teacher_pooled)
+        # left attached, the router would pick whichever layer is easiest to copy
+        target = router.routed_state.detach()
+        student = self.student.mic(input_values, return_dict=True)
+        logits = self.student.classify(student.compressed_state)
+        mimic_state, decoded = student.mimic_state, self.decoder(student)
+        grid = common_grid(mimic_state.shape, target.shape)
+        target, mimic_state, decoded = (to_grid(state, *grid) for state in (target, mimic_state, decoded))
+        output = DLinkStudioOutput(
+            logits=logits,
+            teacher_logits=mean_logits(teacher_logits),
+            router_logits=router.logits,
+            router_weights=router.weights,
+            routed_state=target,
+            mimic_state=mimic_state,
+            compressed_state=student.compressed_state,
+            decoded_state=decoded,
+        )
+        if labels is not None:
+            check_labels(labels, logits)
+            loss, losses = self._objective(output, labels, class_weights, stage, soft_targets)
+            # built anew: a tuple holds its items in the order in which they were set, and the loss comes first
+            output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})
+        return output if return_dict else output.to_tuple()
+
+    @torch.no_grad()
+    def _run_teachers(self, input_values: torch.Tensor) -> tuple[Any, Any, Any]:
+        """What the router reads of each teacher, and its logits; of several teachers, tuples of each."""
+        outputs = []
+        for teacher in self.teachers:
+            windows = windows_for(input_values, self.config.teacher_config, teacher.config)
+            output = teacher(windows, output_hidden_states=True, return_dict=True)
+            outputs.append((*normalise_layers(output.hidden_states), output.logits))
+        return outputs[0] if len(outputs) == 1 else tuple(zip(*outputs, strict=True))
+
+    def _objective(
+        self,
+        output: DLinkStudioOutput,
+        labels: torch.Tensor,
+        class_weights: torch.Tensor | None,
+        stage: str,
+        soft_targets: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The weighted sum of the stage's terms, and every term by its name."""
+        config = self.config
+        # all processes come here in every step with the same terms
+        over = {"over_processes": process_mean} if is_shared() else {}
+        terms = mimic_terms(config, output.routed_state, output.mimic_state, output.decoded_state, **over)
+        terms["router_task_loss"] = (
+            config.router_task_weight,
+            classification_loss(output.router_logits, labels, class_weights, **over),
+        )
+        balance = router_balance_loss(output.router_weights, **over)
+        terms["router_balance_loss"] = (config.router_balance_weight, balance)
+        terms["router_entropy"] = (config.router_entropy_weight, router_entropy(output.router_weights))
+        if stage == "compress":
+            task = classification_loss(output.logits, labels, class_weights, **over)
+            terms["task_loss"] = (config.task_weight, task)
+            terms["kd_loss"] = (
+                config.kd_weight,
+                logit_distillation_loss(output.logits, output.teacher_logits, config.kd_temperature),
+            )
+            if soft_targets is not None:
+                # a probability of zero has no logarithm
+                logits = soft_targets.clamp_min(1e-4).log()
+                terms["soft_target_loss"] = (
+                    config.soft_target_weight,
+                    logit_distillation_loss(output.logits, logits, config.kd_temperature),
+                )
+        loss = sum(weight * term for weight, term in terms.values() if weight > 0)
+        return loss, {name: term.detach() for name, (_, term) in terms.items()}
+
+
+__all__ = ["STAGES", "DLinkStudioModel", "DLinkStudioOutput", "MiCDecoder", "mean_logits", "mimic_terms"]

@@ -1,0 +1,201 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Run a trained model over windows: probabilities, scores, and one row a window on disk."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ..core.atomic_files import staged
+from ..core.checkpoint_names import found_checkpoint
+from ..data.collator import EEGDataCollator
+from ..data.model_contract import check_label_names, label_names, montage_arguments
+from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
+from .metrics import classification_scores
+
+
+@torch.no_grad()
+def predict_probabilities(
+    model: nn.Module, windows: Dataset | np.ndarray, batch_size: int = 64, **forward_kwargs: Any
+) -> np.ndarray:
+    """Class probabilities of every window.
+
+    Args:
+        model: a student or a teacher with a classification head.
+        windows: dataset with `input_values` (C, T), or an array (N, C, T); microvolts.
+        batch_size: windows a forward pass.
+        **forward_kwargs: further arguments of the forward pass, such as `channel_positions` (C, 3).
+
+    Returns:
+        (N, num_labels) float64; rows sum to one.
+
+    Raises:
+        ValueError: there are no windows.
+    """
+    if len(windows) == 0:
+        raise ValueError("There are no windows to classify.")
+    rows = [{"input_values": window} for window in windows] if isinstance(windows, np.ndarray) else windows
+    if isinstance(rows, Dataset):
+        rows = rows.select_columns(["input_values"])
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        batches = DataLoader(rows, batch_size=batch_size, collate_fn=EEGDataCollator())
+        logits = [
+            model(batch["input_values"].to(device), **forward_kwargs).logits.double().cpu()
+            for batch in tqdm(batches, desc="classify", unit="batch", leave=False, delay=2)
+        ]
+    finally:
+        model.train(was_training)
+    return torch.cat(logits).softmax(-1).numpy()
+
+
+def load_classifier(
+    name_or_path: str | os.PathLike, allow_backbone: bool = False, **hub_kwargs: Any
+) -> PreTrainedModel:
+    """Load a trained student or teacher, whichever a checkpoint holds.
+
+    Args:
+        name_or_path: short name (`dlink-mic-small-eegmat`), folder or Hub id.
+        allow_backbone: also take a checkpoint without a head, and give it a random one.
+        **hub_kwargs: `revision`, `cache_dir`, `token`, `local_files_only`, `force_download`, `subfolder`.
+
+    Returns:
+        [`MiCForEEGClassification`] or [`DLinkTeacherForEEGClassification`], in evaluation mode.
+
+    Raises:
+        OSError: there is no such checkpoint, or it can't be reached.
+        ValueError: it holds another kind of model, or a backbone without a head.
+    """
+    with found_checkpoint(name_or_path, hub_kwargs.get("revision"), hub_kwargs.get("subfolder")) as resolved:
+        return _load_classifier(resolved, allow_backbone, hub_kwargs)
+
+
+def _load_classifier(name_or_path: str, allow_backbone: bool, hub_kwargs: dict[str, Any]) -> PreTrainedModel:
+    kinds = {"dlink_mic": MiCForEEGClassification, "dlink_teacher": DLinkTeacherForEEGClassification}
+    config_file = os.path.join(name_or_path, hub_kwargs.get("subfolder") or "", "config.json")
+    if os.path.isdir(name_or_path) and not os.path.isfile(config_file):
+        raise FileNotFoundError(f"{name_or_path} holds no config.json: it is not the folder of a saved model.")
+    fields, _ = PreTrainedConfig.get_config_dict(name_or_path, **hub_kwargs)
+    if fields.get("model_type") not in kinds:
+        raise ValueError(
+            f"{name_or_path} holds a model of type {fields.get('model_type')!r}; a student is 'dlink_mic', a teacher "
+            "'dlink_teacher'."
+        )
+    model_class = kinds[fields["model_type"]]
+    model, info = model_class.from_pretrained(name_or_path, output_loading_info=True, **hub_kwargs)
+    if model.lacked_head(info) and not allow_backbone:
+        raise ValueError(
+            f"{name_or_path} holds no head, or not all of one: it knows no classes yet, and its predictions would be "
+            "random. If it is a backbone, fine-tune it first (`dlink finetune --student NAME`, for a teacher `dlink "
+            "finetune-teacher --teacher_checkpoint NAME`), or take a checkpoint that is trained for a task."
+        )
+    return model.eval()
+
+
+def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> tuple[dict[str, Any], np.ndarray]:
+    """Score a model on labelled windows.
+
+    A student reads windows of another montage than its own by the positions of their channels, where the dataset says
+    which channels it has.
+
+    Args:
+        model: a student or a teacher with a classification head.
+        dataset: `input_values` (C, T) in microvolts, `labels` and, optionally, `subject`.
+        batch_size: windows a forward pass.
+
+    Returns:
+        the scores of [`classification_scores`], per class and per subject too; and the probabilities (N, num_labels).
+
+    Raises:
+        ValueError: there are no windows or no labels, a label is not one of the model's, or a teacher is given other
+            channels than its own.
+    """
+    if "labels" not in dataset.column_names:
+        raise ValueError(f"The dataset has no column 'labels' to score against; it has {dataset.column_names}.")
+    check_label_names(model, dataset)
+    probabilities = predict_probabilities(model, dataset, batch_size, **montage_arguments(model, dataset))
+    scores = classification_scores(
+        np.asarray(dataset["labels"][:]),
+        probabilities,
+        subjects=dataset["subject"][:] if "subject" in dataset.column_names else None,
+        label_names=label_names(model),
+    )
+    return scores, probabilities
+
+
+def write_predictions(
+    path: str | os.PathLike,
+    columns: dict[str, Any],
+    probabilities: np.ndarray,
+    names: list[str],
+    predicted: str = "predicted",
+) -> Path:
+    """Write one row a window as CSV.
+
+    Args:
+        path: file to write; replaced when the new one is complete.
+        columns: leading columns by name, each of length N, such as `subject`, `recording`, `onset` (s).
+        probabilities: (N, num_labels).
+        names: names of the labels, in the order of the columns of `probabilities`.
+        predicted: name of the column that holds the likeliest label.
+
+    Returns:
+        the path.
+
+    Raises:
+        ValueError: there are no windows, or lengths do not agree.
+        OSError: the file can't be written; an older one stays as it was.
+    """
+    probabilities = np.asarray(probabilities)
+    if probabilities.ndim != 2 or not len(probabilities) or probabilities.shape[1] != len(names):
+        raise ValueError(
+            f"`probabilities` must be (windows, {len(names)}), a column for each of {list(names)} and at least one "
+            f"window, got shape {probabilities.shape}."
+        )
+    lengths = {name: len(column) for name, column in columns.items() if len(column) != len(probabilities)}
+    if lengths:
+        raise ValueError(f"`columns` must have one value for each of {len(probabilities)} windows, got {lengths}.")
+    path = Path(path)
+    with staged(path.parent) as partial, open(partial / path.name, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*columns, predicted, *(f"p_{name}" for name in names)])
+        for row, values in enumerate(probabilities):
+            leading = [_plain(column[row]) for column in columns.values()]
+            writer.writerow([*leading, names[int(values.argmax())], *(f"{value:.6f}" for value in values)])
+    return path
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+
+
+def dataset_predictions(
+    path: str | os.PathLike, dataset: Dataset, probabilities: np.ndarray, names: list[str]
+) -> Path:
+    """Write predictions for labelled windows: subject, recording, onset (s), label, prediction, probabilities."""
+    columns = {name: dataset[name][:] for name in ("subject", "recording", "onset") if name in dataset.column_names}
+    columns["label"] = [names[int(label)] for label in dataset["labels"][:]]
+    return write_predictions(path, columns, probabilities, names)
+
+
+__all__ = [
+    "dataset_predictions",
+    "evaluate_model",
+    "load_classifier",
+    "predict_probabilities",
+    "write_predictions",
+]

@@ -1,0 +1,343 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""The model card of a student, made from facts while it is trained."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from .._version import __version__
+from .card_merging import save_model_card
+
+
+_TEMPLATE = Path(__file__).with_name("model_card_template.md")
+_TAGS = ("dlink_hf", "eeg", "bci", "eeg-classification", "knowledge-distillation", "time-series")
+_NAMED_SUBJECTS = 40
+_PACKAGES = ("torch", "transformers", "datasets", "mne", "braindecode", "numpy")
+
+# score -> its name in tables; the order of the columns
+SCORE_NAMES = {
+    "balanced_accuracy": "balanced accuracy",
+    "cohen_kappa": "Cohen's kappa",
+    "weighted_f1": "weighted F1",
+    "auroc": "AUROC",
+    "auc_pr": "AUC-PR",
+}
+# columns of the comparison
+_COSTS = {
+    "parameters": "parameters",
+    "mflop": "MFLOP",
+    "p50_ms": "latency (ms)",
+    "balanced_accuracy": "balanced accuracy",
+}
+
+_LIMITS = (
+    "Not a medical device: not for diagnosis, monitoring or treatment, nor for any decision about a person.",
+    "Scores are those of the recordings named above; other headsets, populations and tasks will differ, and single "
+    "subjects differ much from the mean.",
+    "The method is this project's own reading of the abstract of arXiv 2604.15016; it is not the paper's code, and "
+    "none of the paper's results is claimed.",
+)
+
+
+def _text(value: Any) -> str:
+    """A value as a table shows it: three digits for fractions, thousands apart, `n/a` where undefined."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "n/a"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        if value == 0 or 1e-3 <= abs(value) < 1e3:
+            return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+        return f"{value:.3g}" if abs(value) < 1e-3 else f"{value:,.0f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(part) for part in value)
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    return _text(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table; numbers stand to the right."""
+    right = [bool(rows) and isinstance(row, int | float) for row in rows[0]] if rows else []
+    lines = [
+        "| " + " | ".join(_cell(name) for name in head) + " |",
+        "|" + "|".join("---:" if number else "---" for number in right) + "|",
+    ]
+    return "\n".join(lines + ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows])
+
+
+def _summary(name: str, labels: Sequence[str], teacher: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+    trained = f"trained on {dataset['name']}" if dataset.get("name") else "not trained on a data set that was named"
+    told = ", ".join(f"*{label}*" for label in labels[:-1]) + f" and *{labels[-1]}*"
+    text = f"A compact EEG classifier (MiC student of `dlink_hf`): it tells {told} apart from a window of EEG."
+    text += f" It was {trained}"
+    if teacher:
+        text += f". It was distilled from {teacher.get('name', 'a teacher')}"
+        if teacher.get("description"):
+            text += f" ({teacher['description']})"
+    text += "."
+    if dataset.get("synthetic"):
+        text += " **The EEG it was trained and scored on is synthetic: its scores say nothing about people.**"
+    return text
+
+
+def _contract(config: Mapping[str, Any], labels: Sequence[str]) -> str:
+    names, sfreq, n_times = list(config["ch_names"]), float(config["sfreq"]), int(config["n_times"])
+    shape = "(batch, channels, samples), float32, microvolts; any number of whole patches"
+    rows = [
+        ["input", f"`input_values` {shape} of {config['patch_size']} samples"],
+        ["sampling rate", f"{sfreq:g} Hz; `EEGFeatureExtractor` resamples"],
+        ["window", f"{n_times} samples, {n_times / sfreq:g} s"],
+        ["channels trained with", f"{len(names)}: {', '.join(names)}"],
+        ["labels", ", ".join(f"{index} {label}" for index, label in enumerate(labels))],
+    ]
+    return _table(["", ""], rows)
+
+
+def _usage(config: Mapping[str, Any], model_id: str) -> str:
+    # repr() keeps a name with a quote in it valid Python
+    names, sfreq, n_times = list(config["ch_names"]), float(config["sfreq"]), int(config["n_times"])
+    # two windows at least, and the 30 s that an alignment needs (a high-pass of 0.5 Hz needs 10)
+    n_windows = max(2, math.ceil(30 * sfreq / n_times))
+    return f"""import numpy as np
+import torch
+from dlink_hf import EEGFeatureExtractor, MiCForEEGClassification
+
+extractor = EEGFeatureExtractor.from_pretrained({model_id!r})
+model = MiCForEEGClassification.from_pretrained({model_id!r}).eval()
+
+# microvolts, (channels, samples); for a recording: extractor("recording.edf", return_tensors="pt")
+signal = np.random.default_rng(0).normal(scale=20, size=({len(names)}, {n_windows * n_times}))
+ch_names = {names!r}
+inputs = extractor(signal, sfreq={sfreq!r}, ch_names=ch_names, unit="uV", return_tensors="pt")
+with torch.inference_mode():
+    logits = model(inputs["input_values"], channel_positions=inputs["channel_positions"]).logits
+for onset, scores in zip(inputs["onset"], logits.softmax(-1)):
+    print(f"{{float(onset):.1f}} s", model.config.id2label[int(scores.argmax())], f"{{scores.max():.2f}}")"""
+
+
+def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wise: bool) -> str:
+    if not results:
+        return "Not scored yet."
+    rows = []
+    for split, scores in results.items():
+        subjects = scores.get("n_subjects", len(scores["per_subject"]) if "per_subject" in scores else None)
+        values = [scores.get(name, math.nan) for name in SCORE_NAMES]
+        rows.append([split, scores.get("n_windows"), subjects, *values])
+    chance = f"Chance is a balanced accuracy of {_text(1 / n_labels)}."
+    if subject_wise:
+        chance += " No subject stands in two splits."
+    parts = [_table(["split", "windows", "subjects", *SCORE_NAMES.values()], rows), chance]
+    for split, scores in results.items():
+        alone = {
+            who: value["balanced_accuracy"]
+            for who, value in scores.get("per_subject", {}).items()
+            if math.isfinite(value["balanced_accuracy"])
+        }
+        if alone:
+            text = f"One subject at a time ({split}): balanced accuracy from {_text(min(alone.values()))} to "
+            text += f"{_text(max(alone.values()))}, median {_text(median(alone.values()))}, {len(alone)} subjects"
+            # more of them are a table that nobody reads
+            parts.append(f"{text}: {_text(alone)}." if len(alone) <= _NAMED_SUBJECTS else f"{text}.")
+        if "per_class" in scores:
+            head = ["label", "windows", "recall", "precision", "F1"]
+            keys = ["support", "recall", "precision", "f1"]
+            parts.append(f"By label ({split}):")
+            parts.append(_table(head, [[name, *map(row.get, keys)] for name, row in scores["per_class"].items()]))
+    return "\n\n".join(parts)
+
+
+def _comparison(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = {key: title for key, title in _COSTS.items() if any(key in row for row in rows)}
+    return _table(["model", *columns.values()], [[row["name"], *(row.get(key) for key in columns)] for row in rows])
+
+
+def _router(router: Mapping[str, Any]) -> str:
+    weights = [float(weight) for weight in router["mean_weights"]]
+    layers = router.get("layer_names") or range(1, len(weights) + 1)
+    text = "Mean weight of each of the teacher's layers in what the student mimicked"
+    text += f" ({router['split']}):\n\n" if router.get("split") else ":\n\n"
+    text += _table(["layer", *map(str, layers)], [["weight", *weights]])
+    if router.get("entropy") is not None:
+        even = math.log(len(weights))
+        text += (
+            f"\n\nEntropy of one input's weights: {_text(float(router['entropy']))} nats (even weights: {even:.3f})."
+        )
+    return text
+
+
+def _training(training: Mapping[str, Any], teacher: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+    parts = []
+    if dataset:
+        parts.append(_table(["data", ""], [[key.replace("_", " "), value] for key, value in dataset.items()]))
+    if teacher:
+        parts.append(_table(["teacher", ""], [[key.replace("_", " "), value] for key, value in teacher.items()]))
+    weights = training.get("loss_weights")
+    if weights:
+        parts.append(
+            _table(["term of the objective", "weight"], [[key, float(value)] for key, value in weights.items()])
+        )
+    rest = [[f"`{key}`", value] for key, value in training.items() if key != "loss_weights"]
+    if rest:
+        parts.append(_table(["setting", "value"], rest))
+    return "\n\n".join(parts) or "Not recorded."
+
+
+def _environment(environment: Mapping[str, Any] | None) -> str:
+    if environment is None:
+        environment = {"dlink_hf": __version__, "python": platform.python_version(), "system": platform.system()}
+        for package in _PACKAGES:
+            try:
+                environment[package] = version(package)
+            except PackageNotFoundError:
+                continue
+    return ", ".join(f"{name} {value}" for name, value in environment.items())
+
+
+def _metadata(
+    name: str,
+    results: Mapping[str, Mapping[str, Any]],
+    dataset: Mapping[str, Any],
+    teacher: Mapping[str, Any],
+    license: str,
+    tags: Sequence[str],
+    emissions_kg: float | None = None,
+) -> ModelCardData:
+    data_name = str(dataset.get("name", "unnamed"))
+    evaluations = [
+        EvalResult(
+            task_type="eeg-classification",
+            task_name="EEG classification",
+            dataset_type=str(dataset.get("id", data_name)),
+            dataset_name=data_name,
+            dataset_split=split,
+            metric_type=key,
+            metric_name=title,
+            metric_value=round(float(scores[key]), 6),
+        )
+        for split, scores in results.items()
+        for key, title in SCORE_NAMES.items()
+        if key in scores and math.isfinite(scores[key])
+    ]
+    return ModelCardData(
+        library_name="dlink_hf",
+        # the Hub knows no task for EEG; the tag `eeg-classification` says what it is
+        pipeline_tag="other",
+        license=license,
+        tags=[*_TAGS, *tags],
+        metrics=[key for key in SCORE_NAMES if any(key in scores for scores in results.values())] or None,
+        base_model=teacher.get("id"),
+        model_name=name,
+        eval_results=evaluations or None,
+        # the Hub counts grams
+        **(
+            {}
+            if emissions_kg is None
+            else {"co2_eq_emissions": {"emissions": float(f"{1000 * emissions_kg:.4g}"), "source": "codecarbon"}}
+        ),
+    )
+
+
+def build_model_card(
+    config: Any,
+    *,
+    name: str,
+    model_id: str | None = None,
+    results: Mapping[str, Mapping[str, Any]] | None = None,
+    training: Mapping[str, Any] | None = None,
+    teacher: Mapping[str, Any] | None = None,
+    dataset: Mapping[str, Any] | None = None,
+    comparison: Sequence[Mapping[str, Any]] = (),
+    comparison_split: str | None = None,
+    router: Mapping[str, Any] | None = None,
+    plots: Mapping[str, str | os.PathLike] | None = None,
+    limits: Sequence[str] = (),
+    environment: Mapping[str, Any] | None = None,
+    license: str = "apache-2.0",
+    tags: Sequence[str] = (),
+    emissions_kg: float | None = None,
+) -> ModelCard:
+    """Write the card of a student from the facts of its making.
+
+    Args:
+        config: [`MiCConfig`] of the student, or its `to_dict()`: `ch_names`, `sfreq` (Hz), `n_times` (samples),
+            `patch_size` (samples), `id2label` or `num_labels` are read.
+        name: name of the model, e.g. `"dlink-mic-small-eegmat"`.
+        model_id: what `from_pretrained` takes in the snippet: a folder or `user/name`; default `name`.
+        results: split -> what [`classification_scores`] returns for it (any of its scores; `per_class` and
+            `per_subject` too if they are to be shown), and optionally `n_subjects`.
+        training: settings to show; `loss_weights` (term -> weight) becomes a table of its own.
+        teacher: `name`, optionally `id` (on the Hub), `description`, and anything else to show.
+        dataset: `name`, optionally `id` (on the Hub), `license`, `source`, and anything else to show; `synthetic=True`
+            is said in the first lines and among the limits; `subject_wise=True`: no subject stands in two splits.
+        comparison: one row a model: `name`, and any of `parameters` (number), `mflop` (2 x MAC of a window, 1e6),
+            `p50_ms` (milliseconds), `balanced_accuracy`.
+        comparison_split: the split whose balanced accuracy stands in `comparison`.
+        router: `mean_weights` (L values), optionally `layer_names`, `entropy` (nats), `split`.
+        plots: caption -> image, a path relative to the card. The caption stands below the image too; the one named
+            `"montage"` has none and stands with the channels.
+        limits: sentences to add to the limits.
+        environment: name -> version; default the packages of this process.
+        license: identifier as the Hub has them.
+        tags: more tags.
+        emissions_kg: CO2 equivalents of the training, in kilograms, as codecarbon estimates them.
+
+    Returns:
+        `huggingface_hub.ModelCard`, its text and YAML metadata with a `model-index`. Save it with
+        [`save_model_card`], which keeps what a user wrote.
+
+    Raises:
+        ValueError: the config lacks a field the card needs.
+    """
+    if hasattr(config, "to_dict"):
+        config = config.to_dict()
+    missing = [field for field in ("ch_names", "sfreq", "n_times", "patch_size") if not config.get(field)]
+    if missing:
+        raise ValueError(f"The card needs the student's {', '.join(missing)}; give its whole MiCConfig.")
+    id2label = {int(index): str(label) for index, label in (config.get("id2label") or {}).items()}
+    labels = [id2label[index] for index in sorted(id2label)] or [f"LABEL_{i}" for i in range(config["num_labels"])]
+    results, training, teacher, dataset = results or {}, training or {}, teacher or {}, dataset or {}
+    images = {caption: f"![{caption}]({Path(path).as_posix()})" for caption, path in (plots or {}).items()}
+    all_limits = list(_LIMITS)
+    if dataset.get("synthetic"):
+        all_limits.insert(1, "Trained and scored on synthetic EEG: of no use on people's EEG without training on it.")
+    template = jinja2.Template(_TEMPLATE.read_text("utf-8"), keep_trailing_newline=True)
+    return ModelCard(
+        template.render(
+            metadata=_metadata(name, results, dataset, teacher, license, tags, emissions_kg).to_yaml(),
+            name=name,
+            summary=_summary(name, labels, teacher, dataset),
+            contract=_contract(config, labels),
+            usage=_usage(config, str(model_id or name)),
+            scores=_scores(results, len(labels), bool(dataset.get("subject_wise"))),
+            comparison=_comparison(comparison) if comparison else "",
+            comparison_split=comparison_split,
+            router=_router(router) if router else "",
+            training=_training(training, teacher, dataset),
+            distilled=bool(teacher),
+            plots={"montage": images.pop("montage", "")},
+            figures="\n\n".join(f"{image}\n\n*{caption}*" for caption, image in images.items()),
+            limits="\n".join(f"- {limit}" for limit in [*all_limits, *limits]),
+            environment=_environment(environment),
+            version=__version__,
+        )
+    )
+
+
+__all__ = ["SCORE_NAMES", "build_model_card", "save_model_card"]

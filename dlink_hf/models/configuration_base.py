@@ -1,0 +1,146 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""What the configs share: fields that are unknown or contradict each other are errors that name them."""
+
+import math
+import os
+from dataclasses import fields
+from typing import Any
+
+from transformers.configuration_utils import PreTrainedConfig
+
+from ..core.checkpoint_names import ShortNamesMixin
+from ..core.electrodes import canonical_name
+
+
+# the 19 electrodes of the 10-20 system, the montage that most EEG corpora share
+DEFAULT_CH_NAMES = "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split()
+
+# keyword arguments that transformers itself passes through a config's constructor (its Trainer writes `use_cache`)
+_TRANSFORMERS_FIELDS = {
+    "num_labels",
+    "name_or_path",
+    "model_type",
+    "output_attentions",
+    "attn_implementation",
+    "experts_implementation",
+    "torch_dtype",
+    "auto_map",
+    "custom_pipelines",
+    "per_layer_config",
+    "use_cache",
+    "quantization_config",
+}
+
+
+def reject_unknown_fields(config: PreTrainedConfig, kwargs: dict[str, Any]) -> None:
+    """Refuse keyword arguments that no field of the config takes, so that a typo is not stored in silence.
+
+    Args:
+        config: the config that is being built.
+        kwargs: the keyword arguments that are left once every declared field has taken its own.
+
+    Raises:
+        ValueError: naming each unknown field.
+    """
+    unknown = sorted(key for key in set(kwargs) - _TRANSFORMERS_FIELDS if not key.startswith("_"))
+    if unknown:
+        known = sorted({field.name for field in fields(config)} - {field.name for field in fields(PreTrainedConfig)})
+        raise ValueError(
+            f"{type(config).__name__} has no field {', '.join(map(repr, unknown))}. Its own are: {', '.join(known)}."
+        )
+
+
+def require(condition: bool, field: str, value: Any, expected: str) -> None:
+    """Raise a `ValueError` that names the field, what was given and what was expected, unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"`{field}` must be {expected}, got {value!r}.")
+
+
+def settle_labels(config: PreTrainedConfig, kwargs: dict[str, Any]) -> None:
+    """Check `num_labels`, `id2label` and `label2id` against each other and derive the one from the other.
+
+    Args:
+        config: the config that is being built.
+        kwargs: the keyword arguments that no declared field has taken; `num_labels` is one of them.
+
+    Raises:
+        ValueError: naming the field that contradicts another, or fewer than two classes.
+    """
+    num_labels = kwargs.get("num_labels")
+    if config.id2label is None and config.label2id is not None:
+        config.id2label = {index: name for name, index in config.label2id.items()}
+    if config.id2label is None:
+        require(num_labels is None or num_labels >= 2, "num_labels", num_labels, "at least two classes")
+        return
+    names = {int(index): name for index, name in config.id2label.items()}
+    good = sorted(names) == list(range(len(names))) and len(set(names.values())) == len(names) >= 2
+    require(good, "id2label", config.id2label, "two or more different names, numbered 0, 1, 2 ... without a gap")
+    require(num_labels in (None, len(names)), "num_labels", num_labels, f"{len(names)}, as many as `id2label` names")
+    ids = {names[index]: index for index in sorted(names)}
+    require(config.label2id in (None, ids), "label2id", config.label2id, f"the inverse of `id2label`, {ids}")
+    config.id2label, config.label2id = {index: name for name, index in ids.items()}, ids
+
+
+def check_signal_fields(config: PreTrainedConfig) -> None:
+    """Check the fields that describe the signal: `ch_names`, `sfreq` (Hz) and `n_times` (samples).
+
+    Raises:
+        ValueError: naming the field that is empty, repeated or not positive.
+    """
+    require(len(config.ch_names) > 0, "ch_names", config.ch_names, "a list of at least one channel name")
+    electrodes = [canonical_name(name) or name for name in config.ch_names]
+    repeated = [name for name, place in zip(config.ch_names, electrodes, strict=True) if electrodes.count(place) > 1]
+    require(not repeated, "ch_names", repeated, "free of duplicates; these names stand for the same electrode")
+    require(0 < config.sfreq < math.inf, "sfreq", config.sfreq, "a positive sampling rate in Hz")
+    require(config.n_times > 0, "n_times", config.n_times, "a positive number of samples")
+
+
+class DLinkPreTrainedConfig(ShortNamesMixin, PreTrainedConfig):
+    """Base class of the configs: fields given at `from_pretrained` are checked like those of a new config."""
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read a config.json; see `transformers.PreTrainedConfig.get_config_dict`.
+
+        Raises:
+            OSError: there is none, for which transformers would give a config of defaults.
+        """
+        config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if not config_dict:
+            raise OSError(f"{pretrained_model_name_or_path} holds no config.json: it is no checkpoint of a model.")
+        return config_dict, unused
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Build a config from a dict, such as that of a config.json; see `transformers.PreTrainedConfig.from_dict`.
+
+        Fields among the keyword arguments take part in the building, where transformers would set them afterwards:
+        other classes (`num_labels`, `id2label`) replace those of the dict, another montage (`ch_names`) brings its own
+        positions, and what contradicts another field is an error.
+        """
+        config_dict = dict(config_dict)
+        if {"num_labels", "id2label", "label2id"} & set(kwargs):
+            for field in ("num_labels", "id2label", "label2id"):
+                config_dict.pop(field, None)
+                if field in kwargs:
+                    config_dict[field] = kwargs.pop(field)
+        elif config_dict.get("id2label"):
+            config_dict.pop("label2id", None)  # code that renames the classes often forgets the inverse
+        if "ch_names" in kwargs:
+            config_dict.pop("channel_positions", None)
+        for name in {field.name for field in fields(cls)} - {field.name for field in fields(PreTrainedConfig)}:
+            if name in kwargs:
+                config_dict[name] = kwargs.pop(name)
+        return super().from_dict(config_dict, **kwargs)
+
+
+__all__ = [
+    "DEFAULT_CH_NAMES",
+    "DLinkPreTrainedConfig",
+    "check_signal_fields",
+    "reject_unknown_fields",
+    "require",
+    "settle_labels",
+]

@@ -1,0 +1,389 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""A trained model on a live stream: samples go in as they are measured, a prediction comes out at every hop."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from ..core.electrodes import channel_positions
+from ..data.model_contract import check_delivered, label_names, own_channels
+from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..preprocessing.alignment import Alignment, alignment_from_dict
+from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
+from ..preprocessing.signals import MICROVOLTS_PER_UNIT
+from .preparation import StreamPreparation
+
+
+logger = logging.getLogger(__name__)
+
+REJECT = "reject"
+# shorter gaps are bridged by straight lines, longer ones start anew
+BRIDGED_SECONDS = 0.05
+# time stamps of an unbroken stream waver by less
+JITTER_SECONDS = 0.02
+FLAT_SECONDS = 1.0
+# the rate is judged, and the amplitude, from this much of a stream on
+JUDGED_SECONDS = 5.0
+RATE_TOLERANCE = 0.02
+
+
+@dataclass
+class StreamPrediction:
+    """What a model says of one window of a stream.
+
+    Args:
+        time: time stamp of the newest sample that had come in, in seconds of the stream's clock.
+        onset: seconds from the stream's first sample to the first of the window.
+        duration: of the window, in seconds.
+        label: a class, `"reject"` where none is likely enough, None where the window can't be judged.
+        reason: why there is no label, in words; None where there is one.
+        probabilities: (num_labels,) of this window alone; None without a label.
+        smoothed: (num_labels,) averaged over the last windows, by which the label is chosen; None without a label.
+    """
+
+    time: float
+    onset: float
+    duration: float
+    label: str | None = None
+    reason: str | None = None
+    probabilities: np.ndarray | None = None
+    smoothed: np.ndarray | None = None
+
+
+class StreamClassifier:
+    """Classifies a stream of samples window by window, as the pipeline would classify the recording.
+
+    Channels are found by their names, whatever their order; others than the model's are left out. Samples that are
+    missing (by their time stamps, or not finite) are said, and counted: up to 0.05 s are bridged by a straight line,
+    after more the filters and the window start anew, and predictions resume when they are full. While a channel is
+    flat (for a second), or the rate is not the announced one (by 2 %), windows come without a label.
+
+    A model with an alignment takes a fitted one, or else fits it as the session goes on: windows come without a label
+    until `alignment_min_seconds` have been seen.
+
+    Args:
+        model: a student or a teacher with a trained head, in evaluation mode, or an exported student.
+        extractor ([`EEGFeatureExtractor`]): the one that was saved with it.
+        ch_names: names of the stream's C_in channels.
+        sfreq: announced rate of the stream in hertz.
+        unit: of its numbers, "uV", "mV" or "V".
+        hop_seconds: from one prediction to the next.
+        smoothing_seconds: time constant of the exponential average of the probabilities; 0 for none.
+        reject_below: least smoothed probability of a label; below, the label is `"reject"`.
+        alignment_state: of the person: what `EEGFeatureExtractor.fit_alignment` gives, or its `to_dict()`.
+        phase: of the filters, "linear" or "minimum"; see [`StreamPreparation`].
+        allow_missing: let a student of any montage go on with what there is of its channels; an error where left out.
+        say: called with a sentence when something happens to the stream; the log where left out.
+
+    Attributes:
+        labels (`list[str]`): the classes, in the order of the probabilities.
+        ch_names (`list[str]`): the C channels that the model reads.
+        delay (`float`): seconds that the filters wait.
+        n_samples, n_lost, n_bridged (`int`): samples that came in; missing ones; those of them that were bridged.
+        n_restarts (`int`): how often the window had to start anew.
+
+    Raises:
+        ValueError: the stream lacks channels, its unit is unknown, or an argument is out of range.
+
+    Example:
+
+    ```python
+    >>> from dlink_hf import StreamClassifier
+
+    >>> live = StreamClassifier(model, extractor, ch_names=["Oz", "O1"], sfreq=256.0, unit="uV", hop_seconds=0.1)
+    >>> for prediction in live.push(samples, times):  # (2, n), (n,) seconds
+    ...     print(prediction.onset, prediction.label, prediction.smoothed)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        extractor: EEGFeatureExtractor,
+        ch_names: Sequence[str],
+        sfreq: float,
+        unit: str | None,
+        *,
+        hop_seconds: float,
+        smoothing_seconds: float = 0.0,
+        reject_below: float = 0.0,
+        alignment_state: Alignment | Mapping[str, Any] | None = None,
+        phase: str = "linear",
+        allow_missing: bool = False,
+        say: Callable[[str], None] = logger.warning,
+    ) -> None:
+        if unit not in MICROVOLTS_PER_UNIT:
+            raise ValueError(
+                f"The stream's unit must be one of {', '.join(MICROVOLTS_PER_UNIT)}, got {unit!r}. A stream that does "
+                "not say its unit needs yours: most amplifiers send microvolts, unit='uV'."
+            )
+        for name, value, least in (
+            ("hop_seconds", hop_seconds, 1 / extractor.sfreq),
+            ("smoothing_seconds", smoothing_seconds, 0.0),
+        ):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < np.inf:
+                raise ValueError(f"{name} must be a number of seconds, at least {least:g}, got {value!r}.")
+        if isinstance(reject_below, bool) or not 0 <= reject_below < 1:
+            raise ValueError(f"reject_below must be a probability, at least 0 and below 1, got {reject_below!r}.")
+        self.model, self.labels, self._say = model, label_names(model), say
+        self._is_torch = isinstance(model, torch.nn.Module)
+        own = own_channels(model.config)
+        self.extractor = copy.copy(extractor)
+        self.extractor.ch_names = own if extractor.ch_names is None else list(extractor.ch_names)
+        self.extractor.unknown_channels = "drop"
+        # students of any montage, exported ones among them
+        takes_fewer = model.takes_positions
+        self.extractor.missing_channels = "subset" if allow_missing and takes_fewer else "error"
+        self._source_names, self.source_sfreq, self._unit = list(ch_names), float(sfreq), unit
+        try:
+            self._preparation = StreamPreparation(self.extractor, ch_names, sfreq, unit, phase)
+        except ValueError as error:
+            text = str(error).replace("missing_channels='subset'", "allow_missing=True (--allow_missing)")
+            raise ValueError(f"{text} The stream's channels are: {', '.join(map(str, ch_names))}.") from error
+        self.ch_names, self.delay = self._preparation.ch_names, self._preparation.delay
+        self._positions = {}
+        if self.ch_names != own:
+            if not takes_fewer:
+                check_delivered(model.config, self.ch_names)
+            self._positions = {"channel_positions": torch.tensor(channel_positions(self.ch_names), dtype=torch.float)}
+
+        if isinstance(model, MiCForEEGClassification):
+            positions = self._positions.get("channel_positions")
+            # one montage and length: folded, with the same logits in less time. Adapters and hooks can't be
+            with contextlib.suppress(ValueError):
+                self.model, self._positions = model.for_inference(positions, extractor.n_times), {}
+
+        self.hop = max(1, round(hop_seconds * extractor.sfreq))
+        hop_seconds = self.hop / extractor.sfreq
+        self._memory = float(np.exp(-hop_seconds / smoothing_seconds)) if smoothing_seconds else 0.0
+        self._reject_below = reject_below
+        self._session = self._alignment = None
+        if alignment_state is not None:
+            known = isinstance(alignment_state, Alignment)
+            self._alignment = alignment_state if known else alignment_from_dict(alignment_state)
+        elif extractor.alignment is not None:
+            self._session = self._alignment = self.extractor.start_session(self.ch_names)
+
+        self.n_samples = self.n_lost = self.n_bridged = self.n_restarts = 0
+        self._picks = self._preparation.picks
+        self._first_time: float | None = None
+        self._last_time: float | None = None
+        self._n_broken = 0  # samples that were not finite since the last that was
+        self._said: dict[str, float] = {}
+        self._unjudged: list[np.ndarray] | None = []
+        self._begin(0.0)
+        # first calls set up what all others use: not while samples wait
+        shape = (1, len(self.ch_names), extractor.n_times)
+        noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        if self._alignment is not None and self._session is None:
+            # which also refuses an alignment of other channels or another method, once for all windows
+            data = {"input_values": noise, "ch_names": self.ch_names}
+            noise = self.extractor._align(data, True, self._alignment)
+        self._classify(noise)
+
+    @property
+    def alignment(self) -> Alignment | None:
+        """The person's alignment as it is now; None without one."""
+        return self._alignment if self._session is None else self._session.alignment
+
+    def push(self, values: np.ndarray, times: np.ndarray) -> list[StreamPrediction]:
+        """Take the next samples, give the predictions of the windows that they complete.
+
+        Args:
+            values: (C_in, n) of any n, in the stream's unit.
+            times: (n,) when each was measured, in seconds of any one clock.
+
+        Returns:
+            predictions, in their order; none for most short pushes.
+
+        Raises:
+            ValueError: the shapes do not fit, a time is not finite, or the first seconds have an amplitude that no
+                scalp EEG has, which betrays a wrong unit.
+        """
+        values, times = np.asarray(values, dtype=np.float64), np.asarray(times, dtype=np.float64)
+        if values.shape != (len(self._source_names), len(times)) or times.ndim != 1:
+            raise ValueError(
+                f"Samples of this stream are ({len(self._source_names)}, n) with n times, got {values.shape} with "
+                f"times of shape {times.shape}. A stream that comes back with other channels needs a new classifier."
+            )
+        if not np.isfinite(times).all():
+            raise ValueError("The time stamps hold numbers that are not finite: they must be seconds.")
+        predictions: list[StreamPrediction] = []
+        for part, part_times in self._unbroken(values, times):
+            predictions += self._advance(part, part_times)
+        return predictions
+
+    def _begin(self, onset: float) -> None:
+        """Start anew, `onset` seconds after the stream's first sample."""
+        self._preparation.reset()
+        self._onset = onset
+        self._n_in = 0  # samples of this segment
+        self._segment_time = 0.0  # when its first one was measured
+        self._last_sample: np.ndarray | None = None
+        self._changed = np.zeros(len(self.ch_names), dtype=int)  # the sample at which each channel last changed
+        self._flat_at = np.full(len(self.ch_names), -1)  # the last sample at which it was flat
+        self._ready = np.empty((len(self.ch_names), 0))  # prepared samples, the first of them number _ready_first
+        self._ready_first = self._next_start = self._next_update = 0
+        self._smoothed: np.ndarray | None = None
+
+    def _unbroken(self, values: np.ndarray, times: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Stretches (C_in, n) and (n,) without a gap; longer gaps begin a segment between two of them."""
+        step = 1 / self.source_sfreq
+        finite = np.isfinite(values[self._picks]).all(0)
+        if not finite.all():
+            rows = np.isfinite(values[self._picks]).all(1)
+            broken = ", ".join(name for name, is_whole in zip(self.ch_names, rows, strict=True) if not is_whole)
+            self._say_seldom("not finite", f"{broken}: samples that are not finite, taken as missing", times[-1])
+        n_broken = np.diff(np.flatnonzero(finite), prepend=-1) - 1
+        if not finite.any():
+            self._n_broken += len(times)
+            return
+        n_broken[0] += self._n_broken
+        self._n_broken = len(finite) - 1 - int(np.flatnonzero(finite)[-1])
+        values, times = values[:, finite], times[finite]
+        if self._last_time is None:
+            self._first_time = self._segment_time = times[0]
+            self._last_time, n_broken[0] = times[0] - step, 0
+        steps = np.diff(times, prepend=self._last_time)
+        late = steps > step + JITTER_SECONDS
+        n_missing = np.maximum(np.where(late, np.round(steps / step).astype(int) - 1, 0), n_broken)
+        first = 0
+        for i in np.flatnonzero((n_missing > 0) | (steps < -JITTER_SECONDS)):
+            if i > first:
+                yield values[:, first:i], times[first:i]
+            first = i
+            if steps[i] < -JITTER_SECONDS:
+                self._say(f"the stream's clock went back by {-steps[i]:.3g} s: the window starts anew")
+                self._restart(times[i])
+                continue
+            text = f"{n_missing[i]} samples ({n_missing[i] * step:.3g} s) are missing"
+            self.n_lost += int(n_missing[i])
+            if n_missing[i] * step <= BRIDGED_SECONDS and self._last_sample is not None:
+                self._say_seldom("bridged", f"{text}, bridged by a straight line", times[i])
+                self.n_bridged += int(n_missing[i])
+                share = np.arange(1, n_missing[i] + 1) / (n_missing[i] + 1)
+                line = self._last_sample[:, None] * (1 - share) + values[:, i : i + 1] * share
+                yield line, times[i] - steps[i] * (1 - share)
+            else:
+                wait = self.delay + self.extractor.n_times / self.extractor.sfreq
+                self._say(f"{text}: the window starts anew, predictions resume in {wait:.3g} s")
+                self._restart(times[i])
+        yield values[:, first:], times[first:]
+        self._last_time = times[-1]
+
+    def _restart(self, time: float) -> None:
+        self.n_restarts += 1
+        self._begin(time - self._first_time)
+        self._segment_time = time
+
+    def _advance(self, values: np.ndarray, times: np.ndarray) -> list[StreamPrediction]:
+        """The predictions that an unbroken stretch (C_in, n) completes."""
+        self._judge_amplitude(values)
+        self._find_flat(values[self._picks])
+        self._last_sample = values[:, -1]
+        self._n_in += values.shape[1]
+        self.n_samples += values.shape[1]
+        self._ready = np.concatenate([self._ready, self._preparation.push(values)], axis=1)
+        n_times, rate = self.extractor.n_times, self.extractor.sfreq
+        predictions = []
+        while self._next_start + n_times <= self._ready_first + self._ready.shape[1]:
+            start = self._next_start - self._ready_first
+            window = self._ready[None, :, start : start + n_times].astype(np.float32)
+            onset = self._onset + self._next_start / rate
+            predictions.append(self._predict(window, StreamPrediction(times[-1], onset, n_times / rate)))
+            self._next_start += self.hop
+        n_used = min(self._next_start - self._ready_first, self._ready.shape[1])
+        self._ready, self._ready_first = self._ready[:, n_used:], self._ready_first + n_used
+        return predictions
+
+    def _predict(self, window: np.ndarray, prediction: StreamPrediction) -> StreamPrediction:
+        """Fill in what the model says of a prepared window (1, C, T), or why it is not asked."""
+        prediction.reason = self._why_not(prediction.time)
+        if prediction.reason is None and self._session is not None and self._next_start >= self._next_update:
+            # windows that overlap would count the same signal again
+            self._session.update(window)
+            self._next_update = self._next_start + self.extractor.n_times
+        if prediction.reason is None and self._session is not None and not self._session.is_ready:
+            n_seen, n_needed = self._session.n_windows, self._session.min_windows
+            prediction.reason = f"the alignment has seen {n_seen} of {n_needed} windows of this person"
+        if prediction.reason is not None:
+            self._smoothed = None
+            return prediction
+        if self._alignment is not None:
+            window = self._alignment.transform(window)
+        probabilities = self._classify(window)[0]
+        if self._smoothed is None:
+            self._smoothed = probabilities
+        self._smoothed = self._memory * self._smoothed + (1 - self._memory) * probabilities
+        prediction.probabilities, prediction.smoothed = probabilities, self._smoothed
+        best = int(self._smoothed.argmax())
+        prediction.label = self.labels[best] if self._smoothed[best] >= self._reject_below else REJECT
+        return prediction
+
+    def _classify(self, windows: np.ndarray) -> np.ndarray:
+        """Probabilities (N, num_labels) float64 of prepared windows (N, C, T)."""
+        if self._is_torch:
+            with torch.inference_mode():
+                logits = self.model(torch.from_numpy(windows), **self._positions).logits.float().numpy()
+        else:
+            logits = self.model(windows, **self._positions).logits
+        return softmax(logits.astype(np.float64), axis=1)
+
+    def _why_not(self, time: float) -> str | None:
+        """Why the window that begins at `_next_start` can't be judged; None where it can."""
+        start = self._next_start / self.extractor.sfreq * self.source_sfreq
+        flat = [name for name, last in zip(self.ch_names, self._flat_at, strict=True) if last >= start]
+        if flat:
+            self._say_seldom("flat", f"{', '.join(flat)} went flat: has the electrode come off?", time)
+            return f"{', '.join(flat)} flat"
+        seconds = time - self._segment_time
+        if seconds >= JUDGED_SECONDS:
+            rate = (self._n_in - 1) / seconds
+            if abs(rate / self.source_sfreq - 1) > RATE_TOLERANCE:
+                text = f"{rate:.4g} samples come in a second, {self.source_sfreq:g} were announced"
+                self._say_seldom("rate", f"{text}: frequencies would be wrong", time)
+                return text
+        return None
+
+    def _find_flat(self, values: np.ndarray) -> None:
+        """Note which channels of (C, n) have not changed for a second."""
+        before = values[:, :1] if self._last_sample is None else self._last_sample[self._picks, None]
+        moved = np.diff(values, axis=1, prepend=before) != 0
+        numbers = self._n_in + np.arange(values.shape[1])
+        # the last change up to each sample
+        changed = np.maximum.accumulate(np.where(moved, numbers, self._changed[:, None]), axis=1)
+        is_flat = numbers - changed >= FLAT_SECONDS * self.source_sfreq
+        self._flat_at = np.where(is_flat.any(1), np.where(is_flat, numbers, -1).max(1), self._flat_at)
+        self._changed = changed[:, -1]
+
+    def _judge_amplitude(self, values: np.ndarray) -> None:
+        """Refuse a stream (C_in, n) whose first seconds are of no plausible amplitude."""
+        if self._unjudged is None:
+            return
+        self._unjudged.append(values[self._picks])
+        if sum(part.shape[1] for part in self._unjudged) < JUDGED_SECONDS * self.source_sfreq:
+            return
+        values, self._unjudged = np.concatenate(self._unjudged, axis=1), []
+        moving = np.ptp(values, axis=1) > 0
+        if moving.any():
+            names = [name for name, moves in zip(self.ch_names, moving, strict=True) if moves]
+            self.extractor._check(values[moving], names, self.source_sfreq, self._unit, "the stream")
+            self._unjudged = None
+
+    def _say_seldom(self, kind: str, text: str, time: float) -> None:
+        """Say something of a kind at most once in ten seconds of the stream."""
+        if time - self._said.get(kind, -np.inf) >= 10:
+            self._said[kind] = time
+            self._say(text)
+
+
+__all__ = ["REJECT", "StreamClassifier", "StreamPrediction"]

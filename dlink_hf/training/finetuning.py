@@ -1,0 +1,220 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Fine-tune a teacher or a student with transformers' `Trainer`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import nn
+from torch.nn import functional as F
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
+
+from ..data.collator import EEGDataCollator
+from ..data.model_contract import check_training_windows
+from ..evaluation.metrics import compute_metrics
+from ..models.mic.modeling_mic import check_labels
+from .augmentation import EEGAugmentation, parse_augmentations
+from .base_trainer import CLASS_WEIGHTINGS, AugmentedTrainer, balanced_class_weights, check_groups
+from .lora import (
+    GradualUnfreezing,
+    adapt_teacher,
+    check_adaptation,
+    check_is_teacher,
+    check_rates,
+    parameter_groups,
+)
+
+
+class WeightedCrossEntropy:
+    """`compute_loss_func` for `Trainer`: cross-entropy, each window weighted by its class.
+
+    Args:
+        class_weights: (num_labels,), or None for equal weights.
+        label_smoothing: share of each label that is spread evenly over all classes, in [0, 1), as in
+            `torch.nn.functional.cross_entropy` (Szegedy et al. 2016).
+
+    Raises:
+        ValueError: `label_smoothing` is out of range.
+    """
+
+    def __init__(self, class_weights: torch.Tensor | None = None, label_smoothing: float = 0.0):
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"`label_smoothing` must lie in [0, 1), got {label_smoothing}.")
+        self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Loss of a batch; under gradient accumulation `num_items_in_batch` counts the windows of all its steps."""
+        check_labels(labels, outputs.logits)
+        weights = None if self.class_weights is None else self.class_weights.to(labels.device)
+        total = F.cross_entropy(
+            outputs.logits.float(), labels, weight=weights, reduction="sum", label_smoothing=self.label_smoothing
+        )
+        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+
+
+class FineTuningTrainer(AugmentedTrainer):
+    """[`transformers.Trainer`] that adapts a teacher in part or layer by layer, on augmented windows if asked to.
+
+    Args:
+        *args, **kwargs: as for `Trainer`.
+        adaptation: what trains: `"full"`, `"probe"` or `"lora"`, see [`dlink_hf.adaptation.adapt_teacher`]. When
+            `train` returns, adapters are merged and the model is an ordinary one.
+        lora_rank: rank of the adapters.
+        learning_rate_decay: factor from a layer's rate to that of the layer below, see
+            [`dlink_hf.adaptation.parameter_groups`]; 1 for one rate.
+        head_learning_rate_multiplier: the head's rate over the full one.
+        augmentation: changes the windows of each training step; none of an evaluation.
+
+    Raises:
+        ValueError: an argument is out of range, or asks for what only a teacher has and the model is none, or layers
+            are to have rates of their own and the optimizer makes its own groups.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        adaptation: str = "full",
+        lora_rank: int = 8,
+        learning_rate_decay: float = 1.0,
+        head_learning_rate_multiplier: float = 1.0,
+        augmentation: EEGAugmentation | None = None,
+        **kwargs: Any,
+    ):
+        check_rates(learning_rate_decay, head_learning_rate_multiplier)
+        check_adaptation(adaptation, lora_rank)
+        super().__init__(*args, augmentation=augmentation, **kwargs)
+        if (adaptation, learning_rate_decay, head_learning_rate_multiplier) != ("full", 1.0, 1.0):
+            check_is_teacher(self.model, "Training a part of the model, or each layer at a rate of its own,")
+        self.adaptation, self.lora_rank = adaptation, lora_rank
+        self.learning_rate_decay = learning_rate_decay
+        self.head_learning_rate_multiplier = head_learning_rate_multiplier
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; see [`transformers.Trainer.train`]. The model is an ordinary one again when it returns."""
+        with adapt_teacher(self.model, self.adaptation, rank=self.lora_rank, seed=self.args.seed):
+            result = super().train(*args, **kwargs)
+        if self.adaptation != "full":
+            # they belong to weights that are merged or frozen
+            self.optimizer = self.lr_scheduler = None
+        return result
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimizer that the arguments name, with a rate for each layer where that was asked for."""
+        if self.optimizer is None and (self.learning_rate_decay, self.head_learning_rate_multiplier) != (1.0, 1.0):
+            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            if {"params", "model", "optimizer_dict"} & set(kwargs) or not issubclass(cls, torch.optim.Optimizer):
+                raise ValueError(
+                    f"The optimizer {self.args.optim} makes its own groups of parameters; layers get rates of their "
+                    "own with another, such as `optim='adamw_torch'`."
+                )
+            groups = parameter_groups(
+                self.accelerator.unwrap_model(self.model),
+                self.args.learning_rate,
+                self.args.weight_decay,
+                set(self.get_decay_parameter_names(self.model)),
+                self.learning_rate_decay,
+                self.head_learning_rate_multiplier,
+            )
+            self.optimizer_cls_and_kwargs = (cls, {**kwargs, "params": groups})
+        return super().create_optimizer(model)
+
+
+def make_trainer(
+    model: PreTrainedModel,
+    splits: Mapping[str, Dataset],
+    args: TrainingArguments,
+    class_weighting: str = "none",
+    early_stopping_patience: int | None = None,
+    group_column: str = "subject",
+    adaptation: str = "full",
+    lora_rank: int = 8,
+    freeze_epochs: float = 0.0,
+    learning_rate_decay: float = 1.0,
+    head_learning_rate_multiplier: float = 1.0,
+    label_smoothing: float | None = None,
+    augmentation: EEGAugmentation | str | Sequence[str] | Mapping[str, float] | None = None,
+    **kwargs: Any,
+) -> Trainer:
+    """A `Trainer` for a teacher or a student, on `splits["train"]`, watched on `splits["validation"]`.
+
+    Args:
+        model: with a classification head.
+        splits: datasets `train` and, optionally, `validation`, with `input_values`, `labels` and the group column.
+        args: as for `Trainer`.
+        class_weighting: `"balanced"` weighs each class by N / (num_labels * its count), or `"none"`.
+        early_stopping_patience: evaluations without improvement before the training stops; None for never.
+        group_column: column that the splits must not share a value of.
+        adaptation: what of a teacher trains: `"full"` all of it, `"probe"` its head, `"lora"` its head and low-rank
+            adapters, which are merged at the end.
+        lora_rank: rank of the adapters.
+        freeze_epochs: epochs in which a teacher's head trains alone, before everything does.
+        learning_rate_decay: factor from the rate of a teacher's layer to that of the layer below, in (0, 1].
+        head_learning_rate_multiplier: rate of a teacher's head over `args.learning_rate`.
+        label_smoothing: share of each label that is spread over all classes; `args.label_smoothing_factor` where None.
+        augmentation: changes to the training windows: names, `"time_shift,noise=0.3"`, names with probabilities, or an
+            [`EEGAugmentation`] with strengths of your own.
+        **kwargs: further arguments of `Trainer`, such as `processing_class` (the feature extractor) and `callbacks`.
+
+    Returns:
+        the `Trainer`, ready for `train()`.
+
+    Raises:
+        ImportError: an augmentation needs braindecode, which does not load.
+        ValueError: the splits share a subject; the model knows the labels by other names; weights are to be balanced
+            and a class is missing from the training set; or an argument is out of range or contradicts another.
+    """
+    if "train" not in splits:
+        raise ValueError(f"`splits` must hold a dataset named 'train', got {list(splits)}.")
+    if class_weighting not in CLASS_WEIGHTINGS:
+        raise ValueError(f"`class_weighting` must be one of {CLASS_WEIGHTINGS}, got {class_weighting!r}.")
+    if early_stopping_patience is not None and not args.load_best_model_at_end:
+        raise ValueError(
+            "`early_stopping_patience` needs `load_best_model_at_end=True` with `metric_for_best_model` in `args`, "
+            "else the training would stop and keep its worst model."
+        )
+    check_groups(splits, group_column)
+    for split in splits.values():
+        check_training_windows(model, split)
+    weights = None
+    if class_weighting == "balanced":
+        weights = balanced_class_weights(splits["train"]["labels"][:], model.config.num_labels)
+    if isinstance(augmentation, str):
+        augmentation = parse_augmentations(augmentation)
+    if augmentation is not None and not isinstance(augmentation, EEGAugmentation):
+        seed = args.seed if args.data_seed is None else args.data_seed
+        augmentation = EEGAugmentation(augmentation, sfreq=model.config.sfreq, seed=seed)
+    callbacks = list(kwargs.pop("callbacks", None) or [])
+    if early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience))
+    if freeze_epochs != 0:
+        if adaptation != "full":
+            raise ValueError(
+                f"`freeze_epochs` is for `adaptation='full'`; with {adaptation!r} the backbone stays frozen."
+            )
+        check_is_teacher(model, "`freeze_epochs`")
+        callbacks.append(GradualUnfreezing(freeze_epochs))
+    return FineTuningTrainer(
+        model=model,
+        args=args,
+        train_dataset=splits["train"],
+        eval_dataset=splits.get("validation"),
+        data_collator=EEGDataCollator(),
+        compute_metrics=compute_metrics,
+        compute_loss_func=WeightedCrossEntropy(
+            weights, args.label_smoothing_factor if label_smoothing is None else label_smoothing
+        ),
+        callbacks=callbacks,
+        adaptation=adaptation,
+        lora_rank=lora_rank,
+        learning_rate_decay=learning_rate_decay,
+        head_learning_rate_multiplier=head_learning_rate_multiplier,
+        augmentation=augmentation,
+        **kwargs,
+    )
+
+
+__all__ = ["FineTuningTrainer", "WeightedCrossEntropy", "make_trainer"]
