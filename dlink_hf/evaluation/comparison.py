@@ -129,7 +129,7 @@ def teacher_verdict(
     above = paired_difference(teacher, dict.fromkeys(teacher, chance))
     is_above = above.low > 0 if above.n_subjects > 1 else above.mean > 0
     text = (
-        f"The teacher scores {own.score()} on {_count(own.n_subjects)} of the validation split; chance is {chance:.3f}"
+        f"The teacher scores {own.score()} on {_count(own.n_subjects)} of the validation split (chance {chance:.3f})"
     )
     found: dict[str, Any] = {"teacher": own.to_dict(), "chance": chance, "is_above_chance": bool(is_above)}
     advice = ""

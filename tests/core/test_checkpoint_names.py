@@ -71,7 +71,8 @@ class Session(HubProcess):
         (packaged / "notes").mkdir()
         shutil.copytree(ROOT / "model_cards/dlink-teacher-cbramod-4", hub_folder / HUB_ORG / "dlink-teacher-cbramod-4")
         hub = HubServer(hub_folder, private=[f"{HUB_ORG}/dlink-mic-tiny"], token="hf_right")
-        super().__init__(hub, __file__, root / "home", self.here, PYTHONPATH=str(self.package.parent))
+        paths = os.pathsep.join([str(self.package.parent), str(ROOT / "tests")])
+        super().__init__(hub, __file__, root / "home", self.here, PYTHONPATH=paths)
 
     def ask(self, action: str, *words: Any, **arguments: Any) -> dict[str, Any]:
         """What the process answers: see `answer`."""

@@ -514,7 +514,7 @@ def test_trackio_holds_every_term_without_network(tmp_path):
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRACKIO_")}
     environment["TRACKIO_DIR"] = str(tmp_path / "trackio")
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)])
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "out")],
         capture_output=True, text=True, env=environment, timeout=240,
