@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,13 @@ from typing import Any
 from datasets import Dataset
 from huggingface_hub import CommitInfo
 from sklearn.metrics import balanced_accuracy_score
-from transformers.trainer_utils import EvalLoopOutput, HubStrategy
+from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.aligned_windows import alignment_text
 from ..evaluation.predict import predict_probabilities
 from ..hub.model_card import save_model_card
 from ..hub.publish import publish_folder
 from .training_card import SPLITS, TrainingRecord, build_training_card
-
-
-logger = logging.getLogger(__name__)
 
 
 class PublishingMixin:
@@ -36,12 +32,6 @@ class PublishingMixin:
         self._loop_output: EvalLoopOutput | None = None
         super().__init__(*args, **kwargs)
         self.record = TrainingRecord(self.args.group_column)
-        if self.args.push_to_hub and self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
-            logger.warning(
-                "hub_strategy=%r publishes the student at every checkpoint, like 'every_save'. The state of the "
-                "optimizer is a pickle and stays here: resume from `output_dir`.",
-                self.args.hub_strategy.value,
-            )
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train; see [`transformers.Trainer.train`]."""
@@ -161,18 +151,6 @@ class PublishingMixin:
             private=self.args.hub_private_repo if private is None else private,
             create_pr=create_pr,
             remote_code=remote_code,
-        )
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Publish the student of a `checkpoint-*` folder; optimizer and router stay here."""
-        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
-            return
-        publish_folder(
-            checkpoint_folder,
-            self.hub_model_id,
-            commit_message=f"Training in progress, step {self.state.global_step}",
-            token=self.args.hub_token,
-            revision=self.args.hub_revision,
         )
 
 

@@ -16,11 +16,10 @@ from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
-from ..core.atomic_files import staged
 from ..data.collator import EEGDataCollator
 from ..data.model_contract import check_training_windows, label_names
 from ..evaluation.metrics import compute_metrics as default_compute_metrics
-from ..training.base_trainer import StudioTrainer, balanced_class_weights, check_groups
+from ..training.base_trainer import TRAINING_ARGS_NAME, StudioTrainer, balanced_class_weights, check_groups
 from .modeling_studio import DLinkStudioModel
 from .publishing import PublishingMixin
 from .soft_targets import SOFT_TARGETS, check_soft_targets
@@ -31,8 +30,6 @@ from .training_args import DLinkTrainingArguments
 
 
 logger = logging.getLogger(__name__)
-
-TRAINING_ARGS_NAME = "training_args.json"
 
 
 def check_stream(
@@ -266,15 +263,10 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
             output.metrics[name] = F.cross_entropy(logits.double(), labels.long()).item()
         return output
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        if not self.args.should_save:
-            return
-        folder = Path(output_dir or self.args.output_dir)
+    def _save_weights(self, folder: Path, state_dict: dict | None) -> None:
+        super()._save_weights(folder, state_dict)
         if self.args.save_studio:
             self._studio.save_pretrained(folder / "studio")
-        with staged(folder) as partial:
-            (partial / TRAINING_ARGS_NAME).write_text(self.args.to_json_string() + "\n", encoding="utf-8")
 
 
 __all__ = ["TRAINING_ARGS_NAME", "DLinkTrainer"]

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""What several trainers share: augmented training windows; a studio's terms in the log, its student in checkpoints."""
+"""What trainers share: arguments on disk without tokens; augmented windows; a studio's terms and its student."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Trainer
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME as PICKLED_ARGS_NAME
+from transformers.trainer_utils import HubStrategy
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..core.atomic_files import staged
 from ..data.splits import check_no_shared_subjects
+from ..hub.publish import publish_folder
 from .augmentation import EEGAugmentation
 
 
 logger = logging.getLogger(__name__)
 
+TRAINING_ARGS_NAME = "training_args.json"
 TRAINING_ONLY_NAME = "training_only.safetensors"
 CLASS_WEIGHTINGS = ("none", "balanced")
 
@@ -101,7 +104,56 @@ def last_whole_checkpoint(folder: str | Path) -> Path:
     raise ValueError(f"{folder} holds no whole checkpoint to resume from. Start without `resume_from_checkpoint`.")
 
 
-class AugmentedTrainer(Trainer):
+class BaseTrainer(Trainer):
+    """A `Trainer` that writes its arguments as JSON, access tokens masked, and publishes checkpoints only.
+
+    transformers pickles the arguments instead (`training_args.bin`), `hub_token` in clear among them. A checkpoint
+    that is published while training goes on (`push_to_hub=True`) brings the files of
+    [`dlink_hf.hub.publish.publishable_files`]: the state of the training stays in `output_dir`.
+
+    Args:
+        *args, **kwargs: as for `Trainer`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if self.args.push_to_hub and self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            logger.warning(
+                "hub_strategy=%r publishes the model at every checkpoint, like 'every_save'. The state of the "
+                "optimizer is a pickle and stays here: resume from `output_dir`.",
+                self.args.hub_strategy.value,
+            )
+
+    def _save_weights(self, folder: Path, state_dict: dict | None) -> None:
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        model.save_pretrained(folder, state_dict=state_dict)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        self._save_weights(folder, state_dict)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+        # one that an earlier version left may hold a token
+        (folder / PICKLED_ARGS_NAME).unlink(missing_ok=True)
+        with staged(folder) as partial:
+            (partial / TRAINING_ARGS_NAME).write_text(self.args.to_json_string() + "\n", encoding="utf-8")
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Publish the model of a `checkpoint-*` folder; the state of the training stays here."""
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        publish_folder(
+            checkpoint_folder,
+            self.hub_model_id,
+            commit_message=f"Training in progress, step {self.state.global_step}",
+            token=self.args.hub_token,
+            revision=self.args.hub_revision,
+        )
+
+
+class AugmentedTrainer(BaseTrainer):
     """A `Trainer` that changes the windows of each training step, and none of an evaluation.
 
     Args:
@@ -125,7 +177,7 @@ class AugmentedTrainer(Trainer):
         return super().training_step(model, inputs, *args, **kwargs)
 
 
-class StudioTrainer(Trainer):
+class StudioTrainer(BaseTrainer):
     """A `Trainer` that logs every term of a studio's objective and saves the studio's student.
 
     A `checkpoint-*` folder holds the studio's `training_only_state_dict()` too, from which training resumes.
@@ -189,13 +241,8 @@ class StudioTrainer(Trainer):
             self._term_sums = {}
         super().log(logs, *args, **kwargs)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        if not self.args.should_save:
-            return
-        folder = Path(output_dir or self.args.output_dir)
+    def _save_weights(self, folder: Path, state_dict: dict | None) -> None:
         self._studio.student.save_pretrained(folder)
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
         if self._saving_checkpoint:
             weights = {k: v.contiguous() for k, v in self._studio.training_only_state_dict().items()}
             with staged(folder) as partial:
@@ -247,8 +294,10 @@ class StudioTrainer(Trainer):
 
 __all__ = [
     "CLASS_WEIGHTINGS",
+    "TRAINING_ARGS_NAME",
     "TRAINING_ONLY_NAME",
     "AugmentedTrainer",
+    "BaseTrainer",
     "StudioTrainer",
     "balanced_class_weights",
     "check_groups",

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 from transformers.utils import ModelOutput
 
 from ..data.collator import EEGDataCollator
@@ -19,6 +19,7 @@ from ..data.unlabelled import MixedWindows, MontageBatchSampler
 from ..models.modeling_base import check_input_values
 from ..models.teacher.configuration_teacher import DLinkTeacherConfig
 from ..models.teacher.modeling_teacher import DLinkTeacherModel, DLinkTeacherPreTrainedModel
+from .base_trainer import BaseTrainer
 
 
 # backbones whose forward takes a mask of patches
@@ -150,7 +151,7 @@ class DLinkTeacherForPretraining(DLinkTeacherPreTrainedModel):
         return output if return_dict else output.to_tuple()
 
 
-class PretrainingTrainer(Trainer):
+class PretrainingTrainer(BaseTrainer):
     """[`transformers.Trainer`] on windows of mixed montages: every batch holds one montage.
 
     Args:

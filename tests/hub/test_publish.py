@@ -80,6 +80,18 @@ def _train(dl: Any, folder: str, repo_id: str, user_text: str | None = None) -> 
     return {"oid": commit.oid, "scores": scores}
 
 
+def _finetune(dl: Any, folder: str, repo_id: str, token: str) -> list[str]:
+    from toy_training import arguments, toy_dataset, toy_student
+    from transformers import TrainingArguments
+
+    saving = {"save_strategy": "steps", "save_steps": 2, "push_to_hub": True, "hub_strategy": "every_save"}
+    args = arguments(folder, TrainingArguments, max_steps=4, hub_model_id=repo_id, hub_token=token, **saving)
+    extractor = dl.EEGFeatureExtractor(n_times=400)
+    trainer = dl.make_trainer(toy_student(), {"train": toy_dataset(["a", "b"])}, args, processing_class=extractor)
+    trainer.train()
+    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
+
+
 _ANSWERS = {
     "publish": _publish,
     "push": _push,
@@ -87,6 +99,7 @@ _ANSWERS = {
     "logits": _logits,
     "classify": _classify,
     "train": _train,
+    "finetune": _finetune,
 }
 
 
@@ -538,6 +551,18 @@ def test_damaged_weights_are_never_computed_with(session: Session, student: Path
     with pytest.raises(OSError, match="me/damaged: its weights arrived damaged.*force_download=True"):
         session.ask("logits", name="me/damaged", cache_dir=str(tmp_path / "other"))
     session.ask("logits", name="me/damaged", cache_dir=str(tmp_path / "other"), force_download=True)
+
+
+def test_a_finetuning_that_publishes_its_checkpoints_leaves_no_token(
+    session: Session, root: Path, tmp_path: Path
+) -> None:
+    written = session.ask("finetune", folder=str(tmp_path), repo_id="me/tuned", token=TOKEN)
+    assert {"checkpoint-4/training_args.json", "checkpoint-4/optimizer.pt"} <= set(written)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+    names = files_of(root, "me/tuned")
+    assert {"config.json", "model.safetensors", "training_args.json"} <= set(names)
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pth"))]
+    assert session.hub.find(TOKEN) == []
 
 
 def test_no_token_is_anywhere(session: Session) -> None:

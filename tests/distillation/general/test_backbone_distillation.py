@@ -268,7 +268,7 @@ def test_a_training_resumes_exactly_and_saves_the_student_alone(tmp_path: Path):
     assert same(weights(first.model), weights(second.model))
     second.save_model(tmp_path / "student")
     files = sorted(path.name for path in (tmp_path / "student").iterdir())
-    assert files == ["config.json", "model.safetensors", "preprocessor_config.json"]
+    assert files == ["config.json", "model.safetensors", "preprocessor_config.json", "training_args.json"]
     saved = load_file(tmp_path / "student" / "model.safetensors")
     assert set(saved) == set(first.model.student.state_dict())
     assert "training_only.safetensors" in {path.name for path in (tmp_path / "checkpoint-5").iterdir()}
