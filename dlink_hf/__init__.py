@@ -47,6 +47,7 @@ _PUBLIC_NAMES = {
         "load_eeg_set",
         "load_public_set",
         "load_shards",
+        "load_unlabelled",
         "make_synthetic_recordings",
         "monge_reference",
         "prepare_shards",
@@ -57,6 +58,7 @@ _PUBLIC_NAMES = {
         "split_by_subject",
         "subject_kfold",
         "synthetic_dataset",
+        "with_unlabelled",
     ],
     "models.mic.configuration_mic": ["MiCConfig"],
     "models.teacher.configuration_teacher": ["DLinkTeacherConfig"],
@@ -146,6 +148,7 @@ if TYPE_CHECKING:
         load_eeg_set as load_eeg_set,
         load_public_set as load_public_set,
         load_shards as load_shards,
+        load_unlabelled as load_unlabelled,
         make_synthetic_recordings as make_synthetic_recordings,
         monge_reference as monge_reference,
         prepare_shards as prepare_shards,
@@ -156,6 +159,7 @@ if TYPE_CHECKING:
         split_by_subject as split_by_subject,
         subject_kfold as subject_kfold,
         synthetic_dataset as synthetic_dataset,
+        with_unlabelled as with_unlabelled,
     )
     from .distillation.configuration_router import (
         DLinkRouterConfig as DLinkRouterConfig,

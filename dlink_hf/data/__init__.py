@@ -10,6 +10,7 @@ _PUBLIC_NAMES = {
     ".collator": ["EEGDataCollator"],
     ".build": ["build_dataset"],
     ".public.own_sets": ["EEG_SETS", "eeg_set_extractor", "load_eeg_set"],
+    ".missing_labels": ["load_unlabelled", "with_unlabelled"],
     ".labels": ["AnnotationLabels", "EventLabels", "PathLabels", "TableLabels"],
     ".shards.prepare": ["prepare_shards"],
     ".public.load": ["load_public_set"],

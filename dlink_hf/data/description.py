@@ -209,9 +209,7 @@ def concatenate_windows(datasets: Sequence[Dataset]) -> Dataset:
     """
     if not datasets:
         raise ValueError("concatenate_windows got an empty list of datasets.")
-    infos = list(dict.fromkeys(signal_info(dataset) for dataset in datasets))
-    if len(infos) > 1:
-        raise ValueError(_mixture(infos))
+    check_same_signal(datasets)
     alignments = [alignment_info(dataset) for dataset in datasets]
     if any(other != alignments[0] for other in alignments):
         raise ValueError(f"the datasets are aligned differently: {alignments}. Align all of them alike, or none.")
@@ -221,6 +219,17 @@ def concatenate_windows(datasets: Sequence[Dataset]) -> Dataset:
             f"the datasets have different label names: {names}. Build them with the same label_names to concatenate."
         )
     return concatenate_datasets(list(datasets))
+
+
+def check_same_signal(datasets: Sequence[Dataset]) -> None:
+    """Refuses datasets of different channels, rates or windows.
+
+    Raises:
+        ValueError: Naming the differences.
+    """
+    infos = list(dict.fromkeys(signal_info(dataset) for dataset in datasets))
+    if len(infos) > 1:
+        raise ValueError(_mixture(infos))
 
 
 def _mixture(infos: Sequence[SignalInfo]) -> str:

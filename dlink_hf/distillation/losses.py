@@ -18,6 +18,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from ..core.unlabelled import UNLABELLED
 from ..models.modeling_base import at_least_single
 
 
@@ -52,23 +53,25 @@ def classification_loss(
     class_weights: torch.Tensor | None = None,
     over_processes: OverProcesses = _alone,
 ) -> torch.Tensor:
-    """Cross-entropy, each window weighted by its class.
+    """Cross-entropy of the labelled windows, each weighted by its class.
 
     Args:
         logits: (B, num_labels).
-        labels: (B,), class indices.
+        labels: (B,), class indices; -1 for a window without a label, which takes no part.
         class_weights: (num_labels,), or None for equal weights.
         over_processes: mean over the processes that hold a part of the batch each, [`batch_statistics.process_mean`].
 
     Returns:
-        scalar: sum of w[label] * CE over the batch, divided by the sum of w[label].
+        scalar: sum of w[label] * CE over the labelled windows, divided by their sum of w[label]; 0 where there is none
+        in the batch.
     """
     (logits,) = _float(logits)
     weights = None if class_weights is None else class_weights.to(logits)
-    if weights is None or over_processes is _alone:
-        return F.cross_entropy(logits, labels, weight=weights)
-    total = F.cross_entropy(logits, labels, weight=weights, reduction="sum")
-    return total / over_processes(weights[labels].sum())
+    total = F.cross_entropy(logits, labels, weight=weights, reduction="sum", ignore_index=UNLABELLED)
+    known = (labels != UNLABELLED).to(logits.dtype)
+    share = over_processes((known if weights is None else known * weights[labels.clamp_min(0)]).sum())
+    # nothing is divided by nothing where no process has a label
+    return total / share.where(share > 0, 1.0)
 
 
 def logit_distillation_loss(

@@ -266,7 +266,8 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         r"""
         Args:
             input_values (`torch.Tensor`, (B, C, T)): windows in microvolts.
-            labels (`torch.Tensor`, (B,), *optional*): class indices; without them there is no loss.
+            labels (`torch.Tensor`, (B,), *optional*): class indices, -1 for a window without a label, which takes
+                part in all terms but the cross-entropies; without any labels there is no loss.
             class_weights (`torch.Tensor`, (num_labels,), *optional*): weights of the classes in both cross-entropies.
             stage (`str`, *optional*, defaults to `"compress"`): `"mimic"`: the feature and spectral terms, and the
                 router's own; `"compress"`: all terms.
@@ -314,7 +315,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             decoded_state=decoded,
         )
         if labels is not None:
-            check_labels(labels, logits)
+            check_labels(labels, logits, allow_unlabelled=True)
             loss, losses = self._objective(output, labels, class_weights, stage, soft_targets)
             # built anew: a tuple holds its items in the order in which they were set, and the loss comes first
             output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})

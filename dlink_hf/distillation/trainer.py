@@ -17,6 +17,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.collator import EEGDataCollator
+from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled
 from ..data.model_contract import check_training_windows, label_names
 from ..evaluation.metrics import compute_metrics as default_compute_metrics
 from ..training.base_trainer import TRAINING_ARGS_NAME, StudioTrainer, balanced_class_weights, check_groups
@@ -74,7 +75,8 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
     Evaluation and prediction run the student alone. What is saved is the student, the feature extractor and the
     arguments; a `checkpoint-*` folder also holds router and decoder (`training_only.safetensors`), from which
     `resume_from_checkpoint` goes on. The teacher is never written, unless `save_studio` asks for it. Training windows
-    with a column `soft_targets` ([`cross_fitted_soft_targets`]) are distilled from these too. `create_model_card` and
+    with a column `soft_targets` ([`cross_fitted_soft_targets`]) are distilled from these too. Those of the label -1,
+    which have none ([`with_unlabelled`]), take part in all terms that need no label. `create_model_card` and
     `push_to_hub` tell what evaluations have shown ([`publishing.PublishingMixin`]).
 
     Args:
@@ -127,6 +129,7 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         for name, dataset in (evaluations if isinstance(evaluations, dict) else {"validation": evaluations}).items():
             check_groups({"train": kwargs.get("train_dataset"), name: dataset}, args.group_column)
             check_training_windows(model, dataset)
+            check_all_labelled(dataset, name, EVALUATED_WITHOUT_LABEL)
         train_dataset = kwargs.get("train_dataset")
         check_training_windows(model, train_dataset)
         streamed = isinstance(train_dataset, datasets.IterableDataset)

@@ -20,6 +20,7 @@ from transformers.trainer_utils import HubStrategy
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..core.atomic_files import staged
+from ..core.unlabelled import UNLABELLED
 from ..data.splits import check_no_shared_subjects
 from ..hub.publish import publish_folder
 from .augmentation import EEGAugmentation
@@ -36,7 +37,7 @@ def balanced_class_weights(labels: Any, num_labels: int) -> torch.Tensor:
     """Weights N / (num_labels * count), as scikit-learn's `class_weight="balanced"`.
 
     Args:
-        labels: (N,) class indices.
+        labels: (N,) class indices; windows without a label, -1, are not counted.
         num_labels: number of classes.
 
     Returns:
@@ -45,7 +46,8 @@ def balanced_class_weights(labels: Any, num_labels: int) -> torch.Tensor:
     Raises:
         ValueError: a class does not occur.
     """
-    counts = torch.bincount(torch.as_tensor(labels), minlength=num_labels).float()
+    labels = torch.as_tensor(labels)
+    counts = torch.bincount(labels[labels != UNLABELLED], minlength=num_labels).float()
     absent = (counts == 0).nonzero().flatten().tolist()
     if absent:
         raise ValueError(f"The training set holds no window of class {absent}; balanced weights need every class.")

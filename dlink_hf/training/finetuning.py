@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
 
 from ..data.collator import EEGDataCollator
+from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled
 from ..data.model_contract import check_training_windows
 from ..evaluation.metrics import compute_metrics
 from ..models.mic.modeling_mic import check_labels
@@ -177,8 +178,16 @@ def make_trainer(
             "else the training would stop and keep its worst model."
         )
     check_groups(splits, group_column)
-    for split in splits.values():
+    for name, split in splits.items():
         check_training_windows(model, split)
+        check_all_labelled(
+            split,
+            name,
+            "Fine-tuning needs the label of every window: leave these out, or distil (`DLinkTrainer`, `dlink distill "
+            "--unlabelled`), where a teacher says what it makes of them."
+            if name == "train"
+            else EVALUATED_WITHOUT_LABEL,
+        )
     weights = None
     if class_weighting == "balanced":
         weights = balanced_class_weights(splits["train"]["labels"][:], model.config.num_labels)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ..data.collator import EEGDataCollator
+from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled, labelled_rows, labels_of
 from ..data.model_contract import check_training_windows
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
 
@@ -86,7 +87,10 @@ def fit_probe(
     for split in (train, validation):
         if split is not None:
             check_training_windows(model, split)
-    labels = np.asarray(train["labels"][:])
+    if validation is not None:
+        check_all_labelled(validation, "validation", EVALUATED_WITHOUT_LABEL)
+    train = labelled_rows(train)
+    labels = labels_of(train)
     missing = sorted(set(range(model.config.num_labels)) - set(labels.tolist()))
     if missing:
         raise ValueError(f"The training windows hold none of class {missing}; a probe needs every class.")

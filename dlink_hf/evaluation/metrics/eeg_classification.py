@@ -58,6 +58,7 @@ def _check(labels: Any, probabilities: Any) -> tuple[np.ndarray, np.ndarray]:
         wrong = sorted(set(labels[(labels < 0) | (labels >= n_labels)].tolist()))
         raise ValueError(
             f"`labels` holds {wrong}, but the {n_labels} columns of `probabilities` are 0 to {n_labels - 1}."
+            + (" A label of -1 is a window without one, which can't be scored: leave it out." if -1 in wrong else "")
         )
     if not np.isfinite(probabilities).all():
         raise ValueError(f"`probabilities` holds NaN or Inf in {(~np.isfinite(probabilities).all(1)).sum()} windows.")

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ...core.unlabelled import UNLABELLED
 from ..modeling_base import DLinkPreTrainedModel, check_input_values
 from .configuration_mic import MiCConfig
 from .mic_layers import (
@@ -353,8 +354,13 @@ def check_metres(positions: torch.Tensor) -> None:
         )
 
 
-def check_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
+def check_labels(labels: torch.Tensor, logits: torch.Tensor, allow_unlabelled: bool = False) -> None:
     """Check class indices (B,) against logits (B, num_labels).
+
+    Args:
+        labels: class indices.
+        logits: of the model.
+        allow_unlabelled: whether -1, a window without a label, may be among them.
 
     Raises:
         ValueError: the shape differs, or an index lies outside 0 ... num_labels - 1.
@@ -364,10 +370,18 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
             f"`labels` must be {logits.shape[0]} class indices of shape ({logits.shape[0]},), got {labels.dtype} of "
             f"shape {tuple(labels.shape)}."
         )
-    if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < logits.shape[1]):
+    if not labels.numel():
+        return
+    least, most = int(labels.min()), int(labels.max())
+    if not ((UNLABELLED if allow_unlabelled else 0) <= least and most < logits.shape[1]):
         raise ValueError(
             f"`labels` must lie in 0 ... {logits.shape[1] - 1} for a model of {logits.shape[1]} labels, got "
-            f"{int(labels.min())} ... {int(labels.max())}."
+            f"{least} ... {most}."
+            + (
+                " A label of -1 is a window without one, which only a distillation (DLinkTrainer) can train on."
+                if least == UNLABELLED and not allow_unlabelled
+                else ""
+            )
         )
 
 
