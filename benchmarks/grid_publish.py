@@ -38,8 +38,8 @@ TAUGHT = {
     "probe": ("frozen", "left as it was, with a logistic regression of its features on those of this set"),
 }
 EXPERT = (
-    ". Beside its answers the student learned those of a logistic regression on log band power, fitted without the "
-    "people whom it was asked about"
+    ". The student also learned from the answers of a logistic regression on log band power, which was fitted "
+    "without the people in question"
 )
 LIMITS = {
     "eegmat": "In these recordings rest always comes before arithmetic, a minute of it after three of rest: what "

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the `dlink` command.
 
     Args:
-        argv: the words after `dlink`; those of the process where left out.
+        argv: the words after `dlink`; those of the process by default.
 
     Returns:
         the exit status: 0 done, 1 the input was refused (the reason is printed), 2 the words were not understood.

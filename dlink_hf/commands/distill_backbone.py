@@ -42,13 +42,13 @@ DESCRIPTION = (
     "Distil a general student, to be fine-tuned: from a pre-trained teacher, on recordings of any mix of montages and "
     "tasks. It mimics the teacher on every window, and classifies those of the four sets, whose labels are known."
 )
-# arguments that say where things are on this machine, which is nobody else's business
+# arguments that say where things are on this machine, which does not concern others
 _PLACES = ("data_dir", "people", "cache_dir", "teacher", "student")
 
 
 @dataclass
 class BackboneArguments:
-    """Which recordings, how they are cut, from whom the student learns, and what."""
+    """Which recordings, how they are cut, which subjects the student learns from, and what."""
 
     teacher: str = arg(
         "", "Folder, Hub id or short name of a pre-trained teacher that takes any channels (CBraMod). Required."
@@ -58,15 +58,15 @@ class BackboneArguments:
         "Names of the sets eegmat, ssvep_exo, eyes_gnb, eegmmidb (then see --data_dir), whose labels are used too, or "
         "folders of recordings, seen without labels.",
     )
-    leave_out: list[str] = arg([], "Some of --recordings of which nothing at all is read.")
+    leave_out: list[str] = arg([], "Some of --recordings, not to be read at all.")
     tasks: list[str] = arg(
         ["eegmmidb=fists"], "Task of a set that has several, as SET=TASK; else its first. SET=none uses no labels."
     )
-    data_dir: str | None = arg(None, "Folder that holds the four sets; the variable DLINK_DATA_DIR where left out.")
+    data_dir: str | None = arg(None, "Folder that holds the four sets; the variable DLINK_DATA_DIR by default.")
     people: str | None = arg(
         None,
         "JSON file that says who may be seen: {NAME: {'train': [subjects ...], 'validation': [...]}} for each of "
-        "--recordings. The student learns from the first list and is measured on the second; nobody else is read.",
+        "--recordings. The student learns from the first list and is measured on the second; no one else is read.",
     )
     subject_pattern: str | None = arg(
         None, r"Subject from the path of your own recordings: a regular expression with one group, such as '(S\d+)'."

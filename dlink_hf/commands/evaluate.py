@@ -40,7 +40,7 @@ def run(argv: Sequence[str]) -> None:
     """Entry of `dlink evaluate`.
 
     Raises:
-        ValueError: an argument is missing or unknown, or the part holds people whom the model has seen.
+        ValueError: an argument is missing or unknown, or the part holds subjects that the model has seen.
     """
     own, data_args = parse("evaluate", DESCRIPTION, (EvaluateArguments, DataArguments), argv)
     if not own.model:

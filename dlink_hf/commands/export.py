@@ -20,7 +20,7 @@ from ..streaming.preparation import PHASES, filter_coefficients
 from .arguments import arg, named, parse
 
 
-# beside the folders of the precisions
+# next to the folders of the precisions
 FILTERS_FILE = "filters.json"
 
 DESCRIPTION = (
@@ -38,11 +38,11 @@ class ExportArguments:
     model: str = arg("", "Folder, Hub id or short name of a student; also the first word after `export`.")
     output_dir: str = arg("", "Where to; a folder in it for each precision. Required.")
     format: str = arg("onnx", "onnx, or executorch for a program of XNNPACK, one window at a time.")
-    precision: list[str] = arg(["float32"], "Some of float32, float16 (ONNX alone) and int8.")
+    precision: list[str] = arg(["float32"], "Some of float32, float16 (ONNX only) and int8.")
     ch_names: str | None = arg(None, "Another montage to export for, comma separated; the student's own if left out.")
     any_montage: bool = arg(
         False,
-        "Leave channels and patches free: the places of the electrodes are a second input. ONNX in float32 alone.",
+        "Leave channels and patches free: the places of the electrodes are a second input. ONNX in float32 only.",
     )
     calibration: str | None = arg(
         None, "Folder of windows (Dataset.save_to_disk) that set the ranges of int8: windows as it will meet them."
@@ -87,7 +87,7 @@ def run(argv: Sequence[str]) -> None:
             f"{', '.join(unknown) or 'none'}."
         )
     if args.any_montage and (args.format, args.precision) != ("onnx", ["float32"]):
-        raise ValueError("--any_montage is for --format onnx --precision float32 alone.")
+        raise ValueError("--any_montage is only for --format onnx --precision float32.")
     if "int8" in args.precision and args.calibration is None:
         raise ValueError("int8 needs --calibration FOLDER, windows (Dataset.save_to_disk) like those of its use.")
     if args.phase not in PHASES:
@@ -141,7 +141,7 @@ def _load(flag: str, folder: str | None) -> Dataset | None:
     if folder is None:
         return None
     if not Path(folder, "dataset_info.json").is_file():
-        raise FileNotFoundError(f"--{flag} {folder!r} is no folder of Dataset.save_to_disk, made of one split.")
+        raise FileNotFoundError(f"--{flag} {folder!r} is not a folder of Dataset.save_to_disk, made of one split.")
     return load_from_disk(folder)
 
 

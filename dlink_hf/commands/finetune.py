@@ -15,7 +15,7 @@ from .windows import check_people, load_splits, write_people
 
 DESCRIPTION = (
     "Fine-tune a student, published (--student) or fresh (--student_size), on your recordings: another headset, other "
-    "classes, another task. The head starts anew where the classes differ."
+    "classes, another task. The head starts from random weights where the classes differ."
 )
 
 

@@ -20,7 +20,7 @@ from .arguments import arg, parse
 
 DESCRIPTION = (
     "The checkpoints there are: those in the package, and those on the Hub that say they are of this library. Size, "
-    "classes, channels, and the score that the card tells, which nobody but its author has checked."
+    "classes, channels, and the score that the card tells, which only its author has checked."
 )
 HEADINGS = ("name", "where", "parameters", "classes", "channels", "rate", "balanced accuracy")
 
@@ -32,7 +32,7 @@ class ModelsArguments:
     search: str | None = arg(None, "Part of the name.")
     author: str | None = arg(None, "User or organisation on the Hub.")
     limit: int = arg(20, "At most so many from the Hub, those downloaded most first.")
-    offline: bool = arg(False, "List those in the package alone, without asking the Hub.")
+    offline: bool = arg(False, "List only those in the package, without asking the Hub.")
     json: bool = arg(False, "Print JSON rather than a table.")
 
 

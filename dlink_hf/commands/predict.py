@@ -55,7 +55,7 @@ def classify_recording(
     Args:
         model_path: folder, Hub id or short name of a student or a teacher, with its feature extractor.
         recording: path of the recording.
-        stride_seconds: from one window to the next, in seconds; the extractor's own where left out.
+        stride_seconds: from one window to the next, in seconds; the extractor's own by default.
         unit: unit of the file's numbers, if not volts.
         session_recordings: further recordings of the same person's session, to fit the model's alignment on.
 

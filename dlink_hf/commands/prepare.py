@@ -104,7 +104,7 @@ def run(argv: Sequence[str]) -> None:
     for entry in manifest.skipped:
         print(f"left out: {entry['recording']}: {entry['reason']}")
     if manifest.skipped:
-        print(f"{len(manifest.skipped)} recordings were left out; they stand in {args.output_dir}/manifest.json")
+        print(f"{len(manifest.skipped)} recordings were left out; they are listed in {args.output_dir}/manifest.json")
     made = [shard for shard in manifest.shards() if _made_since(Path(args.output_dir) / shard["name"], begin)]
     hours = sum(shard["windows"] for shard in made) * manifest.n_times / manifest.sfreq / 3600
     speed = f", {hours / seconds:.2f} hours of EEG per second" if made else ""

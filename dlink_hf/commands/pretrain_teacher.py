@@ -38,7 +38,7 @@ DESCRIPTION = (
     "read back. Then fine-tune it: `dlink finetune-teacher --teacher_checkpoint OUTPUT_DIR/teacher`."
 )
 _HELD_OUT_SEED = 0
-# arguments that say where things are on this machine, which is nobody else's business
+# arguments that say where things are on this machine, which does not concern others
 _PLACES = ("data_dir", "people", "cache_dir")
 
 
@@ -49,11 +49,11 @@ class PretrainArguments:
     recordings: list[str] = arg(
         [], "Folders of recordings, or names of the sets eegmat, ssvep_exo, eyes_gnb, eegmmidb (then see --data_dir)."
     )
-    data_dir: str | None = arg(None, "Folder that holds the four sets; the variable DLINK_DATA_DIR where left out.")
+    data_dir: str | None = arg(None, "Folder that holds the four sets; the variable DLINK_DATA_DIR by default.")
     people: str | None = arg(
         None,
-        "JSON file that says who may be seen: {NAME: {'train': [subjects ...]}} for each of --recordings. Nobody else "
-        "is read. All where left out.",
+        "JSON file that says who may be seen: {NAME: {'train': [subjects ...]}} for each of --recordings. No one else "
+        "is read. All by default.",
     )
     people_split: str = arg("train", "Which list of that file.")
     subject_pattern: str | None = arg(
@@ -79,7 +79,7 @@ class PretrainArguments:
     teacher_input_scale: float = arg(1.0, "Factor from microvolts to its own numbers.")
     teacher_dropout: float = arg(0.0, "Its dropout while it is pre-trained.")
     mask_ratio: float = arg(0.5, "Share of the patches that is hidden.")
-    spectral_target_weight: float = arg(0.5, "Weight of the log-spectra of the patches beside the hidden samples.")
+    spectral_target_weight: float = arg(0.5, "Weight of the log-spectra of the patches, added to the hidden samples.")
     name: str = arg("my-teacher", "Its name, for its card.")
     half: bool = arg(False, "Save the teacher in 16-bit floating point, half the size.")
 
@@ -119,7 +119,7 @@ def load_unlabelled(args: PretrainArguments) -> tuple[list[Dataset], list[dict]]
             column, pattern = "subject", args.subject_pattern
             paths = find_recordings(Path(source))
             if wanted is not None:
-                # nobody else's file is opened
+                # no other subject's file is opened
                 paths = [path for path in paths if _person(path, pattern) in set(wanted)]
             extractor = EEGFeatureExtractor(unit=args.unit, **settings)
         found = unlabelled_windows(paths, extractor, subject_pattern=pattern, **common)
@@ -129,7 +129,7 @@ def load_unlabelled(args: PretrainArguments) -> tuple[list[Dataset], list[dict]]
         people.append({"source": source, "group_column": column, "people": seen})
         datasets += found
         for method in args.alignments:
-            # one label stands for none; a person's statistics are those of all of their recordings
+            # one label means none; a person's statistics are those of all of their recordings
             options = {"group_column": column, "one_class": "allow", "cache_dir": args.cache_dir}
             datasets += [align_dataset(dataset, method, **options) for dataset in found]
     return datasets, people
@@ -141,7 +141,7 @@ def hold_out(datasets: Sequence[Dataset], people: Sequence[dict], share: float) 
         raise ValueError(f"--held_out must be a share below 1, got {share}.")
     held: set[tuple[str, str]] = set()
     for entry in people:
-        # of every source somebody, unless it would leave nobody to train on
+        # at least one subject of every source, unless none would be left to train on
         count = min(max(round(share * len(entry["people"])), 1 if share else 0), len(entry["people"]) - 1)
         chosen = random.Random(_HELD_OUT_SEED).sample(entry["people"], count)
         held |= {(entry["group_column"], person) for person in chosen}

@@ -70,7 +70,7 @@ def run(argv: Sequence[str]) -> None:
         raise ValueError(
             "say which models: dlink profile MODEL [MODEL ...], such as dlink profile CBraMod small EEGNet."
         )
-    # what can be wrong with these is said before the minutes of measuring
+    # what can be wrong with these is reported before the minutes of measuring
     scores = None
     if args.scores is not None:
         scores = read_scores(args.scores, short_names(list(dict.fromkeys(args.models))).values())

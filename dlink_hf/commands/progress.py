@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""One progress bar a training, named after what is trained, with the last score beside it."""
+"""One progress bar per training, named after what is trained, with the last score."""
 
 from __future__ import annotations
 

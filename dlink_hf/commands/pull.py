@@ -20,7 +20,7 @@ class PullArguments:
     """What is brought, and where to."""
 
     model: str = arg("", "`user/name` on the Hub, or a short name such as dlink-mic-tiny; also the first word.")
-    folder: str | None = arg(None, "Where to; the name alone, in the working directory, if left out. The second word.")
+    folder: str | None = arg(None, "Where to; by default a folder of its name, here. The second word.")
     revision: str | None = arg(None, "Branch, tag or commit; main if left out.")
 
 

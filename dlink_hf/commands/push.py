@@ -31,7 +31,7 @@ class PushArguments:
     commit_message: str | None = arg(None, "Of the commit.")
     remote_code: bool = arg(
         False,
-        "Put the student's code beside its weights, for those who have transformers but not this package. A "
+        "Put the student's code next to its weights, for those who have transformers but not this package. A "
         "repository that has code keeps it, renewed.",
     )
 

@@ -39,7 +39,7 @@ UNKNOWN_PEOPLE = "Whether the checkpoint that was given had seen the people scor
 # what the card says below each plot; {} is the split
 CAPTIONS = {
     "router_weights": "Router weights ({} windows): the share of each teacher layer in what was mimicked",
-    "spectra": "Spectra of what was mimicked and of what compression left of it, beside the target ({} windows): "
+    "spectra": "Spectra of what was mimicked and of what compression left of it, with the target ({} windows): "
     "magnitude, and phase error in degrees",
     "loss_curves": "The loss, and its terms before their weights, over the training steps",
     "confusion_matrix": "Confusion matrix of the student ({} windows)",
@@ -79,7 +79,7 @@ def studio_states(studio: DLinkStudioModel, dataset: Dataset, max_kept: int = 96
     Args:
         studio: trained.
         dataset: `input_values` (C, T), microvolts.
-        max_kept: windows of which states are kept, drawn evenly over the dataset.
+        max_kept: windows to keep states of, drawn evenly over the dataset.
 
     Returns:
         `weights` (N, L); `routed`, `mimic`, `decoded` (at most `max_kept`, C, P, D).
@@ -276,7 +276,7 @@ def write_card(
     plots: Mapping[str, Path],
     synthetic: bool,
 ) -> None:
-    """Write the student's card beside its weights; see `dlink_hf.model_card`."""
+    """Write the student's card next to its weights; see `dlink_hf.model_card`."""
     config, source = studio.config, str(results["source"])
     split = list(results["scores"])[-1]
     training = {**training_facts(config, args), "minutes of training": f"{results['minutes']['student']:.2f}"}

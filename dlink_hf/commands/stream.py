@@ -57,7 +57,7 @@ class StreamArguments:
     mac_address: str | None = arg(None, "Bluetooth address of that board.")
     replay: str | None = arg(None, "Recording to send over LSL in real time.")
     speed: float = arg(1.0, "Factor from the recording's time to real time.")
-    repeat: bool = arg(False, "Begin the recording anew at its end.")
+    repeat: bool = arg(False, "Begin the recording again at its end.")
     ch_names: str | None = arg(None, "Names of the source's channels, comma separated, where it has none.")
     unit: str | None = arg(None, "Unit that the numbers really have, of stream or files: uV, mV or V.")
     hop: float = arg(0.1, "Seconds from one prediction to the next.")
@@ -125,7 +125,7 @@ def load_model(name: str, backend: str | None, precision: str | None = None, n_t
 
     Args:
         name: folder, Hub id or short name, or a folder of `dlink export`.
-        backend: one of [`dlink_hf.backends.BACKENDS`]; where left out, that of a folder of `dlink export`, else torch.
+        backend: one of [`dlink_hf.backends.BACKENDS`]; by default, that of a folder of `dlink export`, else torch.
         precision: of the export, where there are several.
         n_threads: of the model.
 
@@ -162,7 +162,7 @@ def find_alignment(args: StreamArguments, extractor: Any) -> Any:
             return json.loads(Path(args.alignment).read_text("utf-8"))
         except ValueError as error:
             raise ValueError(
-                f"--alignment {args.alignment} is no JSON file: {error}. Make one by --session."
+                f"--alignment {args.alignment} is not a JSON file: {error}. Make one by --session."
             ) from error
     if args.session:
         return extractor.fit_alignment(list(args.session), unit=args.unit)

@@ -86,7 +86,7 @@ def run(argv: Sequence[str]) -> None:
         raise ValueError(f"--models: there is no {', '.join(unknown)}; the teachers are {', '.join(BACKBONES)}.")
     from ..profiling.known_teachers import describe_teacher
 
-    # what a loaded checkpoint leaves out is said at each, and is the same for all
+    # what a loaded checkpoint leaves out is reported at each, and is the same for all
     logger = logging.getLogger("dlink_hf")
     level, rows = logger.level, []
     logger.setLevel(logging.ERROR)

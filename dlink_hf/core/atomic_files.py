@@ -45,7 +45,7 @@ def damaged(name: str, error: Exception) -> ValueError:
     """The error for weights that are no whole safetensors file."""
     return ValueError(
         f"{name}: its weights are no whole safetensors file ({error}). The file was cut short, damaged, or is only "
-        "the pointer that Git LFS leaves. Copy it again, or download it anew with `force_download=True`."
+        "the pointer that Git LFS leaves. Copy it again, or download it again with `force_download=True`."
     )
 
 

@@ -56,7 +56,7 @@ class _SumOverProcesses(torch.autograd.Function):
 class GlobalBatchNorm1d(nn.BatchNorm1d):
     """[`torch.nn.BatchNorm1d`] of features (N, F) that takes its statistics of all processes' parts of the batch.
 
-    The same as `torch.nn.SyncBatchNorm`, which runs on GPUs alone; on one process it is `BatchNorm1d`, bit for bit.
+    The same as `torch.nn.SyncBatchNorm`, which runs on GPUs only; on one process it is `BatchNorm1d`, bit for bit.
     """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ KNOWN_CHECKPOINTS = {
     "dlink-teacher-cbramod-4": "teacher of four CBraMod layers, pre-trained without labels",
 }
 
-# beside this file rather than by the package's name: this module may travel with a checkpoint's code
+# next to this file rather than by the package's name: this module may travel with a checkpoint's code
 _PACKAGED = Path(__file__).parent.parent / "checkpoints"
 
 _SHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -82,7 +82,7 @@ def resolve_checkpoint(
         return name
     if not _SHORT_NAME.fullmatch(name) or ".." in name:
         raise ValueError(
-            f"{name!r} is neither a folder here nor a checkpoint's name, which has letters, digits and ._- alone. "
+            f"{name!r} is neither a folder here nor a checkpoint's name, which has only letters, digits and ._-. "
             f"{_known()}"
         )
     # a look-up among the folders that there are, so that no name can lead to another path

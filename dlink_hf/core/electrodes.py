@@ -18,7 +18,7 @@ _PREFIX = re.compile(r"^(?:EEG|POL)[\s_:.-]*(?=\S)")
 _OLD_NAMES = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 _EARS = ("A1", "A2", "M1", "M2")
 
-# What recorders store beside EEG, by the start of the upper-cased name.
+# What recorders store besides EEG, by the start of the upper-cased name.
 _NOT_EEG = re.compile(
     r"^(?:[HVLR]?EOG|EO[LR]\b|E[CK]G|[LR]?EMG|X[1-8]?$|LOC\b|ROC\b|CHIN|STI\b|STI\d|STIM|STATUS|TRIG|MARKER|MKR|"
     r"EVENT|EVT|EDF ANNOT|BDF ANNOT|ANNOT|PHOTIC|PHO\b|IBI|BURSTS|SUPPR|RESP|ABDO|THOR|FLOW|AIRFLOW|NASAL|SNORE|SAO2|"
@@ -269,5 +269,5 @@ def describe_unknown(names: Sequence[str]) -> str:
         parts.append(f"{name!r}{hint}")
     return (
         f"{len(parts)} channel(s): {', '.join(parts)}. Known are the electrodes of the 10-05 system (Fp1, FC5, T7 or "
-        "T3, M1, A1 ...), alone, against a common reference ('Fp1-REF') or as a bipolar pair ('Fp1-F7')."
+        "T3, M1, A1 ...), by itself, against a common reference ('Fp1-REF') or as a bipolar pair ('Fp1-F7')."
     )

@@ -14,7 +14,7 @@ import torch
 
 
 DEPLOY_FILE = "deploy.json"
-# of every format, for what is not to lie beside it
+# of every format, for what must not lie next to it
 MODEL_FILES = ("model.onnx", "model.pte")
 # where exports lie in a checkpoint's folder, by backend
 EXPORT_FOLDERS = ("onnx", "executorch")
@@ -22,7 +22,7 @@ PRECISIONS = ("float32", "float16", "int8")
 
 
 def read_deploy(folder: Path) -> dict[str, Any]:
-    """What stands in the deploy.json of an exported student.
+    """What the deploy.json of an exported student holds.
 
     Raises:
         ValueError: it is damaged.
@@ -32,8 +32,8 @@ def read_deploy(folder: Path) -> dict[str, Any]:
         _ = deploy["sha256"], deploy["ch_names"], deploy["n_times"], deploy["sfreq"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{folder / DEPLOY_FILE} is damaged ({error!r}). Copy the folder again, or export the student anew: dlink "
-            "export MODEL --output_dir DIR."
+            f"{folder / DEPLOY_FILE} is damaged ({error!r}). Copy the folder again, or export the student again: "
+            "dlink export MODEL --output_dir DIR."
         ) from error
     return deploy
 
@@ -52,7 +52,7 @@ def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
 def check_belongs(
     deploy: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], labels: list[str] | None, folder: Path, name: str
 ) -> None:
-    """Refuse an export that was made of other weights than those that it lies beside, or with other labels.
+    """Refuse an export that was made of other weights than those that it lies next to, or with other labels.
 
     Args:
         deploy: its deploy.json.
@@ -72,16 +72,16 @@ def check_belongs(
         why = f"has the labels {', '.join(map(str, deploy.get('labels') or []))}, the checkpoint {', '.join(labels)}"
     else:
         # the one of the tensors, not of the file
-        why = f"was made of other weights (SHA-256 {str(made_of)[:12]}...) than those beside it ({found[:12]}...)"
+        why = f"was made of other weights (SHA-256 {str(made_of)[:12]}...) than those next to it ({found[:12]}...)"
     backend = deploy.get("format", "onnx")
     raise ValueError(
-        f"The export {folder} {why}: it is older than the checkpoint, or of another one. Export anew: dlink export "
-        f"{name} --format {backend} --output_dir CHECKPOINT/{backend}; or delete {folder}."
+        f"The export {folder} {why}: it is older than the checkpoint, or of another one. Export it again: dlink "
+        f"export {name} --format {backend} --output_dir CHECKPOINT/{backend}; or delete {folder}."
     )
 
 
 def exports_in(folder: str | os.PathLike) -> list[Path]:
-    """Folders of the exports that lie beside the weights of a checkpoint's folder, in order."""
+    """Folders of the exports that lie next to the weights of a checkpoint's folder, in order."""
     inner = [Path(folder, backend) for backend in EXPORT_FOLDERS]
     places = [place for path in inner for place in (path, *(path / precision for precision in PRECISIONS))]
     return [place for place in places if (place / DEPLOY_FILE).is_file()]

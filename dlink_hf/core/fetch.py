@@ -54,7 +54,7 @@ def fetch(name: str, filename: str, hub: dict[str, Any]) -> Path | None:
         raise OSError(f"{name!r} is neither a folder that exists nor a Hub id of the form user/name.") from error
     except LocalEntryNotFoundError as error:
         raise OSError(
-            f"{name} is no folder here, its {filename} is not in the cache "
+            f"{name} is not a folder here, its {filename} is not in the cache "
             f"({hub.get('cache_dir') or constants.HF_HUB_CACHE}), and {where} was not reached: no connection, or "
             "offline mode (HF_HUB_OFFLINE, local_files_only). Load it once while connected, or give a folder."
         ) from error
@@ -99,7 +99,7 @@ def check_download(name: str | None, options: dict[str, Any]) -> None:
         if digest != blob.name:
             raise OSError(
                 f"{name}: its weights arrived damaged: {filename} in the cache is not what was published (SHA-256 "
-                f"{digest[:12]}... instead of {blob.name[:12]}...). Download it anew with `force_download=True`."
+                f"{digest[:12]}... instead of {blob.name[:12]}...). Download it again with `force_download=True`."
             )
 
 
@@ -151,12 +151,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds.
 
     Raises:
-        ValueError: it is no JSON, or no object.
+        ValueError: it is not JSON, or not an object.
     """
     try:
         value = json.loads(path.read_text("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no JSON file ({error}). Copy it again, or download it anew.") from error
+        raise ValueError(f"{path} is not a JSON file ({error}). Copy it again, or download it again.") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}.")
     return value

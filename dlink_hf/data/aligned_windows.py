@@ -44,7 +44,7 @@ def align_dataset(
     """Aligns each person's windows by statistics of all windows of that person's session.
 
     No label enters the alignment. Labels, where there are any, serve one purpose: to refuse groups that hold one class
-    only. What is fitted on such a group, a file of rest alone, say, knows the label of all its windows, and scores
+    only. What is fitted on such a group, a file of rest only, say, knows the label of all its windows, and scores
     would be those of the leak.
 
     Args:
@@ -52,7 +52,7 @@ def align_dataset(
         method: "zscore", "euclidean", "monge" or "euclidean_monge".
         group_column: Column that tells people apart.
         session_column: Column that tells a person's sessions apart, if they are to be aligned one by one: the headset
-            was put on anew, the gains differ.
+            was put on again, the gains differ.
         reference: Of "monge", as in `make_alignment`.
         one_class: What to do with groups whose windows have one class only: "refuse"; "drop" leaves such people out,
             with a warning; "allow" fits on them all the same. **"allow" is dangerous**: it is right only where a
@@ -73,7 +73,7 @@ def align_dataset(
     make_alignment(method)
     already = alignment_info(dataset)
     if already is not None:
-        raise ValueError(f"these windows are aligned already ({already['method']}); aligning them twice is no use.")
+        raise ValueError(f"these windows are aligned already ({already['method']}); do not align them twice.")
     columns = [group_column, *([session_column] if session_column else [])]
     groups = _groups(dataset, columns)
     keep = judge_classes(dataset, groups, "/".join(columns), one_class)
@@ -117,7 +117,7 @@ def check_alignment(checkpoint: str, dataset: Dataset) -> None:
     """Refuse windows that are aligned otherwise than those a checkpoint was trained on.
 
     Args:
-        checkpoint: Folder or Hub id of a trained model; one without a feature extractor beside it is not checked.
+        checkpoint: Folder or Hub id of a trained model; one without a feature extractor next to it is not checked.
         dataset: Windows that it is to read as it is.
 
     Raises:
@@ -132,7 +132,7 @@ def check_alignment(checkpoint: str, dataset: Dataset) -> None:
     if found != wanted:
         raise ValueError(
             f"{checkpoint} reads windows with {_named(wanted)}, these have {_named(found)}: make them with the same "
-            "alignment (--alignment), or train it anew on these."
+            "alignment (--alignment), or train it again on these."
         )
 
 
@@ -153,7 +153,7 @@ def monge_reference(
     """The barycentre of people's spectra: each channel's squared mean, over people, of the root of their PSDs.
 
     Args:
-        dataset: Windows of the *training* people alone, not aligned: whoever is in here is part of the model.
+        dataset: Only windows of the *training* subjects, not aligned: whoever is in here is part of the model.
         group_column: Column that tells people apart.
         filter_length: As in `MongeAlignment`.
         one_class: As in `align_dataset`.

@@ -116,7 +116,7 @@ def build_dataset(
         alignment_one_class: What to do with groups that hold one class only, as in `align_dataset`.
         cache_dir: Folder for the windows; None takes `default_cache_dir()`. They are found again as long as the files
             (path, size, time), the settings and the package's version are the same.
-        overwrite_cache: Whether to build anew even so.
+        overwrite_cache: Whether to build again even so.
         progress: Whether to show progress bars.
 
     Returns:
@@ -265,7 +265,7 @@ def plan_windows(
     options: BuildOptions,
     report: Counter,
 ) -> tuple[list[Plan], list[str]]:
-    """The windows of every recording, from headers and label files alone, and the label names.
+    """The windows of every recording, from headers and label files only, and the label names.
 
     Args:
         sources: The recordings.

@@ -63,7 +63,7 @@ def _code_digest() -> str:
     """A hash of the code that makes windows, so that an edited checkout does not serve what it made before.
 
     Raises:
-        FileNotFoundError: a room's files are not beside its `__init__.py`; without them no key can be trusted.
+        FileNotFoundError: a room's files are not next to its `__init__.py`; without them no key can be trusted.
     """
     digest = hashlib.sha256()
     for room in (preprocessing, data):
@@ -107,7 +107,7 @@ def write_windows(
     describe: Any,
     overwrite: bool = False,
 ) -> Dataset:
-    """Writes batches of windows to a temporary folder beside `folder`, which it is renamed to when whole.
+    """Writes batches of windows to a temporary folder next to `folder`, which is renamed to it when whole.
 
     Args:
         folder: The cache folder to make.

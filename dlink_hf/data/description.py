@@ -1,7 +1,7 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """What the numbers of a dataset's `input_values` are: channels, sampling rate, window length.
 
-The facts stand as one JSON object in `dataset.info.description`, which `datasets` carries through `select`, `filter`,
+The facts are one JSON object in `dataset.info.description`, which `datasets` carries through `select`, `filter`,
 `train_test_split`, `save_to_disk`, `load_from_disk` and `concatenate_datasets` (the last joins differing
 descriptions by a blank line, which is how a mix of montages is found out).
 """

@@ -96,13 +96,13 @@ class AnnotationLabels:
         ]
 
     def files(self, path: Path) -> list[Path]:
-        """Files beside the recording that the labels depend on."""
+        """Files next to the recording that the labels depend on."""
         return []
 
 
 @dataclass(frozen=True)
 class EventLabels:
-    """Labels from an event file beside each recording.
+    """Labels from an event file next to each recording.
 
     MNE events (`*-eve.fif`, `*_eve.txt`; samples and codes) or a BIDS-like table (`*.tsv` with the columns `onset`,
     `trial_type` and, unless given here, `duration`, in seconds).
@@ -136,7 +136,7 @@ class EventLabels:
             if candidate.is_file():
                 return candidate
         raise FileNotFoundError(
-            f"no event file beside the recording {path.name}: looked in {path.parent} for "
+            f"no event file next to the recording {path.name}: looked in {path.parent} for "
             f"{', '.join(dict.fromkeys(candidate.name for candidate in candidates))}. Set EventLabels(suffix=...) to "
             "what the names of your event files end with."
         )
@@ -145,7 +145,7 @@ class EventLabels:
         """The stretches after the events of one recording."""
         if path is None:
             raise ValueError(
-                f"EventLabels reads a file beside the recording, but {recording!r} was not read from a file. Put the "
+                f"EventLabels reads a file next to the recording, but {recording!r} was not read from a file. Put the "
                 "events into raw.set_annotations(...) and use AnnotationLabels."
             )
         events_path = self.event_file(path)
@@ -177,7 +177,7 @@ class EventLabels:
         return segments
 
     def files(self, path: Path) -> list[Path]:
-        """Files beside the recording that the labels depend on."""
+        """Files next to the recording that the labels depend on."""
         return [self.event_file(path)]
 
 
@@ -316,7 +316,7 @@ class PathLabels:
         return [Segment(0.0, None, _translate(match_group(self.pattern, text, "label"), self.mapping))]
 
     def files(self, path: Path) -> list[Path]:
-        """Files beside the recording that the labels depend on."""
+        """Files next to the recording that the labels depend on."""
         return []
 
 

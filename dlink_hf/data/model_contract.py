@@ -23,7 +23,7 @@ def _check_rate(config: PreTrainedConfig, facts: SignalInfo) -> None:
     if facts.sfreq != config.sfreq:
         raise ValueError(
             f"The model reads {config.sfreq:g} Hz, the windows have {facts.sfreq:g} Hz. Build them with the feature "
-            "extractor that was saved beside the model: EEGFeatureExtractor.from_pretrained(...)."
+            "extractor that was saved with the model: EEGFeatureExtractor.from_pretrained(...)."
         )
 
 

@@ -57,7 +57,7 @@ def build_from_windows(
         ch_names: The C channel names of an array.
         options: What else changes the windows.
         cache: Folder for caches.
-        overwrite_cache: Whether to build anew.
+        overwrite_cache: Whether to build again.
         progress: Whether to show a progress bar.
 
     Returns:

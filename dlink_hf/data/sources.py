@@ -20,7 +20,7 @@ class Source:
     """One recording that has not been read yet.
 
     Args:
-        name: What stands in the dataset's column `recording`.
+        name: What the dataset's column `recording` holds.
         open: Reads it; `open(preload=False)` reads the header and annotations only.
         path: Its file; None when it is in memory.
         subject: Its subject, as far as the way it was found tells.
@@ -62,7 +62,7 @@ def list_sources(source: Any, bids_entities: Mapping[str, Any] | None = None) ->
         source = [source]
     if bids_entities:
         raise ValueError(
-            "bids_entities was given, but the source is no BIDS root: the folder lacks dataset_description.json."
+            "bids_entities was given, but the source is not a BIDS root: the folder lacks dataset_description.json."
         )
     if not isinstance(source, Sequence):
         raise TypeError(
@@ -142,7 +142,7 @@ def subject_of_info(raw: mne.io.BaseRaw, name: str) -> str:
         `his_id`, else `id`, else the names in `raw.info["subject_info"]`.
 
     Raises:
-        ValueError: If the header names nobody; "X" (EDF's "unknown") counts as nobody.
+        ValueError: If the header names no subject; "X" (EDF's "unknown") does not count as one.
     """
     info = raw.info["subject_info"] or {}
     for key in ("his_id", "id"):

@@ -1,7 +1,7 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Splits that keep people apart: no subject stands on two sides.
+"""Splits that keep subjects apart: no subject is in two of them.
 
-Windows of one person resemble each other, so a split by window measures memory, not decoding. For a set with one
+Windows of one subject resemble each other, so a split by window measures memory, not decoding. For a set with one
 subject, pass `group_column="recording"`: whole runs are then kept apart.
 """
 
@@ -21,14 +21,14 @@ Share = float | int | Sequence[str]
 
 
 def check_no_shared_subjects(splits: Mapping[str, Dataset], group_column: str = "subject") -> None:
-    """Refuses splits of which two hold windows of the same subject.
+    """Refuse splits if two of them hold windows of the same subject.
 
     Args:
         splits: Name of the split to its dataset, e.g. a `DatasetDict`.
         group_column: Column that names what must not be shared: "subject", or "recording" for run-wise splits.
 
     Raises:
-        ValueError: If a subject stands in two splits; the message names the subjects and the splits.
+        ValueError: If a subject is in two splits; the message names the subjects and the splits.
     """
     groups = {name: set(_column(dataset, group_column)) for name, dataset in splits.items()}
     names = list(groups)

@@ -82,7 +82,7 @@ def set_recordings(name: str, data_dir: str | Path, people: Sequence[str] | None
     Args:
         name: a name of `EEG_SETS`.
         data_dir: folder that holds the set's folder, or that folder itself.
-        people: subjects (or names of recordings, for the set of one subject) to keep; all where left out.
+        people: subjects (or names of recordings, for the set of one subject) to keep; all by default.
 
     Returns:
         their paths.
@@ -131,7 +131,7 @@ class MixedWindows(torch.utils.data.Dataset):
 
 
 class MontageBatchSampler(BatchSampler):
-    """Batches of row numbers, each from one dataset of a [`MixedWindows`]; shuffled anew every epoch.
+    """Batches of row numbers, each from one dataset of a [`MixedWindows`]; reshuffled every epoch.
 
     Args:
         windows: the datasets.

@@ -31,7 +31,7 @@ class DLinkRouterConfig(DLinkPreTrainedConfig):
             before it is classified.
         routing (`str`, *optional*, defaults to `"input"`):
             `"input"`: one set of weights per input; `"static"`: learned, but the same for every input; `"uniform"`:
-            the plain average; `"last"`: the last layer alone.
+            the plain average; `"last"`: the last layer only.
         temperature (`float`, *optional*, defaults to 1.0):
             Divides the scores before the softmax; smaller is sharper.
         router_dropout (`float`, *optional*, defaults to 0.1):

@@ -44,7 +44,7 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         teacher_configs (`list`, *optional*): several teachers, where there are more than one; `teacher_config` is then
             the first of them, whose width, channels, rate and window are the student's. The others may have other
             widths, patches and rates, and some of its channels: see `token_grid`.
-        router_config (`DLinkRouterConfig` or `dict`, *optional*): the router; one to fit the teacher where left out.
+        router_config (`DLinkRouterConfig` or `dict`, *optional*): the router; one to fit the teacher by default.
         student_config (`MiCConfig` or `dict`, *optional*): the student; a `small` one that fits the teacher where left
             out.
         task_weight (`float`, defaults to 1.0): the student's cross-entropy.
@@ -59,7 +59,7 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         magnitude_kind (`str`, defaults to `"relative"`): `"relative"` or `"log"`.
         spectral_axes (`list[str]`, defaults to `["time"]`): axes of the transform: `"space"`, `"time"`, `"features"`.
         spectral_placement (`list[str]`, defaults to `["mimic", "compressed"]`): compare the mimic state, or the
-            compressed state brought back to the teacher's layout by a decoder that exists in training alone, or both.
+            compressed state brought back to the teacher's layout by a decoder that exists only in training, or both.
         router_task_weight (`float`, defaults to 1.0): cross-entropy of the router's own head.
         router_balance_weight (`float`, defaults to 0.1): keeps the mean weights of a batch from collapsing.
         router_entropy_weight (`float`, defaults to 0.0): pushes every input's weights to be sharp.

@@ -267,7 +267,7 @@ class _TimeSpectrum(torch.autograd.Function):
 
 
 def _spectrum_parts(values: torch.Tensor, axes: Sequence[str]) -> torch.Tensor:
-    """[`spectrum`], its real parts, then its imaginary ones along axis 1; over time alone, as (B, 2 F, C * D)."""
+    """[`spectrum`], its real parts, then its imaginary ones along axis 1; over time only, as (B, 2 F, C * D)."""
     (values,) = _float(values)
     n_patches = values.shape[2]
     if tuple(axes) != ("time",) or n_patches > _MAX_MATRIX_PATCHES:

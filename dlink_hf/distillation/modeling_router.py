@@ -117,7 +117,7 @@ class DLinkRouter(DLinkPreTrainedModel):
     """Weigh the teacher's layers by what the task needs of them.
 
     The router reads the layer-normalised hidden states, averaged over channels and patches, and gives a softmax over
-    layers. It learns from the task alone: a small head on the routed state, pooled over patches, must predict the
+    layers. It learns only from the task: a small head on the routed state, pooled over patches, must predict the
     label, so that the weights find the layers in which the task's knowledge dominates. The head keeps the channels
     apart, for where on the scalp something happens is often all that tells two classes from each other.
 
@@ -210,14 +210,14 @@ class DLinkRouter(DLinkPreTrainedModel):
         pooled_states: torch.Tensor | Sequence[torch.Tensor] | None = None,
     ) -> DLinkRouterOutput:
         r"""
-        Several teachers give a sequence, in the order of the config, of what is said of one below.
+        Several teachers give a sequence, in the order of the config, of what is described for one below.
 
         Args:
             hidden_states (`Sequence[torch.Tensor]`, L of (B, C, P, D)): every layer of the teacher, first to last.
             normalised_states (`torch.Tensor`, (B, L, C, P, D)): in their place, [`normalise_layers`] of them, which a
                 [`TeacherCache`] holds in half precision.
             pooled_states (`torch.Tensor`, (B, L, D), *optional*): the means of `normalised_states` over channels and
-                patches, computed where left out.
+                patches, computed by default.
 
         Returns:
             [`DLinkRouterOutput`].

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""The studio: frozen teacher or teachers, router, student and the decoder that exists in training alone."""
+"""The studio: frozen teacher or teachers, router, student and the decoder that exists only in training."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class DLinkStudioOutput(ModelOutput):
 class MiCDecoder(nn.Module):
     """Bring a compressed state back to (B, C, P, D), so that its spectrum can be held against the teacher's.
 
-    Space and time are unfolded by the weights that folded them, transposed and normalised anew; only the features have
-    weights of their own. Used in training alone.
+    Space and time are unfolded by the weights that folded them, transposed and renormalised; only the features have
+    weights of their own. Used only in training.
     """
 
     def __init__(self, config: MiCConfig):
@@ -134,7 +134,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
 
     Args:
         config ([`DLinkStudioConfig`]): the sub-configs and the weights of the losses.
-        teachers, student, router: parts that fit the config; fresh ones where left out. See [`from_parts`].
+        teachers, student, router: parts that fit the config; fresh ones by default. See [`from_parts`].
     """
 
     config_class = DLinkStudioConfig
@@ -183,7 +183,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             teacher: fine-tuned for the task; or several of them, the one whose width, channels, rate and window are
                 the student's first.
             student: the one to distil into.
-            router: a fresh one that fits the teachers where left out.
+            router: a fresh one that fits the teachers by default.
             **fields: fields of [`DLinkStudioConfig`], such as `kd_weight=0.5`.
 
         Raises:
@@ -248,7 +248,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             nn.init.zeros_(module.bias)
 
     def training_only_state_dict(self) -> dict[str, torch.Tensor]:
-        """The weights that a distillation needs beside the student's to be resumed: router and decoder."""
+        """The weights that a distillation needs besides the student's to be resumed: router and decoder."""
         return {k: v for k, v in self.state_dict().items() if k.startswith(("router.", "decoder."))}
 
     def forward(
@@ -292,7 +292,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         return_dict = self.config.return_dict if return_dict is None else return_dict
         if (teacher_states is None) != (teacher_logits is None):
             raise ValueError(
-                "`teacher_states` and `teacher_logits` stand in for the teacher together: give both or neither."
+                "`teacher_states` and `teacher_logits` replace the teacher together: give both or neither."
             )
         if teacher_states is None:
             teacher_states, teacher_pooled, teacher_logits = self._run_teachers(input_values)
@@ -317,7 +317,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         if labels is not None:
             check_labels(labels, logits, allow_unlabelled=True)
             loss, losses = self._objective(output, labels, class_weights, stage, soft_targets)
-            # built anew: a tuple holds its items in the order in which they were set, and the loss comes first
+            # rebuilt: a tuple holds its items in the order in which they were set, and the loss comes first
             output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})
         return output if return_dict else output.to_tuple()
 

@@ -53,7 +53,7 @@ class PublishingMixin:
         """Score the student; see [`transformers.Trainer.evaluate`]. The card will tell the scores.
 
         Args:
-            eval_dataset: windows, or a dictionary of them; those of the trainer where left out.
+            eval_dataset: windows, or a dictionary of them; those of the trainer by default.
             ignore_keys: as for `Trainer`.
             metric_key_prefix: `"eval"` is the validation split of the card, anything else its name, such as `"test"`.
         """
@@ -89,10 +89,10 @@ class PublishingMixin:
         Where no split was evaluated since the training, `eval_dataset` is.
 
         Args:
-            model_name: heading of the card; the folder's name where left out.
-            model_id: what `from_pretrained` takes in the snippet; the folder where left out.
+            model_name: heading of the card; the folder's name by default.
+            model_id: what `from_pretrained` takes in the snippet; the folder by default.
             **facts: as [`build_model_card`] takes them: `dataset={"name": ..., "license": ...}`, `teacher`, `limits`,
-                `license`, `tags` ... They stand in place of, and `dataset` beside, what the trainer knows.
+                `license`, `tags` ... They replace what the trainer knows; `dataset` is added to it.
         """
         if not self.record.predictions and isinstance(self.eval_dataset, Dataset):
             self.evaluate()
@@ -121,9 +121,9 @@ class PublishingMixin:
         Args:
             commit_message: of the commit.
             blocking: only True: the upload is of a few hundred kilobytes.
-            token: that of `args.hub_token`, or of the user who is logged in, where left out.
-            revision: branch; `args.hub_revision` where left out.
-            private: whether a new repository is private; `args.hub_private_repo` where left out.
+            token: that of `args.hub_token`, or of the user who is logged in, by default.
+            revision: branch; `args.hub_revision` by default.
+            private: whether a new repository is private; `args.hub_private_repo` by default.
             create_pr, remote_code: as for [`publish.publish_folder`].
             **kwargs: as for `create_model_card`.
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Soft targets of training windows, by models that have not seen the person: they stand beside the teacher."""
+"""Soft targets of training windows, by models that have not seen the subject: a complement to the teacher."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cross_fitted_soft_targets(
 
     Returns:
         the dataset with the column `soft_targets`, (num_labels,) float32 a window, which [`DLinkTrainer`] distils the
-        student from. It is given to training windows alone: nothing is learnt from validation and test.
+        student from. It is given to training windows only: nothing is learnt from validation and test.
 
     Raises:
         ValueError: there are fewer groups than folds, a column is missing, or the probabilities are none.

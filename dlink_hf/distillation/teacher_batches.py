@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Training batches that know the numbers of their rows: augmented views, a teacher's stored features beside them."""
+"""Training batches that know the numbers of their rows: augmented views, with a teacher's stored features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .teacher_cache import TeacherCache
 from .teacher_windows import Augment, augmented
 
 
-# what a numbered row holds beside its columns
+# what a numbered row holds besides its columns
 ROW, VIEW = "row_number", "view_number"
 
 

@@ -1,8 +1,8 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Features of a frozen teacher, computed once: layer-normalised hidden states and logits of every window, on disk.
 
-Kept is what a distillation reads of a teacher: LN(h_l) of every layer in half precision, whose size never exceeds
-sqrt(D) and so never overflows, its mean over channels and patches in single precision, from which the router scores
+The cache holds what a distillation reads of a teacher: LN(h_l) of every layer in half precision (it never exceeds
+sqrt(D), so it never overflows), its mean over channels and patches in single precision, from which the router scores
 the layers, and the logits in single precision.
 """
 
@@ -124,7 +124,7 @@ class TeacherCache:
                 f"{min(rows)} ... {max(rows)} of view {view}."
             )
         arrays = {name: np.empty((len(rows), *shape), _DTYPES[name]) for name, shape in self.shapes.items()}
-        # files are opened anew: nothing is mapped, so nothing stays in memory, and workers share no position in a file
+        # files are opened each time: nothing is mapped or stays in memory, and workers share no position in a file
         by_shard: dict[int, list[tuple[int, int]]] = {}
         for place, row in enumerate(rows):
             shard, offset = divmod(view * self.n_windows + int(row), self.rows_per_shard)
@@ -168,13 +168,13 @@ class TeacherCache:
             teacher: frozen, in evaluation mode while it runs here.
             dataset: rows with `input_values` (C, T) in microvolts; a `datasets.Dataset`, or anything with numbered
                 rows.
-            cache_dir: where caches go; `teachers` in the user's cache where left out.
+            cache_dir: where caches go; `teachers` in the user's cache by default.
             augment: called as `augment(window (1, C, T), view, row)` for the views 1, 2 ...; the same arguments must
                 give the same window, as [`EEGAugmentation`] does.
             n_views: views of each window; view 0 is the window itself.
             signal: config that says the windows' `ch_names` and `sfreq` (Hz), where the teacher reads only some of
                 their channels or has another rate; see `token_grid.windows_for`.
-            overwrite: compute anew what is there.
+            overwrite: compute again what is there.
             progress: show bars.
             shard_bytes: size of a file, about.
 
@@ -218,7 +218,7 @@ class TeacherCache:
         augment: Augment | None = None,
         signal: Any = None,
     ) -> None:
-        """Refuse to stand in for another teacher, or for other windows. The arguments are those of [`build`].
+        """Refuse to be used with another teacher, or with other windows. The arguments are those of [`build`].
 
         Raises:
             NotCacheableError: the windows differ from one reading to the next.
@@ -234,11 +234,11 @@ class TeacherCache:
                 )
 
 
-_ADVICE = "Delete the file and build again, which computes it anew, or build with overwrite=True."
+_ADVICE = "Delete the file and build again, which computes it again, or build with overwrite=True."
 
 
 def _lock(path: Path) -> Any:
-    """The lock of a folder, once it is free; waiting is said aloud."""
+    """The lock of a folder, once it is free; a wait is logged."""
     lock = FileLock(path)
     try:
         return lock.acquire(timeout=1)

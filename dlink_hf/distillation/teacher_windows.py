@@ -92,7 +92,7 @@ def windows_fingerprint(
 
 
 def readable(dataset: Any) -> Any:
-    """The dataset with the column of the windows alone."""
+    """The dataset with only the column of the windows."""
     if isinstance(dataset, datasets.Dataset):
         if dataset.format["type"] == "custom":
             raise NotCacheableError(

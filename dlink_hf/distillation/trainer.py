@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""transformers' `Trainer` for a studio: two stages, every term of the objective logged, the student alone saved."""
+"""transformers' `Trainer` for a studio: two stages, every term of the objective logged, only the student saved."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class SecondStageCallback(TrainerCallback):
 class DLinkTrainer(PublishingMixin, StudioTrainer):
     """Train a studio: [`transformers.Trainer`] with two stages, class weights and every term logged.
 
-    Evaluation and prediction run the student alone. What is saved is the student, the feature extractor and the
+    Evaluation and prediction run only the student. What is saved is the student, the feature extractor and the
     arguments; a `checkpoint-*` folder also holds router and decoder (`training_only.safetensors`), from which
     `resume_from_checkpoint` goes on. The teacher is never written, unless `save_studio` asks for it. Training windows
     with a column `soft_targets` ([`cross_fitted_soft_targets`]) are distilled from these too. Those of the label -1,
@@ -82,8 +82,8 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
     Args:
         model ([`DLinkStudioModel`]): teacher, router and student.
         args ([`DLinkTrainingArguments`]): as for `Trainer`.
-        data_collator (`Callable`, *optional*): [`EEGDataCollator`] where left out.
-        compute_metrics (`Callable`, *optional*): the scores of `dlink_hf.metrics` where left out.
+        data_collator (`Callable`, *optional*): [`EEGDataCollator`] by default.
+        compute_metrics (`Callable`, *optional*): the scores of `dlink_hf.metrics` by default.
         callbacks (`list[TrainerCallback]`, *optional*): as for `Trainer`.
         teacher_cache ([`TeacherCache`], *optional*): the teacher's features of the training windows, or a list of
             them, one a teacher; no teacher is then run while training. `args.teacher_cache_dir` finds or makes them
@@ -118,7 +118,7 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         if not isinstance(model, DLinkStudioModel):
             raise TypeError(
                 f"DLinkTrainer trains a DLinkStudioModel, got {type(model).__name__}. Put one together with "
-                "`DLinkStudioModel.from_parts(teacher, student)`; a student or a teacher alone trains with `Trainer`."
+                "`DLinkStudioModel.from_parts(teacher, student)`; to train one of the two by itself, use `Trainer`."
             )
         if not isinstance(args, DLinkTrainingArguments):
             raise TypeError(

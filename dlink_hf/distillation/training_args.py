@@ -28,10 +28,10 @@ class DLinkTrainingArguments(TrainingArguments):
             Stop after this many evaluations without a better `metric_for_best_model`; evaluations begin with the
             second stage.
         save_studio (`bool`, defaults to `False`):
-            Save teacher, router and decoder too, in a folder `studio` beside the student.
+            Save teacher, router and decoder too, in a folder `studio` next to the student.
         teacher_cache_dir (`str`, *optional*):
             Compute the teacher's features of all training windows once, keep them in this folder, and train from them;
-            see [`TeacherCache`]. The teacher runs in every step where left out.
+            see [`TeacherCache`]. The teacher runs in every step by default.
         augmented_views (`int`, defaults to 0):
             With an augmentation: views of each window that take turns, one an epoch, the first of them the window
             itself; they can be cached. 0 for another view in every epoch, which can't.

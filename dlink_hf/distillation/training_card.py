@@ -63,7 +63,7 @@ def teacher_facts(config: Any) -> dict[str, Any]:
     """Name, Hub id where there is one, and size of a teacher, by its config."""
     facts = {"name": f"{config.backbone}, {config.num_hidden_layers} layers"}
     source = str(getattr(config, "_name_or_path", "") or "")
-    # a folder of this machine is nobody else's business
+    # a folder of this machine does not concern others
     if _HUB_ID.fullmatch(source) and not Path(source).exists():
         facts["id"] = source
     return facts

@@ -125,7 +125,7 @@ def plot_router_weights(
     bars.legend(fontsize=8, frameon=False)
     _plain(bars)
 
-    # within a class, inputs that lean on the same layers stand together
+    # within a class, inputs that lean on the same layers are drawn together
     order = np.lexsort((weights @ np.arange(n_layers), labels))
     # colours span the weights there are, but never less than 0.05: equal weights are not to look different
     low, high = weights.min(), weights.max()
@@ -172,7 +172,7 @@ def representation_spectra(teacher: Any, student: Any, axis: str = "time") -> di
         raise ValueError(f"`axis` must be one of {', '.join(map(repr, _AXES))}, got {axis!r}.")
     teacher, student = _array(teacher, 4, "teacher"), _array(student, 4, "student")
     if teacher.shape != student.shape:
-        raise ValueError(f"Representations must have one layout, got {student.shape} beside {teacher.shape}.")
+        raise ValueError(f"Representations must have one layout, got {student.shape} and {teacher.shape}.")
     dim = _AXES[axis]
     others = tuple(other for other in range(4) if other != dim)
     teacher_bins = np.fft.rfft(teacher, axis=dim, norm="ortho")
@@ -270,8 +270,8 @@ def plot_loss_curves(
 ) -> Path:
     """Every component of the loss over the steps of a training.
 
-    [`DLinkTrainer`] evaluates the student alone: its `eval_loss` is a cross-entropy, drawn beside `task_loss`, the
-    same term in training, rather than beside the weighted sum of all terms.
+    [`DLinkTrainer`] evaluates the student by itself: its `eval_loss` is a cross-entropy, drawn with `task_loss`, the
+    same term in training, rather than with the weighted sum of all terms.
 
     Args:
         log_history: `trainer.state.log_history`.
@@ -481,6 +481,6 @@ def plot_montage(
     bottom = min(-1.25, float(points[:, 1].min()) - 0.15)
     axes.set(xlim=(-reach, reach), ylim=(bottom, reach), aspect="equal")
     axes.set_axis_off()
-    note = "; those below it are drawn beside it" if below.any() else ""
+    note = "; those below it are drawn around it" if below.any() else ""
     axes.set_title(f"{len(points)} channels on the head, from above{note}", fontsize=9)
     return _save(figure, path)

@@ -51,7 +51,7 @@ class ExecutorchStudent(ExportedStudent):
         program = make_program(weights)
 
         def run(values: np.ndarray, positions: np.ndarray | None) -> np.ndarray:
-            # asked of the program each time (it is loaded once): a method alone would outlive the bytes it reads
+            # asked of the program each time (it is loaded once): a method that is kept outlives the bytes it reads
             method = program.load_method("forward")
             logits = [method.execute([window])[0].numpy().copy() for window in torch.from_numpy(values).split(1)]
             return np.concatenate(logits)
@@ -131,7 +131,7 @@ def make_program(weights: bytes) -> Any:
     except (RuntimeError, KeyError) as error:
         raise ValueError(
             f"This ExecuTorch cannot run the program ({error}): it was made by another version, or lacks a backend "
-            "here. Export the student anew with the version that runs it."
+            "here. Export the student again with the version that runs it."
         ) from error
     return program
 

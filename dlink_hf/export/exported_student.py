@@ -40,7 +40,7 @@ class ExportedStudent:
 
     Args:
         weights: the bytes of the exported file.
-        deploy: what stands in its deploy.json.
+        deploy: what its deploy.json holds.
         config ([`MiCConfig`]): of the student.
         n_threads: as for `from_pretrained`.
 
@@ -88,8 +88,8 @@ class ExportedStudent:
 
         Args:
             folder: holds the exported file, deploy.json and config.json.
-            n_threads: of ONNX Runtime, one where left out: more seldom pay for a small student. ExecuTorch has one
-                pool for the whole process, as large as it finds cores, whose size the first student alone can set.
+            n_threads: of ONNX Runtime, one by default: more seldom pay for a small student. ExecuTorch has one
+                pool for the whole process, as large as it finds cores, whose size only the first student can set.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -104,7 +104,7 @@ class ExportedStudent:
                 f"Make one: dlink export MODEL --format {cls.backend} --output_dir DIR; each precision gets a folder "
                 "of its own in DIR."
             )
-        again = "Copy the folder again, or export the student anew: dlink export MODEL --output_dir DIR."
+        again = "Copy the folder again, or export the student again: dlink export MODEL --output_dir DIR."
         deploy = read_deploy(folder)
         weights, expected = (folder / cls.model_file).read_bytes(), deploy["sha256"]
         found = hashlib.sha256(weights).hexdigest()
@@ -129,14 +129,14 @@ class ExportedStudent:
             input_values (`np.ndarray` or `torch.Tensor`, (B, C, T), floating point): windows in microvolts, their
                 channels those of `config.ch_names` in that order, or those of the positions.
             channel_positions (`np.ndarray` or `torch.Tensor`, (C, 3) or (B, C, 3), *optional*): electrode positions in
-                metres, in the frame of MNE's `standard_1005`; for a student exported for any montage alone, which
+                metres, in the frame of MNE's `standard_1005`; only for a student exported for any montage, which
                 takes those of `config.ch_names` where they are left out.
 
         Returns:
             [`ExportedStudentOutput`].
 
         Raises:
-            TypeError: the input is no array of floating-point numbers.
+            TypeError: the input is not an array of floating-point numbers.
             ValueError: it has another number of channels or samples, no window, or numbers that are not finite; or
                 positions are given to a student of one montage, or do not fit the windows.
         """
@@ -155,7 +155,7 @@ class ExportedStudent:
         elif channel_positions is not None:
             raise ValueError(
                 "`channel_positions` are for a student that was exported for any montage (dlink export MODEL "
-                f"--any_montage); this one is for {', '.join(self.deploy['ch_names'])} alone. Leave them out."
+                f"--any_montage); this one is only for {', '.join(self.deploy['ch_names'])}. Leave them out."
             )
         else:
             check_windows(values, self.deploy["ch_names"], self.deploy["n_times"], self.deploy["sfreq"])
@@ -209,7 +209,7 @@ def check_windows(values: np.ndarray, ch_names: list[str], n_times: int, sfreq: 
     if values.ndim != 3 or not len(values):
         raise ValueError(
             f"Windows must have the shape (windows, {len(ch_names)}, {n_times}), at least one of them, got "
-            f"{values.shape}. One window alone is windows[None]."
+            f"{values.shape}. A single window is windows[None]."
         )
     if values.shape[1] != len(ch_names):
         raise ValueError(

@@ -32,7 +32,7 @@ _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 
 
 class Logits(nn.Module):
-    """The logits alone of a model whose output may be more; of a student also at positions that are given.
+    """Only the logits of a model whose output may be more; of a student also at positions that are given.
 
     Args:
         model: takes windows (B, C, T) first, and positions second where they are given.
@@ -116,7 +116,7 @@ def trace_logits(
     Args:
         module: takes the inputs in their order.
         inputs: an example of each, by its name in the graph.
-        shapes: which of their dimensions are free, as `torch.export` takes them; none where left out.
+        shapes: which of their dimensions are free, as `torch.export` takes them; none by default.
 
     Returns:
         the graph, with all that the exporter notes in it.

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Students by another runtime than PyTorch: the export beside a checkpoint's weights, or one that is made at once."""
+"""Students by another runtime than PyTorch: the export next to a checkpoint's weights, or one made on the spot."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def load_exported(
     """A student that another runtime than PyTorch runs.
 
     A folder that `dlink export` wrote is loaded as it is. Of a checkpoint, the export in its sub-folder `onnx` or
-    `executorch` is loaded, which must belong to the weights and labels beside it. A checkpoint without one is exported
-    in float32, compared with PyTorch, and not kept; a warning says so.
+    `executorch` is loaded, which must belong to the weights and labels next to it. A checkpoint without one is
+    exported in float32, compared with PyTorch, and not kept; a warning says so.
 
     Args:
         name: folder of an export; or folder, short name or Hub id of a student.
         backend: one of `BACKENDS` but `"torch"`.
-        precision: which export, where there are several; `"float32"` where left out, or the only one there is.
+        precision: which export, where there are several; `"float32"` by default, or the only one there is.
         n_threads: as `from_pretrained` of [`OnnxStudent`] and [`ExecutorchStudent`] takes it.
         **options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, `subfolder`.
 
@@ -54,7 +54,7 @@ def load_exported(
     Raises:
         ImportError: the runtime is not installed, or what an export needs.
         OSError: there is no such checkpoint, or it can't be reached.
-        TypeError: it is no student with a head.
+        TypeError: it is not a student with a head.
         ValueError: the backend or an option is unknown; the export is damaged, or belongs to other weights; or there
             is none in this precision.
     """
@@ -151,7 +151,7 @@ def _export_now(
     keep = f"dlink export {name} --format {backend} --output_dir CHECKPOINT/{backend}"
     if precision not in (None, "float32"):
         raise ValueError(
-            f"{name} has no export for {backend} beside its weights, and one that is made at once is in float32, not "
+            f"{name} has no export for {backend} next to its weights, and one that is made at once is in float32, not "
             f"{precision}. Make it: {keep} --precision {precision}."
         )
     extractor = None
@@ -162,8 +162,8 @@ def _export_now(
         student = kind.student.from_pretrained(folder, n_threads)
     student.folder = None
     logger.warning(
-        "%s has no export for %s beside its weights: it was exported in float32 now, which differs from PyTorch by at "
-        "most %.2g in a logit. To keep it: %s",
+        "%s has no export for %s next to its weights: it was exported in float32 now, which differs from PyTorch by "
+        "at most %.2g in a logit. To keep it: %s",
         name,
         backend,
         student.deploy["check"]["largest_difference"],

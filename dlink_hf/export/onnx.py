@@ -99,17 +99,17 @@ def export_onnx(
             `from_pretrained(..., backend="onnx")` looks.
         precision: `"float32"`; `"float16"`, half the size, for hardware that computes in it; or `"int8"`, weights and
             activations of all linear layers after the filter bank in 8 bits.
-        ch_names: another montage to export for; the student's own where left out.
+        ch_names: another montage to export for; the student's own by default.
         any_montage: leave channels and patches free: the file reads a second input, `channel_positions` (batch, C, 3)
-            float32 in metres, and any whole number of patches. In float32 alone. Compared on another montage too.
-        feature_extractor: what the student's windows were made with; the one saved beside it where left out.
+            float32 in metres, and any whole number of patches. In float32 only. Compared on another montage too.
+        feature_extractor: what the student's windows were made with; the one saved with it by default.
         calibration: for int8, windows as the student will meet them: a dataset with `input_values` (C, T), or an
             array (N, C, T), microvolts. At most 256, evenly spread, set the ranges of the activations.
         windows: what the logits are compared on, as `calibration`; with a column `labels`, balanced accuracies are
-            compared too. At most 1024, evenly spread. The calibration's where left out, or else noise of 20 uV, and
+            compared too. At most 1024, evenly spread. The calibration's by default, or else noise of 20 uV, and
             deploy.json says so.
         tolerance: largest difference of a logit allowed, as a share of the spread (largest less smallest) of
-            PyTorch's logits on these windows; 1e-4, 0.01 and 0.05 for the three precisions where left out.
+            PyTorch's logits on these windows; 1e-4, 0.01 and 0.05 for the three precisions by default.
         progress: show a bar.
 
     Returns:
@@ -118,7 +118,7 @@ def export_onnx(
     Raises:
         ImportError: onnx, onnxruntime or onnxscript is not installed.
         OSError: there is no such checkpoint, or the folder can't be written.
-        TypeError: the model is no student with a head.
+        TypeError: the model is not a student with a head.
         ValueError: an argument is out of range, windows do not fit the student, or the logits differ by more than
             the tolerance; nothing is written then.
     """
@@ -163,7 +163,7 @@ def write_export(
             "array (N, C, T) in microvolts; on the command line --calibration FOLDER of Dataset.save_to_disk."
         )
     if any_montage and precision != "float32":
-        raise ValueError(f"An export for any montage is made in float32 alone, got {precision}: name the ch_names.")
+        raise ValueError(f"An export for any montage is made in float32 only, got {precision}: name the ch_names.")
     kind.check_installed()
     folder, model_file = Path(folder), kind.student.model_file
     if (folder / "model.safetensors").exists():
@@ -281,7 +281,7 @@ def _checked_windows(
         return "given", *_windows(student, extractor, windows, MAX_CHECKED)
     if calibration is not None:
         return "those of the calibration", *_windows(student, extractor, calibration, MAX_CHECKED)
-    logger.warning("no windows given: the export is compared with PyTorch on noise of %g uV alone", NOISE_UV)
+    logger.warning("no windows given: the export is compared with PyTorch only on noise of %g uV", NOISE_UV)
     shape = (N_NOISE, len(student.config.ch_names), student.config.n_times)
     noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32) * np.float32(NOISE_UV)
     return f"noise of {NOISE_UV:g} uV", noise, None
@@ -301,7 +301,7 @@ def _compare(
     def places(batch: np.ndarray, given: np.ndarray | None = None) -> np.ndarray | None:
         return check_montage(batch, given, student.config) if any_montage else None
 
-    # one window alone, then batches
+    # one window, then batches
     edges = [0, *range(1, len(windows), 64), len(windows)]
     batches = [windows[first:last] for first, last in zip(edges, edges[1:], strict=False) if last > first]
     expected = np.concatenate([student(torch.from_numpy(batch)).logits.numpy() for batch in batches])
@@ -367,7 +367,7 @@ def _deployment(
             "method": extractor.alignment,
             "reference": extractor.alignment_reference,
             "min_seconds": extractor.alignment_min_seconds,
-            "note": "must be applied before: it is no part of the model, and is fitted on the person's own session",
+            "note": "must be applied before: it is not part of the model, and is fitted on the person's own session",
         }
     return {
         "file": kind.student.model_file,

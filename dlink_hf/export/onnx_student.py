@@ -59,7 +59,7 @@ def make_session(weights: bytes, n_threads: int = 1) -> Any:
     except ImportError as error:
         raise ImportError(
             "Exported students are run by ONNX Runtime, which is not installed: pip install 'dlink-hf[export]', or "
-            "onnxruntime alone on a device."
+            "only onnxruntime on a device."
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = n_threads, 1
@@ -70,7 +70,7 @@ def make_session(weights: bytes, n_threads: int = 1) -> Any:
     except Exception as error:  # its errors have no common base class but this one
         raise ValueError(
             f"ONNX Runtime {onnxruntime.__version__} cannot run this model: {error}. A newer ONNX Runtime may; or "
-            "export the student anew."
+            "export the student again."
         ) from error
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Cards beside what users write in them: the generated part is marked, and nothing else is ever rewritten."""
+"""Cards that keep what users write in them: the generated part is marked, and nothing else is ever rewritten."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _split_card(text: str) -> tuple[dict[str, Any], str]:
         raise ValueError("the metadata block has no end")
     data = yaml.safe_load(head) or {}
     if not isinstance(data, dict):
-        raise ValueError("the metadata block is no mapping")
+        raise ValueError("the metadata block is not a mapping")
     return data, body
 
 
@@ -59,8 +59,8 @@ def merge_model_card(existing: str, card: str) -> str:
 
     Returns:
         text: the generated part replaced (or added at the end if there was none), all other text kept. Metadata keys
-        that the new card does not have are kept, and those of which it only has the default (licence, pipeline tag);
-        tags are joined. A new card without a generated part leaves the existing one as it is.
+        that the new card does not have are kept, and so are those for which it only has the default (licence, pipeline
+        tag); tags are joined. A new card without a generated part leaves the existing one as it is.
 
     Raises:
         ValueError: the existing card's metadata or the marks of its generated part can't be read.
@@ -102,7 +102,7 @@ def name_in_usage(card: str, model_id: str) -> str:
 
 
 def save_model_card(card: ModelCard, folder: str | os.PathLike) -> Path:
-    """Write a card as `README.md`, without losing what stands there.
+    """Write a card as `README.md`, without losing what is there.
 
     Args:
         card: from [`build_model_card`].

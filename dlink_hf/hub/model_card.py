@@ -73,7 +73,7 @@ def _cell(value: Any) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; numbers stand to the right."""
+    """A Markdown table; numbers are aligned to the right."""
     right = [bool(rows) and isinstance(row, int | float) for row in rows[0]] if rows else []
     lines = [
         "| " + " | ".join(_cell(name) for name in head) + " |",
@@ -142,7 +142,7 @@ def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wis
         rows.append([split, scores.get("n_windows"), subjects, *values])
     chance = f"Chance is a balanced accuracy of {_text(1 / n_labels)}."
     if subject_wise:
-        chance += " No subject stands in two splits."
+        chance += " No subject is in two splits."
     parts = [_table(["split", "windows", "subjects", *SCORE_NAMES.values()], rows), chance]
     for split, scores in results.items():
         alone = {
@@ -153,7 +153,7 @@ def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wis
         if alone:
             text = f"One subject at a time ({split}): balanced accuracy from {_text(min(alone.values()))} to "
             text += f"{_text(max(alone.values()))}, median {_text(median(alone.values()))}, {len(alone)} subjects"
-            # more of them are a table that nobody reads
+            # more of them would be too long a table to read
             parts.append(f"{text}: {_text(alone)}." if len(alone) <= _NAMED_SUBJECTS else f"{text}.")
         if "per_class" in scores:
             head = ["label", "windows", "recall", "precision", "F1"]
@@ -285,13 +285,13 @@ def build_model_card(
         training: settings to show; `loss_weights` (term -> weight) becomes a table of its own.
         teacher: `name`, optionally `id` (on the Hub), `description`, and anything else to show.
         dataset: `name`, optionally `id` (on the Hub), `license`, `source`, and anything else to show; `synthetic=True`
-            is said in the first lines and among the limits; `subject_wise=True`: no subject stands in two splits.
+            is reported in the first lines and among the limits; `subject_wise=True`: no subject is in two splits.
         comparison: one row a model: `name`, and any of `parameters` (number), `mflop` (2 x MAC of a window, 1e6),
             `p50_ms` (milliseconds), `balanced_accuracy`.
-        comparison_split: the split whose balanced accuracy stands in `comparison`.
+        comparison_split: the split whose balanced accuracy is in `comparison`.
         router: `mean_weights` (L values), optionally `layer_names`, `entropy` (nats), `split`.
-        plots: caption -> image, a path relative to the card. The caption stands below the image too; the one named
-            `"montage"` has none and stands with the channels.
+        plots: caption -> image, a path relative to the card. The caption is below the image too; the one named
+            `"montage"` has none and is shown with the channels.
         limits: sentences to add to the limits.
         environment: name -> version; default the packages of this process.
         license: identifier as the Hub has them.

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Publish a checkpoint on the Hub: one commit of all that belongs to it, beside what users wrote in its card."""
+"""Publish a checkpoint on the Hub: one commit of all that belongs to it, which keeps what users wrote in its card."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ def publish_folder(
         repo_id: `user/name`, or `name` for the user who is logged in; made where there is none.
         commit_message, commit_description: of the commit.
         private: whether a new repository is private; one that exists stays as it is.
-        token: of a user who may write there; that of `hf auth login`, or of HF_TOKEN, where left out.
-        revision: branch, made where there is none; `main` where left out.
+        token: of a user who may write there; that of `hf auth login`, or of HF_TOKEN, by default.
+        revision: branch, made where there is none; `main` by default.
         create_pr: open a pull request with the commit rather than change the branch.
         tags: more tags for the card.
-        remote_code: put the code of the student beside the weights, for those who have transformers but not this
+        remote_code: put the code of the student next to the weights, for those who have transformers but not this
             package: `AutoModel.from_pretrained(repo_id, trust_remote_code=True)`. Where left out, code is renewed in
             a repository that has some, and put into no other.
 
@@ -132,10 +132,10 @@ def publish_folder(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder. Name the folder of a saved checkpoint.")
+        raise FileNotFoundError(f"{folder} is not a folder. Name the folder of a saved checkpoint.")
     if not any((folder / name).is_file() for name in ("config.json", "preprocessor_config.json")):
         raise FileNotFoundError(
-            f"{folder} holds neither config.json nor preprocessor_config.json: it is no checkpoint. After `dlink "
+            f"{folder} holds neither config.json nor preprocessor_config.json: it is not a checkpoint. After `dlink "
             "distill --output_dir DIR` the student lies in DIR/student."
         )
     _check_exports(folder)
@@ -163,14 +163,14 @@ def publish_folder(
             commit_description=commit_description,
             revision=revision,
             create_pr=create_pr,
-            # what was merged into the card must still be what stands there
+            # what was merged into the card must still be what is there
             parent_commit=base,
         )
     return commit
 
 
 def _check_exports(folder: Path) -> None:
-    """Refuse to publish weights beside an export of others."""
+    """Refuse to publish weights together with an export of others."""
     exports, weights = exports_in(folder), folder / "model.safetensors"
     if not exports or not weights.is_file():
         return
@@ -234,7 +234,7 @@ def _write_card(folder: Path, repo_id: str, remote: str | None, tags: list[str])
     """The card to publish: the folder's own, or one from the config, named after the repository, merged with `remote`.
 
     Raises:
-        ValueError: what stands on the Hub can't be merged with.
+        ValueError: what is on the Hub can't be merged with.
     """
     path = folder / "README.md"
     config = read_json(folder / "config.json")
@@ -290,7 +290,7 @@ def download_folder(repo_id: str, folder: str | os.PathLike, revision: str | Non
     """
     known = fetch(repo_id, "config.json", {"revision": revision})
     if known is None:
-        raise OSError(f"{repo_id} holds no config.json: it is no checkpoint of a model.")
+        raise OSError(f"{repo_id} holds no config.json: it is not a checkpoint of a model.")
     # the commit that was just resolved, so that all files are of one state
     patterns = [*PUBLISHED, *(f"{name}.py" for name in REMOTE_CODE_MODULES)]
     source = Path(snapshot_download(repo_id, revision=known.parent.name, allow_patterns=patterns))
@@ -351,7 +351,7 @@ def find_published(
 
 
 def _count_parameters(repo_id: str) -> int | None:
-    """Number of values in a checkpoint's weights, by their header alone; None where it can't be read."""
+    """Number of values in a checkpoint's weights, by their header only; None where it can't be read."""
     try:
         header = HfApi().parse_safetensors_file_metadata(repo_id, "model.safetensors")
     except (HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError, OSError):
@@ -379,13 +379,13 @@ def explained(repo_id: str) -> Iterator[None]:
         OSError: everything else that goes wrong on the way.
     """
     where = f"the Hub ({constants.ENDPOINT})"
-    nothing = "Nothing was published; what stands there is as it was."
+    nothing = "Nothing was published; what is there is as it was."
     try:
         yield
     except HFValidationError as error:
         raise ValueError(
-            f"{repo_id!r} is no name for a repository: give `user/name`, of letters, digits and - _ . alone, at most "
-            "96 in all."
+            f"{repo_id!r} is not a name for a repository: give `user/name`, of letters, digits and - _ . only, at "
+            "most 96 in all."
         ) from error
     except LocalTokenNotFoundError as error:
         raise OSError(
@@ -427,8 +427,8 @@ def _refused(error: HfHubHTTPError, repo_id: str, where: str, nothing: str) -> s
 def _advice(status: int | None, repo_id: str, message: str) -> str:
     said = f" It says: {message}." if message else ""
     known: Mapping[int, str] = {
-        400: f"the request for {repo_id!r} is not valid.{said} Names have letters, digits and - _ . alone.",
-        401: "the token is missing, wrong or expired. Log in anew with `hf auth login`, or give `token=`.",
+        400: f"the request for {repo_id!r} is not valid.{said} Names have only letters, digits and - _ . characters.",
+        401: "the token is missing, wrong or expired. Log in again with `hf auth login`, or give `token=`.",
         403: f"the token may not write to {repo_id}.{said} Take a token with the role `write`, of a user to whom the "
         "repository belongs; or use `create_pr=True`.",
         404: f"{repo_id} is not there, or it is private and belongs to somebody else. Take another name, or a token "
@@ -447,8 +447,8 @@ def publish_saved(
 ) -> CommitInfo:
     """Save a model or a feature extractor into a temporary folder and publish that.
 
-    Exports that lie beside the weights in the folder that a model was loaded from go along, where it has changed since
-    they do not.
+    Exports that lie next to the weights in the folder that a model was loaded from go along, unless it has
+    changed since.
 
     Args:
         saveable: what has `save_pretrained`.
@@ -466,7 +466,7 @@ def publish_saved(
 
 
 def _add_exports(saveable: Any, folder: Path) -> None:
-    """Put the exports beside the weights in the folder that a model was loaded from into that of a saved copy."""
+    """Put the exports next to the weights in the folder that a model was loaded from into that of a saved copy."""
     source = Path(getattr(saveable, "name_or_path", None) or folder)
     if source == folder or not source.is_dir():
         return

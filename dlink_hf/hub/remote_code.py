@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""The student's code beside its weights, for those who have transformers and torch but not this package."""
+"""The student's code next to its weights, for those who have transformers and torch but not this package."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def add_remote_code(folder: str | os.PathLike) -> list[str]:
     fields = read_json(path) if path.is_file() else {}
     if fields.get("model_type") != "dlink_mic":
         raise ValueError(
-            f"{folder} holds a model of type {fields.get('model_type')!r}. Code can travel with a student alone "
+            f"{folder} holds a model of type {fields.get('model_type')!r}. Code can travel only with a student "
             "('dlink_mic'): other models are loaded by those who have dlink_hf. Leave out `remote_code`."
         )
     is_classifier = "MiCForEEGClassification" in (fields.get("architectures") or ())

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""The card of what is published beside classifiers: a teacher, a student without a head, a router, a studio."""
+"""The card of what is published besides classifiers: a teacher, a student without a head, a router, a studio."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _KINDS = {
         ("knowledge-distillation",),
     ),
 }
-_ORIGIN = "This card was made from the config alone: what the weights were trained on is for whoever made them to say."
+_ORIGIN = "This card was made only from the config: what the weights were trained on is for whoever made them to say."
 
 
 def build_part_card(config: Mapping[str, Any], *, name: str, model_id: str) -> ModelCard:
-    """Write the card of a model that is no classifier of a student, from its config.
+    """Write the card of a model that is not a student's classifier, from its config.
 
     Args:
         config: content of config.json.

@@ -3,7 +3,7 @@
 
 Importing this module also makes the package's classes known to transformers' own `AutoConfig`, `AutoModel`,
 `AutoFeatureExtractor` and, as the nearest of its tasks, `AutoModelForAudioClassification`. Those take a folder or a
-full Hub id: short names are known to this package's classes alone.
+full Hub id: short names are known only to this package's classes.
 """
 
 from __future__ import annotations

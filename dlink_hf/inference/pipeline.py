@@ -133,7 +133,7 @@ class EEGClassificationPipeline(ChunkPipeline):
                 holds a single block or condition, or is short.
             alignment_state (*optional*): for a model with an alignment, what [`fit_session`] made of the session.
             batch_size (`int`, *optional*, defaults to 64): windows in a forward pass.
-            num_workers (`int`, *optional*, defaults to 0): 1 reads recordings in a process beside.
+            num_workers (`int`, *optional*, defaults to 0): 1 reads recordings in a separate process.
 
         Returns:
             For a recording a list of one dict a window, in order of time: `label`, the likeliest; `score`, its
@@ -197,7 +197,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         Raises:
             OSError: the folder can't be written.
         """
-        # transformers would copy this file beside the weights, which is of no use without the package
+        # transformers would copy this file next to the weights, which is of no use without the package
         self.model.save_pretrained(save_directory, **kwargs)
         self.feature_extractor.save_pretrained(save_directory)
 
@@ -335,7 +335,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         others = [(other, facts) for other, facts in others if not _is_same(other, recording)]
         if not others:
             _say_once(
-                f"The alignment ({extractor.alignment}) is fitted on each recording alone, which should be one "
+                f"The alignment ({extractor.alignment}) is fitted on each recording by itself, which should be one "
                 "person's whole session. If it holds one class or block only, name the others of the session: "
                 "session_recordings=[...]."
             )
@@ -358,9 +358,9 @@ def pipeline(
     Args:
         task: "eeg-classification", the only one; may be left out.
         model: folder, Hub id or short name of a student or a teacher, or a model itself.
-        feature_extractor: the same for the [`EEGFeatureExtractor`]; the one saved with the model where left out.
-        device: as in transformers: the first accelerator where left out, else the CPU; -1 or "cpu" for the CPU.
-        dtype: of the weights, such as "bfloat16"; float32 where left out, "auto" for that of the checkpoint.
+        feature_extractor: the same for the [`EEGFeatureExtractor`]; the one saved with the model by default.
+        device: as in transformers: the first accelerator by default, else the CPU; -1 or "cpu" for the CPU.
+        dtype: of the weights, such as "bfloat16"; float32 by default, "auto" for that of the checkpoint.
         backend: "torch"; or "onnx" or "executorch", which ONNX Runtime (one thread) or ExecuTorch run on the CPU: of a
             folder that `dlink export` wrote, a checkpoint with an export in its `onnx` or `executorch`, or any other
             student, which is exported at once.
@@ -439,7 +439,7 @@ def _load_feature_extractor(name: str, hub: dict[str, Any]) -> EEGFeatureExtract
             raise ValueError(
                 f"{name} has no preprocessor_config.json, so it is not known at which rate, of which length and how "
                 "filtered the model's windows were in training. Give feature_extractor=EEGFeatureExtractor(...), or "
-                "save one beside the model: EEGFeatureExtractor(...).save_pretrained(folder)."
+                "save one with the model: EEGFeatureExtractor(...).save_pretrained(folder)."
             )
         return EEGFeatureExtractor.from_pretrained(resolved, **hub)
 

@@ -90,7 +90,7 @@ def check_signal_fields(config: PreTrainedConfig) -> None:
     require(len(config.ch_names) > 0, "ch_names", config.ch_names, "a list of at least one channel name")
     electrodes = [canonical_name(name) or name for name in config.ch_names]
     repeated = [name for name, place in zip(config.ch_names, electrodes, strict=True) if electrodes.count(place) > 1]
-    require(not repeated, "ch_names", repeated, "free of duplicates; these names stand for the same electrode")
+    require(not repeated, "ch_names", repeated, "free of duplicates; these are names of the same electrode")
     require(0 < config.sfreq < math.inf, "sfreq", config.sfreq, "a positive sampling rate in Hz")
     require(config.n_times > 0, "n_times", config.n_times, "a positive number of samples")
 
@@ -109,7 +109,7 @@ class DLinkPreTrainedConfig(ShortNamesMixin, PreTrainedConfig):
         """
         config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if not config_dict:
-            raise OSError(f"{pretrained_model_name_or_path} holds no config.json: it is no checkpoint of a model.")
+            raise OSError(f"{pretrained_model_name_or_path} holds no config.json: it is not a checkpoint of a model.")
         return config_dict, unused
 
     @classmethod

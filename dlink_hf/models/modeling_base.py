@@ -55,7 +55,8 @@ class DLinkPreTrainedModel(PreTrainedModel):
 
     `save_pretrained` writes every file under a temporary name and renames it when all are complete, so that a full
     disk or a kill leaves the old checkpoint as it was. `from_pretrained` refuses a checkpoint in which a tensor is
-    missing or has another shape, unless it belongs to a head (`_head_keys`) that fine-tuning starts anew.
+    missing or has another shape, unless it belongs to a head (`_head_keys`) that fine-tuning
+    starts from random weights.
     """
 
     main_input_name = "input_values"
@@ -177,7 +178,7 @@ class DLinkPreTrainedModel(PreTrainedModel):
         if mismatched:
             rows = "; ".join(f"{name}: checkpoint {tuple(a)}, model {tuple(b)}" for name, a, b in sorted(mismatched))
             advice = (
-                " The head can be started anew with `ignore_mismatched_sizes=True`."
+                " The head can be started from random weights with `ignore_mismatched_sizes=True`."
                 if all(cls._is_head(entry[0]) for entry in mismatched)
                 else " The checkpoint and its config.json do not belong together."
             )

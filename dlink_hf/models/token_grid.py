@@ -125,7 +125,7 @@ def windows_for(input_values: torch.Tensor, source: Any, teacher: Any) -> torch.
         from torchaudio.functional import resample
     except (ImportError, OSError) as error:
         raise ImportError(
-            f"A teacher at {teacher.sfreq:g} Hz beside windows at {source.sfreq:g} Hz needs torchaudio, which does "
+            f"A teacher at {teacher.sfreq:g} Hz with windows at {source.sfreq:g} Hz needs torchaudio, which does "
             f'not load: install it with `pip install "dlink-hf[teachers]"`, built for your torch. The reason: {error}'
         ) from error
     ratio = _ratio(source.sfreq, teacher.sfreq)

@@ -3,7 +3,7 @@
 
 Four methods with one interface: z-scores of each channel, Euclidean alignment of the channels' covariance, Monge
 mapping of each channel's spectrum, and the last two one after the other. What a method is fitted on is the
-whole of a person's session: fitted on a file or block that holds one class alone, it would see the label. Scores with
+whole of a person's session: fitted on a file or block that holds only one class, it would see the label. Scores with
 alignment use the test person's unlabelled data and are to be reported apart from those without.
 """
 
@@ -122,7 +122,7 @@ def alignment_from_dict(state: Mapping[str, Any]) -> Alignment:
         ValueError: If it is of no known method, or incomplete.
     """
     if not isinstance(state, Mapping) or state.get("method") not in _METHODS:
-        raise ValueError(f"this is no state of an alignment: a mapping with a method of {', '.join(ALIGNMENTS)}.")
+        raise ValueError(f"this is not the state of an alignment: a mapping with a method of {', '.join(ALIGNMENTS)}.")
     return _METHODS[state["method"]].from_dict(state)
 
 

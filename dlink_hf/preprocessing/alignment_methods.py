@@ -239,7 +239,7 @@ class MongeAlignment(Alignment):
     samples, half overlapping, Hann window, their means taken out, averaged over the windows seen. The filter is
     symmetric (zero phase), of `filter_length` + 1 taps, and has the wanted gain exactly at the frequencies of the PSD.
     Ends of a window are extended by half a filter by odd reflection, so that the outer half filter of a window is less
-    exact. The mean, of which a PSD says nothing, gets the gain of the lowest frequency above it.
+    exact. The mean, about which a PSD says nothing, gets the gain of the lowest frequency above it.
 
     Where a recording holds nothing (above a low-pass) the wanted gain would be without bound: it is kept within a
     factor of `max_gain` of the gain that equals the two signals' whole power.
@@ -298,7 +298,7 @@ class MongeAlignment(Alignment):
             if self.reference[name] != getattr(self, name):
                 raise ValueError(
                     f"the reference was measured with {name}={self.reference[name]:g}, here it is "
-                    f"{getattr(self, name):g}: measure it anew, or take its {name}."
+                    f"{getattr(self, name):g}: measure it again, or take its {name}."
                 )
         known = list(self.reference["ch_names"])
         psd = np.asarray(self.reference["psd"], dtype=np.float64)
@@ -339,7 +339,7 @@ class MongeAlignment(Alignment):
         gain = overall * np.clip(wanted / overall, 1 / self.max_gain, self.max_gain)
         gain[:, 0] = gain[:, 1]
         taps = np.fft.fftshift(np.fft.irfft(gain, self.filter_length, axis=-1), axes=-1)
-        # the tap at minus half a length stands for both ends: halved between them the filter is symmetric
+        # the tap at minus half a length is shared by both ends: halved between them the filter is symmetric
         taps = np.concatenate([taps, taps[:, :1]], axis=-1)
         taps[:, [0, -1]] /= 2
         return taps[None]

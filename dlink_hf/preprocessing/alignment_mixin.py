@@ -100,7 +100,7 @@ class AlignmentMixin:
         if state is None:
             state = self._fit(data)
             _say_once(
-                f"the alignment ({self.alignment}) is fitted on the windows of each call alone: they should be all of "
+                f"the alignment ({self.alignment}) is fitted only on the windows of each call: they should be all of "
                 "one person's session. If they are of one class or block only, give alignment_state=extractor."
                 "fit_alignment(all recordings of the session)."
             )

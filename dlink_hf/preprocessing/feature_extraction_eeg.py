@@ -22,7 +22,7 @@ from .signals import MICROVOLTS_PER_UNIT, as_samples, check_pass_band, check_sam
 
 logger = logging.getLogger(__name__)
 
-# What transformers writes into, or expects to read from, a saved feature extractor beside its own settings.
+# What transformers writes into, or expects to read from, a saved feature extractor besides its own settings.
 _FOREIGN_KEYS = {"feature_extractor_type", "processor_class", "auto_map"}
 
 
@@ -40,7 +40,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
 
     With an `alignment` the windows are last brought onto the ground of all people, by statistics of the person's own
     unlabelled windows: fit them on the whole of the person's session, all of its recordings together
-    (`fit_alignment`), not on a file or block that holds one class alone, or as the session goes on (`start_session`).
+    (`fit_alignment`), not on a file or block that holds only one class, or as the session goes on (`start_session`).
     A model that was trained on aligned windows is of little use on others.
 
     Args:
@@ -429,7 +429,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
             raise ValueError(
                 f"the windows of {source} last {values.shape[-1] / self.sfreq:g} s ({values.shape[-1]} samples at "
                 f"{self.sfreq:g} Hz), expected are {self.n_times / self.sfreq:g} s (n_times={self.n_times}). Nothing "
-                "is padded: crop longer ones, cut shorter ones anew, or set n_times."
+                "is padded: crop longer ones, cut shorter ones again, or set n_times."
             )
         starts = np.full(len(values), np.nan) if onsets is None else _as_onsets(onsets)
         if len(starts) != len(values):
@@ -493,7 +493,7 @@ def _canonical_names(ch_names: Sequence[str]) -> list[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         given = [g for g, name in zip(ch_names, names, strict=True) if name in twice]
-        raise ValueError(f"ch_names holds duplicates: {given} stand for {twice}")
+        raise ValueError(f"ch_names holds duplicates: {given} are names of {twice}")
     return names
 
 

@@ -65,7 +65,7 @@ class RecordingWindows:
                 raise ValueError(
                     f"An array of shape {recording.shape} does not say everything about itself: {', '.join(missing)} "
                     "is missing. Give it as {'array': array, 'ch_names': ['Fp1', ...], 'sfreq': 256.0, 'unit': 'uV'}, "
-                    "or those beside it, for all arrays of a call."
+                    "or the ones next to it, for all arrays of a call."
                 )
             if recording.ndim == 2:
                 recording = _as_raw(recording, ch_names, sfreq)

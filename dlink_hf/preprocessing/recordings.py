@@ -78,7 +78,7 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
         _check_edf(path)
     try:
         with warnings.catch_warnings():
-            # the naming convention of FIF files is no concern of a reader
+            # the naming convention of FIF files does not concern a reader
             warnings.filterwarnings("ignore", message="This filename .* does not conform to MNE naming conventions")
             # MNE warns of a FIF file that ends too early, and may go on with less
             warnings.filterwarnings("error", message="Invalid tag", category=RuntimeWarning)
@@ -164,7 +164,7 @@ def _holds_raw(path: Path) -> bool:
     if extension in (".fif", ".fif.gz"):
         if stem.replace("_", "-").rsplit("-", 1)[-1] in _OTHER_FIF:
             return False
-        # parts of split files: `name-1.fif` beside `name.fif`, `name_split-02_eeg.fif`
+        # parts of split files: `name-1.fif` next to `name.fif`, `name_split-02_eeg.fif`
         head, _, number = stem.rpartition("-")
         if number.isdigit() and (path.with_name(path.name[: len(head)] + path.name[len(stem) :])).exists():
             return False

@@ -151,7 +151,7 @@ def as_samples(values: Any) -> np.ndarray:
 
 
 def check_pass_band(sfreq: float, l_freq: float | None, h_freq: float | None, source: str = "the recording") -> None:
-    """Refuse a pass band of which a recording holds nothing; say where it holds only a part of it.
+    """Refuse a pass band that lies outside a recording's; warn where only a part of it lies inside.
 
     Args:
         sfreq (`float`): Sampling rate of the recording in Hz.

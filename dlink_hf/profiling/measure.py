@@ -333,7 +333,7 @@ def energy_counters(root: str | os.PathLike = "/sys/class/powercap") -> list[Pat
         try:
             int((path / "energy_uj").read_text())
         except PermissionError as error:
-            raise OSError(f"{path / 'energy_uj'} is for root alone: sudo chmod a+r {path}/energy_uj") from error
+            raise OSError(f"{path / 'energy_uj'} is for root only: sudo chmod a+r {path}/energy_uj") from error
         except ValueError as error:
             raise OSError(f"{path / 'energy_uj'} holds no number of microjoules") from error
     return found

@@ -19,7 +19,7 @@ def _status(field: str) -> int:
     except OSError:
         import resource
 
-        # elsewhere there is the peak alone; macOS counts it in bytes
+        # elsewhere there is only the peak; macOS counts it in bytes
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

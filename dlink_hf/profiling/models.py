@@ -147,7 +147,7 @@ def default_window(names: Sequence[str], n_chans: int | None, seconds: float | N
                 found = Window(len(fields["ch_names"]), fields["n_times"] / rate, rate)
                 break
             except (OSError, KeyError, TypeError, ValueError):
-                # what is wrong with it is said when it is built
+                # what is wrong with it is reported when it is built
                 continue
     window = Window(
         found.n_chans if n_chans is None else n_chans,
@@ -297,7 +297,7 @@ def card_score(name: str) -> tuple[float, str] | None:
     """Balanced accuracy on the test people that the model card of a checkpoint tells, and of which data.
 
     Args:
-        name: as given; None is the answer where it is no checkpoint, or has no such card.
+        name: as given; None is the answer where it is not a checkpoint, or has no such card.
     """
     if kind_of(name)[0] != "checkpoint":
         return None

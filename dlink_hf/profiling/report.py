@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""What `profile_models` measured, for people: tables, a plot; and the scores that belong beside the costs."""
+"""What `profile_models` measured, for readers: tables, a plot; and the scores that belong with the costs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _memory(field: str) -> Callable[[Any], str]:
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns stand below each other in a terminal too; all but the first two to the right."""
+    """A Markdown table whose columns are aligned in a terminal too; all but the first two to the right."""
     rows = [list(headings), *map(list, rows)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(headings))]
     left = [i < 2 for i in range(len(headings))]
@@ -153,7 +153,7 @@ def _legend(profile: Mapping[str, Any]) -> list[str]:
         "what was exported.",
         "- MB beyond Python: the most resident of a fresh process that builds or loads the model and runs "
         "windows, less the bare interpreter; beyond imports: less all that it imported. With ONNX Runtime that "
-        "process imports numpy and onnxruntime alone, as a device does.",
+        "process imports only numpy and onnxruntime, as a device does.",
         "- logits differ by: the largest difference from PyTorch, on noise.",
     ]
     if profile["energy"] is None:
@@ -173,7 +173,7 @@ def _legend(profile: Mapping[str, Any]) -> list[str]:
 
 
 def add_scores(profile: dict[str, Any], given: Mapping[str, tuple[float, str]] | None = None) -> None:
-    """Put balanced accuracies beside the costs: those given, and for the rest those of model cards.
+    """Add balanced accuracies to the costs: those given, and for the rest those of model cards.
 
     Args:
         profile: as `profile_models` gives it; its rows get `score` and `score_of` (text), None where nothing is known.
@@ -272,7 +272,7 @@ def plot_profile(profile: Mapping[str, Any], path: str | os.PathLike) -> Path:
     except ImportError as error:
         raise ImportError("The plot needs matplotlib: pip install 'dlink-hf[demo]'.") from error
 
-    # one score alone compares nothing
+    # a single score compares nothing
     with_score = {row["model"] for row in profile["rows"] if row.get("score") is not None}
     scored = len(with_score) > 1
     field = "score" if scored else "mflop"

@@ -86,7 +86,7 @@ def profile_models(
         n_runs: timed runs of each model on each backend, one window at a time; with larger batches as many fewer.
         batch_sizes: windows at a time, for the throughput.
         reference: the model that the others are compared with, on the same backend (folded students
-            with its eager form); the first one where left out.
+            with its eager form); the first one by default.
         memory: also measure memory.
         progress: show bars of what takes longer than two seconds.
 
@@ -292,7 +292,7 @@ def _time(entries: Sequence[_Entry], n_threads: int, n_runs: int, batch_sizes: S
                     with torch.inference_mode():
                         # also what a compiler needs a first call for
                         entry.runner.call(input_values=values)
-                except Exception as error:  # a network that reads one window at a time is no reason to end here
+                except Exception as error:  # a network that reads one window at a time is not a reason to end here
                     entry.row["windows_per_s"][str(batch_size)] = None
                     entry.row["notes"].append(f"no batch of {batch_size}: {_reason(error)}")
                     continue
@@ -327,7 +327,7 @@ def _measure_energy(entries: Sequence[_Entry]) -> str | None:
 
 
 def _measure_memory(entries: Sequence[_Entry], window: Window, n_threads: int, progress: bool) -> None:
-    """A fresh process for each model and backend; for ONNX Runtime one that imports NumPy and onnxruntime alone."""
+    """A fresh process for each model and backend; for ONNX Runtime one that imports only NumPy and onnxruntime."""
     for entry in tqdm(entries, desc="memory", unit="process", delay=2, leave=False, disable=not progress):
         backend = entry.row["backend"]
         task = {
@@ -356,14 +356,14 @@ def memory_of(task: dict[str, Any]) -> dict[str, int]:
             `window` too.
 
     Returns:
-        bytes: `interpreter` (Python alone), `beyond_interpreter` (the most resident, less that), `beyond_imports`
+        bytes: `interpreter` (Python only), `beyond_interpreter` (the most resident, less that), `beyond_imports`
         (the most resident, less what was after the imports).
 
     Raises:
         OSError: the process can't be started, or took too long.
         ValueError: it failed; the end of what it said is in the message.
     """
-    # -P: what lies beside the script must not hide modules of the same name
+    # -P: what lies next to the script must not hide modules of the same name
     words = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).with_name("memory_script.py")), json.dumps(task)]
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}

@@ -73,7 +73,7 @@ def prepare_backend(model: ProfiledModel, backend: str, folder: Path, n_threads:
     Args:
         model: what to bring there.
         backend: one of `BACKENDS`.
-        folder: for the files, of this model alone; those of another backend in it are used again.
+        folder: for the files, of this model only; those of another backend in it are used again.
         n_threads: of ONNX Runtime; torch's are set where it is run.
 
     Raises:
@@ -162,7 +162,7 @@ def _onnx_files(model: ProfiledModel, folder: Path) -> tuple[list[Path], tuple[s
 
 
 def _is_for_some(content: bytes) -> bool:
-    """Whether a graph takes one number of windows alone."""
+    """Whether a graph takes only one number of windows."""
     import onnx
 
     return onnx.load_from_string(content).graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value")

@@ -26,7 +26,7 @@ from .preparation import StreamPreparation
 logger = logging.getLogger(__name__)
 
 REJECT = "reject"
-# shorter gaps are bridged by straight lines, longer ones start anew
+# shorter gaps are bridged by straight lines, longer ones start the window again
 BRIDGED_SECONDS = 0.05
 # time stamps of an unbroken stream waver by less
 JITTER_SECONDS = 0.02
@@ -46,7 +46,7 @@ class StreamPrediction:
         duration: of the window, in seconds.
         label: a class, `"reject"` where none is likely enough, None where the window can't be judged.
         reason: why there is no label, in words; None where there is one.
-        probabilities: (num_labels,) of this window alone; None without a label.
+        probabilities: (num_labels,) of this window only; None without a label.
         smoothed: (num_labels,) averaged over the last windows, by which the label is chosen; None without a label.
     """
 
@@ -63,9 +63,9 @@ class StreamClassifier:
     """Classifies a stream of samples window by window, as the pipeline would classify the recording.
 
     Channels are found by their names, whatever their order; others than the model's are left out. Samples that are
-    missing (by their time stamps, or not finite) are said, and counted: up to 0.05 s are bridged by a straight line,
-    after more the filters and the window start anew, and predictions resume when they are full. While a channel is
-    flat (for a second), or the rate is not the announced one (by 2 %), windows come without a label.
+    missing (by their time stamps, or not finite) are reported and counted: gaps up to 0.05 s are bridged by a straight
+    line, after longer ones the filters and the window start again, and predictions resume when they are full. While a
+    channel is flat (for a second), or the rate is not the announced one (by 2 %), windows come without a label.
 
     A model with an alignment takes a fitted one, or else fits it as the session goes on: windows come without a label
     until `alignment_min_seconds` have been seen.
@@ -81,15 +81,15 @@ class StreamClassifier:
         reject_below: least smoothed probability of a label; below, the label is `"reject"`.
         alignment_state: of the person: what `EEGFeatureExtractor.fit_alignment` gives, or its `to_dict()`.
         phase: of the filters, "linear" or "minimum"; see [`StreamPreparation`].
-        allow_missing: let a student of any montage go on with what there is of its channels; an error where left out.
-        say: called with a sentence when something happens to the stream; the log where left out.
+        allow_missing: let a student of any montage go on with what there is of its channels; an error by default.
+        say: called with a sentence when something happens to the stream; the log by default.
 
     Attributes:
         labels (`list[str]`): the classes, in the order of the probabilities.
         ch_names (`list[str]`): the C channels that the model reads.
         delay (`float`): seconds that the filters wait.
         n_samples, n_lost, n_bridged (`int`): samples that came in; missing ones; those of them that were bridged.
-        n_restarts (`int`): how often the window had to start anew.
+        n_restarts (`int`): how often the window had to start again.
 
     Raises:
         ValueError: the stream lacks channels, its unit is unknown, or an argument is out of range.
@@ -223,7 +223,7 @@ class StreamClassifier:
         return predictions
 
     def _begin(self, onset: float) -> None:
-        """Start anew, `onset` seconds after the stream's first sample."""
+        """Start again, `onset` seconds after the stream's first sample."""
         self._preparation.reset()
         self._onset = onset
         self._n_in = 0  # samples of this segment
@@ -262,7 +262,7 @@ class StreamClassifier:
                 yield values[:, first:i], times[first:i]
             first = i
             if steps[i] < -JITTER_SECONDS:
-                self._say(f"the stream's clock went back by {-steps[i]:.3g} s: the window starts anew")
+                self._say(f"the stream's clock went back by {-steps[i]:.3g} s: the window starts again")
                 self._restart(times[i])
                 continue
             text = f"{n_missing[i]} samples ({n_missing[i] * step:.3g} s) are missing"
@@ -275,7 +275,7 @@ class StreamClassifier:
                 yield line, times[i] - steps[i] * (1 - share)
             else:
                 wait = self.delay + self.extractor.n_times / self.extractor.sfreq
-                self._say(f"{text}: the window starts anew, predictions resume in {wait:.3g} s")
+                self._say(f"{text}: the window starts again, predictions resume in {wait:.3g} s")
                 self._restart(times[i])
         yield values[:, first:], times[first:]
         self._last_time = times[-1]

@@ -33,13 +33,13 @@ class LslReplay:
 
     Args:
         recording: anything that [`dlink_hf.data.recordings.read_recording`] reads; its channels of type EEG are sent.
-        name: of the stream; "dlink-replay" where left out.
-        source_id: of the stream; made of the file's name where left out.
+        name: of the stream; "dlink-replay" by default.
+        source_id: of the stream; made of the file's name by default.
         unit: unit that the file's numbers really have, "uV", "mV" or "V", where they are not volts.
         chunk_seconds: length of a chunk.
         speed: factor from the recording's time to real time. The nominal rate stays the recording's, and so do the
             time stamps' distances: they run ahead of the clock, or fall behind.
-        repeat: begin anew at the end, for ever.
+        repeat: begin again at the end, for ever.
 
     Attributes:
         sfreq (`float`): rate in Hz.

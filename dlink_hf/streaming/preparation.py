@@ -25,13 +25,13 @@ class StreamPreparation:
     those that it would make of the recording, `delay` seconds after they were measured: half the length of each
     filter has to come in first; a high-pass of 0.5 Hz waits 3.3 s. The first samples are exact too, by the same mirror
     image of the beginning. With `phase="minimum"` the filters have the same gain at every frequency and hardly wait
-    (`delay` is that of the resampling alone), but turn the phases, which a model trained on the others has not seen:
+    (`delay` is only that of the resampling), but turn the phases, which a model trained on the others has not seen:
     compare its scores before you use it.
 
     Nothing is padded: no sample comes out before its filters have seen what they need.
 
     Args:
-        extractor ([`EEGFeatureExtractor`]): whose channels, rate and filters; its windows and alignment are no matter.
+        extractor ([`EEGFeatureExtractor`]): its channels, rate and filters are used, not its windows and alignment.
         ch_names: names of the stream's C_in channels.
         sfreq: sampling rate of the stream in hertz.
         unit: of the stream's numbers, "uV", "mV" or "V".
@@ -245,7 +245,7 @@ def filter_coefficients(
     Args:
         extractor ([`EEGFeatureExtractor`]): whose filters.
         sfreq: sampling rate of the stream in hertz.
-        ch_names: the channels that the model reads; those of the extractor where left out.
+        ch_names: the channels that the model reads; those of the extractor by default.
         phase: "linear" or "minimum".
 
     Raises:

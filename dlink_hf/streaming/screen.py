@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""A live view of predictions in a terminal: a bar a class, and a line of state; plain lines where output is a file."""
+"""A live view of predictions in a terminal: one bar per class, a line of state; plain lines if output is a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UP_AND_CLEAR = "\x1b[{}F\x1b[J"
 class StreamScreen:
     """Shows predictions as they come.
 
-    On a terminal the lines are drawn anew, ten times a second at most. Elsewhere there is a line a second, and one
+    On a terminal the lines are redrawn, ten times a second at most. Elsewhere there is a line a second, and one
     whenever the label changes.
 
     Args:

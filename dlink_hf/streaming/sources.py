@@ -18,7 +18,7 @@ from ..preprocessing.signals import MICROVOLTS_PER_UNIT
 from .times import SteadyTimes
 
 
-# a stream that says nothing for longer is looked for anew; after the second time its connection is made anew
+# a stream that says nothing for longer is looked for again; after the second time its connection is made again
 SILENT_SECONDS, STALE_SECONDS = 1.0, 5.0
 # streams answer within milliseconds on one machine, within tenths of a second in a network
 ANSWER_SECONDS = 0.5
@@ -86,7 +86,7 @@ def _keep_quiet(pylsl: Any) -> None:
     asked = os.environ.get("LSLAPICFG")
     places = ("lsl_api.cfg", Path.home() / "lsl_api" / "lsl_api.cfg", "/etc/lsl_api/lsl_api.cfg")
     if not asked and not any(Path(place).is_file() for place in places):
-        # errors alone
+        # errors only
         pylsl.set_config_content("[log]\nlevel = -2\n")
 
 
@@ -114,9 +114,9 @@ class LslSource:
     dejittering, which would hide lost samples for minutes.
 
     Args:
-        name: of the stream; any where left out.
+        name: of the stream; any by default.
         stream_type: its type; None for any.
-        source_id: its source id; any where left out.
+        source_id: its source id; any by default.
         timeout: seconds to look for it.
         say: is told, in a sentence, when the stream falls silent, is lost, and is back.
         ch_names: the C channels' names, for a stream that names none.
@@ -241,7 +241,7 @@ class LslSource:
             if before != now:
                 raise ValueError(
                     f"The stream {info.name!r} came back with {what}: {_plain(now)}, before: "
-                    f"{_plain(before)}. Predictions would be wrong; start anew if this is meant."
+                    f"{_plain(before)}. Predictions would be wrong; start again if this is meant."
                 )
         self.info, self._picks, self._inlet = info, picks, inlet
         self._identity = {key: getattr(described, key)() for key in ("name", "type", "source_id")}
@@ -284,7 +284,7 @@ class LslSource:
     def _candidates(self) -> list[Any]:
         """Streams that may be the one that was lost, the likeliest first: a restarted one before the one that died."""
         results = self._finder.results()
-        # a source that draws a new id at every start can be known by its name and type alone, unless an id was asked
+        # a source that draws a new id at every start can be known only by its name and type, unless an id was asked
         by_name = {**self._identity, "source_id": self._wanted["source_id"]}
         found = _fitting(results, self._identity) or _fitting(results, by_name)
         return sorted(found, key=lambda one: one.uid() == self._uid)
@@ -296,7 +296,7 @@ class LslSource:
         new = [one for one in found if one.uid() != self._uid]
         if len(new) > 1:
             raise ValueError(
-                f"Several LSL streams may be {self.info.name!r} that was lost:\n{_listed(new)}\nStart anew, and say "
+                f"Several LSL streams may be {self.info.name!r} that was lost:\n{_listed(new)}\nStart again, and say "
                 "which by source_id."
             )
         if found:
@@ -328,7 +328,7 @@ def _described(found: Any, ch_names: list[str] | None) -> tuple[StreamInfo, list
     """What a stream says of itself, and which of its channels these are: those of type EEG where it has types.
 
     Raises:
-        ValueError: it is no stream of regular numbers, its channels have no names, or their units differ.
+        ValueError: it is not a stream of regular numbers, its channels have no names, or their units differ.
     """
     name, rate, count = found.name(), found.nominal_srate(), found.channel_count()
     if rate <= 0:

@@ -19,9 +19,9 @@ class SteadyTimes:
 
     Stamps that were taken on arrival jitter by what the transport does, up to tens of milliseconds over Bluetooth.
     They are followed by a loop of second order (Adriaensen 2005, "Using a DLL to filter time"), which learns the true
-    rate, within one per cent of the nominal. Such a loop alone would hide lost samples, as it takes a step in the
+    rate, within one per cent of the nominal. By itself such a loop would hide lost samples, as it takes a step in the
     stamps for jitter; here a step that lasts a quarter of a second is taken for what it is, and the times make it
-    too. A burst that comes late is no step. Stamps that are even stay as they are.
+    too. A burst that comes late is not a step. Stamps that are even stay as they are.
 
     Args:
         sfreq: nominal rate in Hz.

@@ -18,7 +18,7 @@ def _functional() -> Any:
     except (ImportError, OSError) as error:
         raise ImportError(
             "Augmentations other than time_shift come from braindecode, which could not be imported. Install it with "
-            f'`pip install "dlink-hf[teachers]"`, or choose time_shift alone. The reason: {error}'
+            f'`pip install "dlink-hf[teachers]"`, or choose only time_shift. The reason: {error}'
         ) from error
     return functional
 
@@ -57,7 +57,7 @@ class EEGAugmentation:
         names: augmentations, applied in this order, each to a window with `probability`; or a mapping of names to
             their own probabilities.
         sfreq: sampling rate of the windows in Hz.
-        probability: of each augmentation for each window, where `names` is no mapping.
+        probability: of each augmentation for each window, where `names` is not a mapping.
         seed: of the random numbers.
         max_shift, dropout, noise, max_frequency_shift, scale, mask: strengths, see the table.
 
@@ -202,7 +202,7 @@ def parse_augmentations(text: str, probability: float = 0.5) -> dict[str, float]
         probability: of the names without one.
 
     Raises:
-        ValueError: a name is unknown, stands twice, or its probability is no number.
+        ValueError: a name is unknown or given twice, or its probability is not a number.
     """
     chosen: dict[str, float] = {}
     for part in filter(None, map(str.strip, text.split(","))):
@@ -212,7 +212,7 @@ def parse_augmentations(text: str, probability: float = 0.5) -> dict[str, float]
         except ValueError:
             raise ValueError(f"Augmentations are given as 'time_shift,noise=0.3', got {part!r}.") from None
         if name in chosen or name not in AUGMENTATIONS:
-            problem = "stands twice" if name in chosen else f"is none of {', '.join(AUGMENTATIONS)}"
+            problem = "is given twice" if name in chosen else f"is none of {', '.join(AUGMENTATIONS)}"
             raise ValueError(f"Augmentation {name!r} {problem}.")
         chosen[name] = number
     return chosen

@@ -171,7 +171,7 @@ class AugmentedTrainer(BaseTrainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """One batch forth and back, its windows augmented."""
         if self.augmentation is not None:
-            # the random numbers hang on the step alone, so that a training that is resumed sees the same windows
+            # the random numbers depend only on the step: a training that is resumed sees the same windows
             step = self.state.global_step
             self._batch = (step, self._batch[1] + 1 if self._batch[0] == step else 0)
             augmented = self.augmentation(inputs["input_values"], *self._batch, self.args.process_index)
@@ -259,7 +259,7 @@ class StudioTrainer(BaseTrainer):
             self._saving_checkpoint = False
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Load the student and what the training needs beside it.
+        """Load the student and what else the training needs.
 
         Raises:
             FileNotFoundError: the folder is not a checkpoint of a distillation.

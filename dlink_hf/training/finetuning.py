@@ -152,7 +152,7 @@ def make_trainer(
         adaptation: what of a teacher trains: `"full"` all of it, `"probe"` its head, `"lora"` its head and low-rank
             adapters, which are merged at the end.
         lora_rank: rank of the adapters.
-        freeze_epochs: epochs in which a teacher's head trains alone, before everything does.
+        freeze_epochs: epochs in which only a teacher's head trains, before everything does.
         learning_rate_decay: factor from the rate of a teacher's layer to that of the layer below, in (0, 1].
         head_learning_rate_multiplier: rate of a teacher's head over `args.learning_rate`.
         label_smoothing: share of each label that is spread over all classes; `args.label_smoothing_factor` where None.

@@ -26,7 +26,7 @@ def check_is_teacher(model: nn.Module, what: str) -> None:
         what: what was asked of it, for the message.
 
     Raises:
-        ValueError: the model is no teacher.
+        ValueError: the model is not a teacher.
     """
     if getattr(getattr(model, "base_model", None), "backbone", None) is None:
         raise ValueError(
@@ -147,7 +147,7 @@ def parameter_groups(
         dicts of `params`, `lr` and `weight_decay`, the head first.
 
     Raises:
-        ValueError: the model is no teacher, or a value is out of range.
+        ValueError: the model is not a teacher, or a value is out of range.
     """
     check_rates(layer_decay, head_multiplier)
     check_is_teacher(model, "A rate for each layer")
@@ -198,9 +198,9 @@ def adapt_teacher(
 
     - `"full"`: everything trains.
     - `"probe"`: the head trains. The backbone is frozen: no gradient, no dropout, no running statistics.
-    - `"lora"`: the head and low-rank adapters (Hu et al. 2022, `peft`) train. The adapters lie beside every linear map
-      and every attention of the layers; behind the block they are merged into the weights, so that the teacher has the
-      same tensors as before. A `checkpoint-*` folder that a `Trainer` writes meanwhile holds them apart.
+    - `"lora"`: the head and low-rank adapters (Hu et al. 2022, `peft`) train. Every linear map and every attention
+      of the layers gets an adapter; after the block they are merged into the weights, and the teacher has the same
+      tensors as before. A `checkpoint-*` folder that a `Trainer` writes meanwhile holds them apart.
 
     Args:
         model: a teacher; a model of another kind only with `"full"`. It is changed in place.
@@ -214,7 +214,7 @@ def adapt_teacher(
 
     Raises:
         ImportError: adapters were asked for and `peft` is missing.
-        ValueError: the adaptation or the rank is none, or the model is no teacher.
+        ValueError: the adaptation or the rank is none, or the model is not a teacher.
 
     Example:
 
@@ -256,7 +256,7 @@ def _to_eval(module: nn.Module, inputs: Any) -> None:
 
 
 def adapted_modules(model: PreTrainedModel) -> list[str]:
-    """Names of the modules that low-rank adapters lie beside: linear maps and attentions of the teacher's layers.
+    """Names of the modules that get low-rank adapters: linear maps and attentions of the teacher's layers.
 
     Args:
         model: a teacher.
@@ -275,8 +275,8 @@ def adapted_modules(model: PreTrainedModel) -> list[str]:
             chosen.append(name)
     if not chosen:
         raise ValueError(
-            f"The layers of {model.config.backbone} hold neither linear maps nor torch's attention for adapters to "
-            "lie beside. Choose the adaptation 'full' or 'probe'."
+            f"The layers of {model.config.backbone} hold neither linear maps nor torch's attention for "
+            "adapters. Choose the adaptation 'full' or 'probe'."
         )
     return [f"{_backbone_name(model)}.{name}" for name in chosen]
 
@@ -326,7 +326,7 @@ def _no_fused_path(module: nn.Module, inputs: Any, output: Any) -> None:
 
 
 class GradualUnfreezing(TrainerCallback):
-    """For `Trainer`: the head trains alone at first, then everything (Howard & Ruder 2018).
+    """For `Trainer`: only the head trains at first, then everything (Howard & Ruder 2018).
 
     Args:
         epochs: epochs in which the backbone stays frozen.

@@ -109,7 +109,7 @@ class DLinkTeacherForPretraining(DLinkTeacherPreTrainedModel):
         r"""
         Args:
             input_values (`torch.Tensor`, (B, C, T)): windows in microvolts, of any montage; T a multiple of the patch.
-            mask (`torch.Tensor`, (B, C, P), *optional*): 1 where a patch is hidden; drawn where left out.
+            mask (`torch.Tensor`, (B, C, P), *optional*): 1 where a patch is hidden; drawn by default.
             return_dict (`bool`, *optional*): return a [`DLinkPretrainingOutput`] rather than a tuple.
 
         Returns:

@@ -31,12 +31,12 @@ _CARD = """---
 # {title}
 
 A teacher for distillation: {backbone} of {layers} layers ({parameters:,} parameters), pre-trained by masked patches on
-unlabelled EEG, from random weights. **These are not the weights that the authors of {backbone} published**; few people
-and hours stand behind them:
+unlabelled EEG, from random weights. **These are not the weights that the authors of {backbone} published**; they rest
+on few people and few hours:
 
 {sources}
 
-Nobody else was seen, labelled or not: `people.json` lists them all, those held out for the errors below included, and
+No one else was seen, labelled or not: `people.json` lists them all, those held out for the errors below included, and
 `dlink finetune-teacher` refuses to score on any of them.
 
 ## How it was trained
@@ -58,7 +58,7 @@ from dlink_hf import DLinkTeacherForEEGClassification
 
 teacher = DLinkTeacherForEEGClassification.from_pretrained(
     "{name}", ch_names=["C3", "Cz", "C4"], n_times=800, id2label={{0: "left", 1: "right"}}
-)  # microvolts at {sfreq:g} Hz, any channels; the head starts anew
+)  # microvolts at {sfreq:g} Hz, any channels; the head is new
 ```
 
 or `dlink finetune-teacher --teacher_checkpoint {name} --dataset my_recordings --labels labels.csv`.

@@ -138,7 +138,7 @@ def test_without_a_model_a_recording_is_only_sent(folder, capsys):
         ("{plain} --backend tflite --replay {raw}", "backend must be one of 'torch', 'onnx'"),
         ("{plain} --session {raw} --replay {raw}", "--session is for a model with an alignment"),
         ("{aligned} --session {raw} --alignment {raw} --replay {raw}", "contradict each other"),
-        ("{aligned} --alignment {raw} --replay {raw}", "is no JSON file"),
+        ("{aligned} --alignment {raw} --replay {raw}", "is not a JSON file"),
         ("{plain} --duration 0 --replay {raw}", "--duration must be above 0"),
     ],
 )

@@ -47,7 +47,7 @@ def save(folder: Path, mark: float, **fields: Any) -> Path:
 
 
 class Session(HubProcess):
-    """A copy of the package with checkpoints in it, a Hub, and a process that knows of these two alone."""
+    """A copy of the package with checkpoints in it, a Hub, and a process that knows only these two."""
 
     def __init__(self, root: Path):
         self.package, self.here, hub_folder = root / "site" / "dlink_hf", root / "here", root / "hub"

@@ -134,7 +134,7 @@ def test_an_export_that_does_not_belong_to_the_weights_is_refused(checkpoint, tm
     folder = Path(shutil.copytree(checkpoint, tmp_path / "student"))
     model = MiCForEEGClassification.from_pretrained(folder)
     file = folder / "onnx" / "float32" / "deploy.json"
-    reason = "other weights.*Export anew: dlink export .*/student --format onnx"
+    reason = "other weights.*Export it again: dlink export .*/student --format onnx"
     if change == "weights":
         with torch.no_grad():
             model.classifier.bias[0] += 1e-3

@@ -36,7 +36,7 @@ class HubProcess:
         hub: not started yet.
         script: what the process runs.
         home: its `HF_HOME`.
-        cwd: its folder; that of this process where left out.
+        cwd: its folder; that of this process by default.
         **environment: more variables of its own.
     """
 

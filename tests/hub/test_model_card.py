@@ -78,7 +78,7 @@ def test_text_holds_every_fact(config, scores):
         "(pre-trained here)",
         "synthetic \\| EEG",
         "is synthetic",
-        "No subject stands in two splits",
+        "No subject is in two splits",
         "- Only three electrodes.",
         "Not a medical device",
         "own reading of the abstract",
@@ -101,7 +101,8 @@ def test_text_holds_every_fact(config, scores):
 def test_bare_card_claims_nothing(config):
     text = build_model_card(config, name="mic").text
     assert "Not scored yet" in text
-    for claim in ("distilled from", "two stages", "## Figures", "Beside its teacher", "No subject stands", "None"):
+    claims = ("distilled from", "two stages", "## Figures", "Compared with its teacher", "No subject is in", "None")
+    for claim in claims:
         assert claim not in text
     with pytest.raises(ValueError, match="sfreq, n_times"):
         build_model_card({"ch_names": ["Cz"], "patch_size": 200}, name="mic")

@@ -409,7 +409,7 @@ def test_a_student_loads_where_the_package_is_not(
         ("you/theirs", None, "may not write to you/theirs.*role `write`.*Nothing was published"),
         ("me/read-only", "hf_readsAlone0123", "may not write to me/read-only.*Nothing was published"),
         ("me/nobody", "hf_nobodysToken0123", "token is missing, wrong or expired.*hf auth login"),
-        ("me/not a name", None, "'me/not a name' is no name for a repository: give `user/name`"),
+        ("me/not a name", None, "'me/not a name' is not a name for a repository: give `user/name`"),
         ("me//x", None, "no name for a repository"),
     ],
 )
@@ -431,7 +431,7 @@ def test_a_repository_private_to_another_is_not_written_to(session: Session, stu
 
 
 def test_what_is_no_checkpoint_is_not_published(session: Session, tmp_path: Path, student: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is no folder"):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
         session.ask("publish", folder=str(tmp_path / "none"), repo_id="me/none")
     with pytest.raises(FileNotFoundError, match=r"neither config.json nor preprocessor_config.json"):
         session.ask("publish", folder=str(tmp_path), repo_id="me/none")

@@ -90,7 +90,7 @@ def test_too_little_signal_is_refused(caplog):
     with caplog.at_level(logging.WARNING):
         overlapping(recordings[0])
         overlapping(recordings[0])
-    assert caplog.text.count("fitted on the windows of each call alone") == 1
+    assert caplog.text.count("fitted only on the windows of each call") == 1
 
 
 def test_states_that_do_not_fit_are_refused():

@@ -148,7 +148,7 @@ def test_without_a_fitted_alignment_the_session_comes_first(model, recording):
     np.testing.assert_allclose(live.alignment.transform(probe), expected.transform(probe), atol=1e-3)
 
 
-def test_a_long_gap_starts_the_window_anew(model, recording):
+def test_a_long_gap_starts_the_window_again(model, recording):
     values, times = recording
     kept = np.r_[0 : 15 * 128, 17 * 128 : len(times)]
     said: list[str] = []
@@ -156,7 +156,7 @@ def test_a_long_gap_starts_the_window_anew(model, recording):
     predictions = run(live, values[:, kept], times[kept])
     assert (live.n_lost, live.n_bridged, live.n_restarts) == (256, 0, 1)
     assert said == [
-        f"256 samples (2 s) are missing: the window starts anew, predictions resume in {live.delay + 2:.3g} s"
+        f"256 samples (2 s) are missing: the window starts again, predictions resume in {live.delay + 2:.3g} s"
     ]
     after = [p for p in predictions if p.onset >= 15]
     # no window reaches over the gap, and those behind it are those of a recording that begins there
@@ -224,7 +224,7 @@ def test_a_wrong_rate_gives_no_label(model, recording):
     assert all(p.label for p in run(classifier(model, sfreq=127.8), values, times))
 
 
-def test_a_clock_that_goes_back_starts_anew(model, recording):
+def test_a_clock_that_goes_back_starts_the_window_again(model, recording):
     values, times = recording
     said: list[str] = []
     live = classifier(model, said)

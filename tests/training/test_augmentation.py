@@ -127,7 +127,7 @@ def test_names_and_probabilities_are_read():
     assert parse_augmentations("") == {}
     for text, reason in (
         ("time_shfit", "'time_shfit' is none of time_shift, "),
-        ("noise,noise=0.1", "'noise' stands twice"),
+        ("noise,noise=0.1", "'noise' is given twice"),
         ("noise=much", "got 'noise=much'"),
     ):
         with pytest.raises(ValueError, match=reason):

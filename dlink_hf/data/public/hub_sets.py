@@ -58,7 +58,7 @@ def hub_set(name: str, subjects: Any, revision: str | None, token: str | bool | 
     Raises:
         ImportError: If zarr is not installed.
         OSError: If there is no such repository, or no connection.
-        ValueError: If it is no data set of this format, or damaged; the message says which file.
+        ValueError: If it is not a data set of this format, or damaged; the message says which file.
     """
     _zarr()
     hub = {"repo_type": "dataset", "revision": revision, "token": token}
@@ -110,7 +110,8 @@ def _find_store(name: str, hub: dict[str, Any]) -> tuple[Path, str]:
         if node is not None:
             return node.parents[len(Path(store).parts)], store
     raise ValueError(
-        f"{name} is no data set that braindecode's push_to_hub made: it has no {_STORES[0].format(pipeline)}/zarr.json"
+        f"{name} is not a data set that braindecode's push_to_hub made: it has no "
+        f"{_STORES[0].format(pipeline)}/zarr.json"
         ". Of a set of another format download the recordings, and read them by build_dataset."
     )
 
@@ -125,7 +126,7 @@ def _download(name: str, hub: dict[str, Any], patterns: Sequence[str]) -> None:
 
 
 def _attributes(group: Path, name: str) -> dict[str, Any]:
-    """The JSON beside a recording's samples."""
+    """The JSON next to a recording's samples."""
     if not (group / "zarr.json").is_file():
         raise ValueError(
             f"{name}: {group.name}/zarr.json is not here. The download is incomplete: load it once while connected."
@@ -144,7 +145,7 @@ def _whose(facts: Mapping[str, Any], name: str) -> str:
 
 
 def _check_array(group: Path, kind: str, name: str) -> None:
-    """Refuse an array of which a chunk is missing, or that is no plain array of floats.
+    """Refuse an array that lacks a chunk, or that is not a plain array of floats.
 
     Raises:
         ValueError: Saying what was found.

@@ -56,7 +56,7 @@ def load_public_set(
         token: Of a Hub set: for private and gated ones.
         cache_dir: Folder for the recordings (single-precision FIF) and the windows; None takes `default_cache_dir()`.
             Downloads stay where the library puts them.
-        overwrite_cache: Whether to read and build anew even if they are there.
+        overwrite_cache: Whether to read and build again even if they are there.
         progress: Whether to show progress bars.
         **options: More arguments of `build_dataset`: `unit`, `max_abs_uv`, `short`, `label_names`, `subject_columns`,
             `allow_one_class` ... Sets that were stored in microvolts need `unit="uV"`; the error says so.
@@ -69,8 +69,8 @@ def load_public_set(
         ImportError: If the library is not installed; the message names the extra.
         OSError: If there is no such repository, no access, or no connection.
         TypeError: If `source` is of no known kind, or the class doesn't take the arguments.
-        ValueError: If the name is unknown (the message lists names like it), a Hub repository is no data set of
-            braindecode's, a subject is unknown, there are no events, trials are shorter than a window, recordings
+        ValueError: If the name is unknown (the message lists names like it), a Hub repository is not a data set
+            of braindecode's, a subject is unknown, there are no events, trials are shorter than a window, recordings
             differ in their channels, or the numbers' unit is implausible.
     """
     public_set = _find(source, subjects, dict(arguments or {}), revision, token)

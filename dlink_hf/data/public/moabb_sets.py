@@ -81,7 +81,7 @@ def trials_of(
 
     Args:
         raw: As `get_data` gives it: MOABB 1.0 and later annotates each trial, its interval included; before that,
-            events stand in a stimulus channel.
+            events are in a stimulus channel.
         event_id: Label to its code in the stimulus channel, or to several.
         interval: Where a trial begins and ends, seconds after its event.
 

@@ -15,7 +15,7 @@ def find_name(name: str, known: Mapping[str, Any], prefix: str, what: str) -> An
     Args:
         name: The name wanted.
         known: All there are.
-        prefix: What stands before the colon.
+        prefix: What comes before the colon.
         what: What these are, for the message.
 
     Returns:

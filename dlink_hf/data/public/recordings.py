@@ -1,7 +1,7 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Recordings of a public data set, whatever library handed them out, kept on disk and built into windows.
 
-Each recording is written once, as a FIF file of its EEG channels in the cache folder, beside one table of all labelled
+Each recording is written once, as a FIF file of its EEG channels in the cache folder, with one table of all labelled
 stretches: memory holds one recording at a time, and what is there is not asked of the library again.
 """
 
@@ -232,7 +232,7 @@ def _file_name(recording: PublicRecording, kind: str, taken: set[str]) -> str:
 
 
 def _clean_info(info: mne.Info, name: str) -> tuple[np.ndarray, mne.Info]:
-    """The EEG channels' indices, and an Info of them alone: what else stands in a header may say who it was."""
+    """The EEG channels' indices, and an Info of only these: what else is in a header may say who it was."""
     picks = mne.pick_types(info, eeg=True, exclude=[])
     if not len(picks):
         raise ValueError(

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""The dataset card beside shards: what the Hub needs to show them, and what a reader should know."""
+"""The dataset card of shards: what the Hub needs to show them, and what a reader should know."""
 
 from .manifest import SUFFIXES, ShardManifest
 
@@ -21,7 +21,7 @@ def shards_card(manifest: ShardManifest) -> str:
     lines += [
         f"{manifest.n_windows()} windows of {length:g} s, {manifest.hours():.1f} hours of EEG of "
         f"{len(manifest.subjects())} people; {len(manifest.ch_names)} channels at {manifest.sfreq:g} Hz, in "
-        f"microvolts ({manifest.dtype}). Made by `dlink prepare`; nobody stands in two splits.",
+        f"microvolts ({manifest.dtype}). Made by `dlink prepare`; no subject is in two splits.",
         "",
         "Licence and origin of the recordings: to be filled in by whoever publishes them.",
         "",

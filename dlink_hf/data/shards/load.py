@@ -46,7 +46,7 @@ def load_shards(
         split: "train", "validation" or "test", as far as they were made.
         storage_options: For fsspec: keys, tokens.
         verify: What is compared with the manifest before the first row: "size" that each shard is there and of its
-            size, and that there are no others; "hash" also the contents, all of which are read for it; or "none".
+            size, and that there are no others; "hash" also the contents, which are all read for it; or "none".
             Whatever it is, checksums within the files are compared while they are read.
         streaming: Whether rows are read as they are asked for. Otherwise all are copied to the cache, once, and the
             dataset has numbered rows.
@@ -67,7 +67,7 @@ def load_shards(
     root = str(path)
     manifest = ShardManifest.read(root, storage_options)
     shards = manifest.shards(split)
-    # who stands in a shard is of no use to a reader
+    # which subjects are in a shard is of no use to a reader
     brief = [{"name": shard["name"], "windows": shard["windows"]} for shard in shards]
     if verify != "none":
         _check_sizes(root, manifest, storage_options, split)
@@ -147,12 +147,12 @@ def table_columns(table: Any) -> dict[str, Any]:
 def label_counts(
     path: str | Path, split: str = "train", storage_options: dict[str, Any] | None = None
 ) -> dict[str, int]:
-    """Windows of each label, from the manifest alone: for class weights without a pass over the data."""
+    """Windows of each label, from the manifest only: for class weights without a pass over the data."""
     return ShardManifest.read(str(path), storage_options).label_counts(split)
 
 
 def n_windows(path: str | Path, split: str | None = None, storage_options: dict[str, Any] | None = None) -> int:
-    """Number of windows of a split, or of all, from the manifest alone."""
+    """Number of windows of a split, or of all, from the manifest only."""
     return ShardManifest.read(str(path), storage_options).n_windows(split)
 
 
@@ -213,7 +213,7 @@ def _check_sizes(
     strange = sorted(name for name in set(sizes) - known if name.endswith(SUFFIXES[manifest.format]))
     if strange:
         raise ValueError(
-            f"{root}/data holds {_some(strange)}, of which the manifest knows nothing: shards of another run. Take "
+            f"{root}/data holds {_some(strange)}, which the manifest does not know: shards of another run. Take "
             "them out, or run `dlink prepare` into an empty folder."
         )
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""What a folder of shards holds: `manifest.json`, beside the shards on a disk, a server or the Hub."""
+"""What a folder of shards holds: `manifest.json`, next to the shards on a disk, a server or the Hub."""
 
 import json
 from collections import Counter
@@ -88,7 +88,7 @@ class ShardManifest:
             ) from error
         raise ValueError(
             f"{where} was written in version {version!r} of the format, read is version {MANIFEST_VERSION}: take the "
-            "dlink_hf that wrote it, or prepare anew."
+            "dlink_hf that wrote it, or prepare again."
         )
 
     def to_json(self) -> str:

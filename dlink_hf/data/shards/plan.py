@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""From headers to shards: which recordings can be used, who stands in which split, what stands in which file."""
+"""From headers to shards: which recordings can be used, which subject is in which split, what is in which file."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -149,7 +149,7 @@ def plan_shards(
 ) -> dict[str, list[ShardPlan]]:
     """Group the recordings of each split into shards of about one size, the people mixed.
 
-    A recording is read once, so it stands in one shard; one that is larger than a shard has one of its own.
+    A recording is read once, so it is in one shard; one that is larger than a shard has one of its own.
 
     Args:
         plans: The recordings; their windows are numbered in this order.
@@ -186,7 +186,7 @@ def plan_shards(
 
 
 def _mixed_order(members: list[int], plans: Sequence[Plan], rng: np.random.Generator) -> list[int]:
-    """A random order in which the recordings of a person stand as far apart as they can."""
+    """A random order in which the recordings of a subject are as far apart as they can."""
     of_person: dict[str, list[int]] = {}
     for index in members:
         of_person.setdefault(plans[index].subject, []).append(index)

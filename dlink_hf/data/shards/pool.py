@@ -81,7 +81,7 @@ def _call(function: Callable, task: bytes) -> Any:
 
 
 def _follow_parent() -> None:
-    """Let the parent alone answer Ctrl-C, and end with it however it ends."""
+    """Let only the parent answer Ctrl-C, and end with it however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,9 +1,9 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Recordings to shards: a corpus that fits no memory as files of windows, to be streamed from a disk or the Hub.
 
-First a plan is made from the headers, the same for the same recordings and seed: who stands in which split, which
-recordings in which file. Then each file is made by itself, by as many processes as there are. A run that was killed
-makes, started again, only what is missing.
+First a plan is made from the headers, the same for the same recordings and seed: which subjects are in which split,
+and which recordings in which file. Then each file is made by itself, by as many processes as there are. When a run
+that was killed is started again, it makes only what is missing.
 """
 
 import errno
@@ -92,7 +92,7 @@ def prepare_shards(
         validation, test: Shares of the people (below 1), or their numbers, for these splits; none is shared.
         seed: Of the assignment of people and of all orders.
         num_proc: Processes; the files are the same for any number.
-        shard_mb: Size of a file before compression, about, in units of 2**20 bytes. A recording stands in one file.
+        shard_mb: Size of a file before compression, about, in units of 2**20 bytes. A recording is in one file.
         format: "parquet", or "webdataset": tar files with `.npy`, `.cls` and `.json` of each window.
         bad_files: What to do with recordings that are unreadable, cut short, of other channels than most, or hold
             NaN: "error" stops and names one, "skip" leaves them out and lists them in the manifest.
@@ -320,7 +320,7 @@ def _make_missing(
 
 
 def _finish(folder: Path, manifest: ShardManifest, extractor: EEGFeatureExtractor) -> None:
-    """Write what stands beside the shards; the manifest last, which says that all is there."""
+    """Write what lies next to the shards; the manifest last, which says that all is there."""
     kept = EEGFeatureExtractor(**{**extractor.to_dict(), "ch_names": manifest.ch_names})
     kept.save_pretrained(folder)
     _write_text(folder / "README.md", shards_card(manifest))

@@ -21,7 +21,7 @@ _BLOCK_BYTES = 8 * 2**20
 _TAR_BATCH = 64
 ADVICE = (
     "If it is damaged (`check_shards` or `dlink prepare --verify` tells), copy it again, or delete it and run `dlink "
-    "prepare` again with the same settings, which makes that file anew"
+    "prepare` again with the same settings, which makes that file again"
 )
 
 
@@ -41,8 +41,8 @@ def shard_tables(
         storage_options: For fsspec.
         format: "parquet" or "webdataset".
         features: Columns to deliver; samples are float32 whatever is stored.
-        label_names: The labels in the order of their numbers; None for windows without. (A tuple: a list would stand
-            for data that processes share out among them.)
+        label_names: The labels in the order of their numbers; None for windows without. (A tuple: a list would mean
+            data that processes share out among them.)
 
     Yields:
         A key, and a table of some rows.

@@ -29,7 +29,7 @@ from .manifest import shard_features
 PROGRESS_DIR = ".progress"
 # small, so that a reader holds little of each of the shards that it mixes
 _ROW_GROUP_BYTES = 2**20
-# what bad recordings raise: MNE's readers beside our own errors
+# what bad recordings raise: errors of MNE's readers, and our own
 _BAD_FILE = (ValueError, OSError, RuntimeError)
 
 
@@ -76,7 +76,7 @@ def write_shard(shard: ShardPlan, settings: ShardSettings) -> dict[str, Any]:
     """Make a shard and, when it is whole, its sidecar.
 
     Args:
-        shard: What stands in it.
+        shard: What it holds.
         settings: How windows are cut and kept.
 
     Returns:
@@ -239,7 +239,7 @@ def _write_tar(file: Any, columns: dict[str, Any], settings: ShardSettings) -> N
 
 
 def window_checksum(samples: bytes, facts: dict[str, Any]) -> int:
-    """CRC-32 of a window's samples and of what its JSON says beside the checksum itself."""
+    """CRC-32 of a window's samples and of what its JSON says besides the checksum itself."""
     text = json.dumps({name: value for name, value in facts.items() if name != "crc32"}, sort_keys=True)
     return zlib.crc32(text.encode(), zlib.crc32(samples))
 

@@ -67,16 +67,17 @@ class BackboneStudioOutput(ModelOutput):
 
 
 class BackboneStudio(nn.Module):
-    """A frozen teacher without a head, a router, a student without a head, and heads that exist in training alone.
+    """A frozen teacher without a head, a router, a student without a head, and heads that exist only in training.
 
     Each batch is of one montage. Every batch gives the terms that need no label: the student mimics the routed layers
     of the teacher, in their spectra too, and the router is kept from collapsing. A batch of a labelled set also gives
     two cross-entropies: of the student's head of that set, on the compressed state, and of the router's, from which
     the router learns which layers hold what tasks need. Nothing but the student is of use afterwards.
 
-    A batch holds one montage, whose powers the student's batch normalisation would take out while it trains, and its
-    running statistics would leave in afterwards: over a long training the heads drift off. So the statistics are those
-    of all montages together from the beginning ([`settle_normalisation`]), unless `fixed_normalisation` is False.
+    A batch holds one montage. The student's batch normalisation would take out that montage's powers while it trains,
+    and its running statistics would leave them in afterwards: over a long training the heads drift off. So the
+    statistics are those of all montages together from the beginning ([`settle_normalisation`]), unless
+    `fixed_normalisation` is False.
 
     Args:
         teacher: of a backbone that takes any channels (CBraMod, CodeBrain).
@@ -150,7 +151,7 @@ class BackboneStudio(nn.Module):
         return self
 
     def training_only_state_dict(self) -> dict[str, torch.Tensor]:
-        """The weights that a training needs beside the student's to be resumed: router, decoder and heads."""
+        """The weights that a training needs besides the student's to be resumed: router, decoder and heads."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith(("teacher.", "student."))}
 
     @torch.no_grad()

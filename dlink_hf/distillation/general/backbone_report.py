@@ -25,12 +25,12 @@ _CARD = """---
 
 A general EEG student of {parameters:,} parameters, made to be fine-tuned: it takes any channels of the 10-05 system,
 any number of {patch:g}-second patches, and has no classes of its own. It was distilled from {teacher}, which was
-pre-trained without labels. Few people and hours stand behind it:
+pre-trained without labels. It rests on few people and few hours:
 
 {sources}
 {left_out}
-Nobody else was seen, labelled or not: `people.json` lists them all, and whom its teacher has seen; the commands refuse
-to score on them.
+No one else was seen, labelled or not: `people.json` lists them all, and those its teacher has seen; the commands
+refuse to score on them.
 
 ## How it was trained
 
@@ -49,7 +49,7 @@ from dlink_hf import EEGFeatureExtractor, MiCForEEGClassification
 extractor = EEGFeatureExtractor.from_pretrained("{name}")  # {sfreq:g} Hz, microvolts, {band}
 model = MiCForEEGClassification.from_pretrained(
     "{name}", ch_names=["C3", "Cz", "C4"], n_times=800, id2label={{0: "left", 1: "right"}}
-)  # the head starts anew: fine-tune it
+)  # the head is new: fine-tune it
 ```
 
 or `dlink finetune --student {name} --dataset my_recordings --labels labels.csv`.
@@ -57,7 +57,7 @@ or `dlink finetune --student {name} --dataset my_recordings --labels labels.csv`
 ## Limits
 
 Not a medical device. It has no head: what it says of a recording before it is fine-tuned is random. The method is this
-project's own reading of the abstract of arXiv 2604.15016, none of whose results is claimed. Made with dlink_hf
+project's own reading of the abstract of arXiv 2604.15016, and claims none of its results. Made with dlink_hf
 {version}; the recordings keep their own licences, named above.
 """
 
@@ -106,7 +106,7 @@ def plot_backbone_curves(log: Sequence[Mapping[str, Any]], path: str | os.PathLi
     # below: a set of three lines leaves no corner free
     errors.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     if names:
-        # beside the lines: with several sets it would cover them
+        # next to the lines: with several sets it would cover them
         scores.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _save(figure, path)
 
@@ -142,7 +142,7 @@ def write_backbone_card(folder: str | os.PathLike, student: MiCModel, results: M
         "shown with the alignments": ", ".join(settings["alignments"]),
         "pass band": band,
         "changes to the windows": settings["augmentations"] or "none",
-        "batches of which a part of the channels is seen": f"{settings['channel_subset']:.0%}",
+        "batches that show only a part of the channels": f"{settings['channel_subset']:.0%}",
         "weights": ", ".join(
             f"{k.removesuffix('_weight')} {v:g}" for k, v in settings.items() if k.endswith("weight")
         ),

@@ -119,7 +119,7 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
         model ([`BackboneStudio`]): teacher, router, student and heads. Where its normalisation is fixed, the
             statistics are taken from `train_sources` here, and never again; a checkpoint brings its own.
         args ([`transformers.TrainingArguments`]): as for `Trainer`.
-        train_sources: windows to train on; a source that stands here twice is seen twice an epoch.
+        train_sources: windows to train on; a source that is listed twice is seen twice an epoch.
         eval_sources: windows of other people, which the held-out terms and scores are of.
         augmentation ([`EEGAugmentation`], *optional*): changes the windows of each step, for teacher and student.
         class_weighting: `"balanced"` weighs each class by N / (num_labels * its count) in its set, or `"none"`.
@@ -256,7 +256,7 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
         """Held-out terms and scores.
 
         Args:
-            eval_dataset: sources; those of the trainer where left out.
+            eval_dataset: sources; those of the trainer by default.
             ignore_keys: not used.
             metric_key_prefix: of the names below.
 
@@ -271,7 +271,7 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
         for source in self.eval_sources if eval_dataset is None else eval_dataset:
             terms, logits = self._measure(source)
             rows.append(terms)
-            # squares of the distance and of the target stand first
+            # squares of the distance and of the target come first
             squares.setdefault(source.key, []).append(terms["squares"])
             if logits is not None:
                 student, router, labels = logits

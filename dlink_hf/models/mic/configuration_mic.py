@@ -63,7 +63,7 @@ class MiCConfig(DLinkPreTrainedConfig):
         ch_names (`list[str]`, *optional*, defaults to the 19 electrodes of the 10-20 system):
             Names of the channels, in the order of the input's channel axis.
         channel_positions (`list[list[float]]`, *optional*):
-            (C, 3) positions in metres in the frame of MNE's `standard_1005`; looked up from `ch_names` where left out.
+            (C, 3) positions in metres in the frame of MNE's `standard_1005`; looked up from `ch_names` by default.
         sfreq (`float`, *optional*, defaults to 200.0):
             Sampling rate in Hz.
         n_times (`int`, *optional*, defaults to 1000):
@@ -79,7 +79,7 @@ class MiCConfig(DLinkPreTrainedConfig):
         num_attention_heads (`int`, *optional*, defaults to 4):
             Heads of the attention over channels.
         intermediate_size (`int`, *optional*):
-            Width of the MLP inside a block; `2 * hidden_size` where left out.
+            Width of the MLP inside a block; `2 * hidden_size` by default.
         num_filters (`int`, *optional*, defaults to 32):
             Quadrature pairs in the filter bank, initialised as Gabor filters between `min_freq` and `max_freq`.
         filter_size (`int`, *optional*, defaults to 100):
@@ -87,7 +87,7 @@ class MiCConfig(DLinkPreTrainedConfig):
         filter_stride (`int`, *optional*, defaults to 50):
             Hop in samples between the positions at which a patch is filtered; their powers are averaged.
         num_slow_features (`int`, *optional*, defaults to 20):
-            Box-averaged samples of a patch that enter beside the band powers, for evoked and slow activity.
+            Box-averaged samples of a patch that enter with the band powers, for evoked and slow activity.
         min_freq, max_freq (`float`, *optional*, default to 1.0 and 45.0):
             Range in Hz of the initial filters; `max_freq` is below `sfreq / 2`.
         mimic_size (`int`, *optional*, defaults to 200):

@@ -1,7 +1,7 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """A trained student folded for inference: one montage, one length of window, the same logits in fewer operations.
 
-What follows from the weights and the montage alone is computed once, in double precision: the embedding of the
+What follows from the weights and the montage only is computed once, in double precision: the embedding of the
 places, the distances to the slots, the weights of the patches. Normalisations' scales and shifts go into the linear
 maps behind them, and the mimic state, as wide as the teacher is, is never made.
 
@@ -93,7 +93,7 @@ class FoldedBlock(_Folded):
         size = size // heads
         qkv = torch.addmm(self.qkv_bias, normed, self.qkv)
         if torch.compiler.is_compiling():
-            # axes that move alone, and a softmax along the last: what ONNX Runtime is quick at
+            # axes that move one at a time, and a softmax along the last: what ONNX Runtime is quick at
             parts = qkv.view(-1, n_chans, n_patches, 3 * heads, size).split(heads, 3)
             query, key, value = (part.permute(0, 2, 3, 1, 4) for part in parts)
             mixed = torch.matmul(torch.matmul(query, key.transpose(-1, -2)).softmax(-1), value)
@@ -123,13 +123,13 @@ class FoldedBlock(_Folded):
 class MiCInference(_Folded):
     """A trained student folded for inference; made by [`MiCForEEGClassification.for_inference`].
 
-    It holds the weights as they were when it was made, follows no later training, and gives logits alone.
+    It holds the weights as they were when it was made, follows no later training, and gives only logits.
 
     Args:
         model ([`MiCForEEGClassification`]): the student; it is left as it is.
         channel_positions (`Sequence`, (C, 3), *optional*): positions in metres; the montage of the config where left
             out.
-        n_times (`int`, *optional*): samples in a window; that of the config where left out.
+        n_times (`int`, *optional*): samples in a window; that of the config by default.
 
     Raises:
         ValueError: `n_times` or the positions do not fit, or the model computes something else than its own layers'
@@ -210,7 +210,7 @@ class MiCInference(_Folded):
                 student was folded for.
 
         Returns:
-            [`MiCClassifierOutput`] with `logits` (B, num_labels) alone.
+            [`MiCClassifierOutput`] with only `logits` (B, num_labels).
 
         Raises:
             TypeError, ValueError: the input has the wrong shape or type.
@@ -247,7 +247,7 @@ def behind_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[torch.Tensor, to
 def narrow_mimic(to_mimic: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """A narrow mimic state whose normalised values give the same features.
 
-    With y = A [x; 1], the normalisation of y takes its mean and its variance alone. The mean is taken out of A; the
+    With y = A [x; 1], the normalisation of y takes only its mean and its variance. The mean is taken out of A; the
     variance is that of z = s H R [x; 1], where A = Q R with orthonormal Q, H has orthonormal columns that sum to zero,
     and s = sqrt(width of z / width of y). So features(norm(y)) = features Q H' norm(z) / s.
 

@@ -115,7 +115,7 @@ class MiCModel(MiCPreTrainedModel):
                 raise ValueError(
                     f"`input_values` has {n_chans} channels, the model's montage has {len(self.config.ch_names)} "
                     f"({', '.join(self.config.ch_names)}). Pass `channel_positions`, (C, 3) in metres, to use another "
-                    "montage or a subset; `EEGFeatureExtractor` returns them beside `input_values`."
+                    "montage or a subset; `EEGFeatureExtractor` returns them with `input_values`."
                 )
             if not torch.compiler.is_compiling():
                 return self._own_positions(dtype, input_values.device)
@@ -163,7 +163,7 @@ class MiCModel(MiCPreTrainedModel):
         Args:
             input_values (`torch.Tensor`, (B, C, T)): windows in microvolts; T is a multiple of `config.patch_size`.
             channel_positions (`torch.Tensor`, (C, 3) or (B, C, 3), *optional*): electrode positions in metres, in the
-                frame of MNE's `standard_1005`; the montage of the config where left out.
+                frame of MNE's `standard_1005`; the montage of the config by default.
             output_hidden_states (`bool`, *optional*): also return the state after every block.
             return_dict (`bool`, *optional*): return a [`MiCModelOutput`] rather than a tuple.
 
@@ -274,8 +274,8 @@ class MiCForEEGClassification(MiCPreTrainedModel):
         is compared with this one before it is returned.
 
         Args:
-            channel_positions: (C, 3), metres; the montage of the config where left out.
-            n_times: samples in a window; that of the config where left out.
+            channel_positions: (C, 3), metres; the montage of the config by default.
+            n_times: samples in a window; that of the config by default.
 
         Returns:
             a module that takes `input_values` (B, C, T) in microvolts, and whose output has `logits`.
@@ -308,7 +308,7 @@ class MiCForEEGClassification(MiCPreTrainedModel):
         Args:
             input_values (`torch.Tensor`, (B, C, T)): windows in microvolts; T is a multiple of `config.patch_size`.
             channel_positions (`torch.Tensor`, (C, 3) or (B, C, 3), *optional*): electrode positions in metres; the
-                montage of the config where left out.
+                montage of the config by default.
             labels (`torch.Tensor`, (B,), *optional*): class indices.
             output_hidden_states (`bool`, *optional*): also return the state after every block.
             return_dict (`bool`, *optional*): return a [`MiCClassifierOutput`] rather than a tuple.

@@ -14,7 +14,7 @@ from .token_layout import Tap, TokenLayout
 Arguments = Mapping[str, Any]
 
 # what the channels of a model must be
-ANY_CHANNELS = "any"  # told apart by their place in the array alone, any number
+ANY_CHANNELS = "any"  # told apart only by their place in the array, any number
 FIXED_CHANNELS = "fixed"  # number and order belong to the weights
 NAMED_CHANNELS = "names"  # a closed list of names
 PLACED_CHANNELS = "positions"  # every channel needs a place on the head
@@ -161,7 +161,7 @@ def _convolution_width(arguments: Arguments) -> int:
 
 
 def _halvings(arguments: Arguments, n_times: int) -> int:
-    """Steps left of `n_times` samples behind BENDR's convolutions, each of which rounds up."""
+    """Steps left of `n_times` samples behind BENDR's convolutions, which round up one by one."""
     for step in arguments["enc_downsample"]:
         n_times = math.ceil(n_times / step)
     return n_times
@@ -476,7 +476,7 @@ BACKBONES: dict[str, Backbone] = {
     "ZUNA": Backbone(
         layers="encoder.layers.{}",
         layout="b (c p) d",
-        # a register stands before every patch; the model's own output is read from the registers alone
+        # a register comes before every patch; the model's own output is read from the registers only
         every=2,
         depth_argument="n_layers",
         defaults={"n_layers": 16, "dim": 1024, "fine_time_pts": 32, "max_seqlen": 256},

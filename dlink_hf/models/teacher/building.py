@@ -38,7 +38,7 @@ def braindecode_models() -> ModuleType:
     except OSError as error:
         raise ImportError(
             "braindecode needs torchaudio, which is installed but does not load: it was built for another PyTorch "
-            "(a CUDA build beside a CPU build, most often). Install torch and torchaudio from the same index."
+            "(often one is a CUDA build and the other a CPU build). Install torch and torchaudio from the same index."
         ) from error
     except ImportError as error:
         raise ImportError(
@@ -62,7 +62,7 @@ def match_names(backbone: str, ch_names: Sequence[str], known: Iterable[str], so
             would get the same entry.
     """
     spelled = {name.upper(): name for name in known}
-    # the older names of four electrodes stand in some lists, the newer ones in others
+    # the older names of four electrodes are in some lists, the newer ones in others
     for old, new in (("T3", "T7"), ("T4", "T8"), ("T5", "P7"), ("T6", "P8")):
         if old in spelled:
             spelled.setdefault(new, spelled[old])
@@ -192,7 +192,7 @@ def _as_python(value: Any) -> Any:
         for part in value.removeprefix("torch.nn.").split("."):
             found = getattr(found, part, None)
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
-            raise ValueError(f"{value!r} is no class of torch.nn.")
+            raise ValueError(f"{value!r} is not a class of torch.nn.")
         return found
     return tuple(_as_python(item) for item in value) if isinstance(value, list | tuple) else value
 
@@ -234,7 +234,7 @@ def build_backbone(config: DLinkTeacherConfig) -> nn.Module:
             if loading:
                 stack.enter_context(torch.device("cpu"))
                 stack.enter_context(initialization.no_init_weights())
-            # remarks of PBT and LUNA on their own layers, which nobody can act on
+            # remarks of PBT and LUNA on their own layers, that no user can act on
             warnings.filterwarnings("ignore", message="dim_feedforward is set to|enable_nested_tensor is True")
             backbone = backbone_class(**arguments, **given, **slots)
     except (

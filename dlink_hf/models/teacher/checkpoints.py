@@ -2,7 +2,7 @@
 """Pretrained checkpoints in braindecode's own format, from the Hub or a folder, fitted to a new task and montage.
 
 braindecode's `from_pretrained` loads what fits and leaves the rest as it was initialised. Here every tensor is loaded,
-or its absence is one of a few that are known to be harmless and are said, or the checkpoint is refused.
+or its absence is one of a few that are known to be harmless and are reported, or the checkpoint is refused.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ def find_checkpoint(name_or_path: str | os.PathLike | None, kwargs: dict[str, An
     if foreign and not named and not kwargs.get("backbone"):
         what = f"a model of type {kind!r}" if kind else "no model of braindecode"
         raise ValueError(
-            f"{name}: its {CONFIG} describes {what}, which is no EEG teacher. Give a checkpoint of this package or of "
-            f"a model of braindecode ({', '.join(BACKBONES)}); `backbone=` names the class of bare weights."
+            f"{name}: its {CONFIG} describes {what}, which is not an EEG teacher. Give a checkpoint of this package "
+            f"or of a model of braindecode ({', '.join(BACKBONES)}); `backbone=` names the class of bare weights."
         )
     if path is not None and (commit := extract_commit_hash(str(path), None)):
         hub["revision"] = commit  # the weights come from the same commit as the config
@@ -424,19 +424,19 @@ def _settle_backbone(name: str, asked: str | None, tensors: dict[str, torch.Tens
         )
     chosen = asked or found
     if chosen not in BACKBONES:
-        raise ValueError(f"{name} is a {chosen}, which is no teacher here. Teachers are: {', '.join(BACKBONES)}.")
+        raise ValueError(f"{name} is a {chosen}, which is not a teacher here. Teachers are: {', '.join(BACKBONES)}.")
     return chosen
 
 
 def _say(name: str, info: dict[str, Any]) -> None:
-    """Tell, once, what was not loaded as it stands."""
+    """Report, once, what was not loaded as it is."""
     parts = []
     if info["dropped_keys"]:
         heads = sorted({key.rpartition(".")[0].split(".")[0] for key in info["dropped_keys"]})
         parts.append(f"left out {', '.join(heads)} ({len(info['dropped_keys'])} tensors; the head here is another)")
     parts += [f"cut {key} from {old} to {new} rows" for key, (old, new) in info["cut_keys"].items()]
     if info["new_keys"]:
-        parts.append(f"started anew, from random weights: {some(sorted(info['new_keys']))}")
+        parts.append(f"started from random weights: {some(sorted(info['new_keys']))}")
     if info["ignored_options"]:
         parts.append(f"ignored options that this braindecode does not know: {info['ignored_options']}")
     if parts:

@@ -56,9 +56,9 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
         sfreq (`float`, *optional*):
             Sampling rate in Hz: the one that the backbone was made for, which is the default; 200 where it takes any.
         n_times (`int`, *optional*):
-            Samples in a window, such that patches fit; the longest such window of up to 5 s where left out.
+            Samples in a window, such that patches fit; the longest such window of up to 5 s by default.
         input_scale (`float`, *optional*):
-            Factor from microvolts to the backbone's own numbers; the backbone's default where left out.
+            Factor from microvolts to the backbone's own numbers; the backbone's default by default.
         head_size (`int`, *optional*, defaults to 32):
             Features of each channel in the classification head; `None` for one linear layer on the tokens' mean over
             patches, which a probe needs.

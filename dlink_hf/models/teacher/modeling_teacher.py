@@ -76,7 +76,7 @@ class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
 
         A checkpoint in braindecode's own format is fitted to a new task, montage and window: `ch_names`, `n_times`,
         `id2label` and the other fields of [`DLinkTeacherConfig`] are keyword arguments here, and what the checkpoint
-        says holds where they are left out. The head is always new. What is not loaded as it stands is said;
+        says holds where they are left out. The head is always new. What is not loaded as it is is reported;
         [`checkpoints.load_checkpoint`] lists the further arguments (`filename`, `start_anew` ...).
 
         Raises:

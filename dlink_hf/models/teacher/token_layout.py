@@ -37,7 +37,7 @@ class TokenLayout:
         every: read each `every`-th token, the first of them first.
 
     Raises:
-        ValueError: `pattern` is no such pattern, or has no one axis of tokens to cut.
+        ValueError: `pattern` is not such a pattern, or has no one axis of tokens to cut.
     """
 
     pattern: str

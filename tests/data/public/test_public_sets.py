@@ -441,7 +441,7 @@ def test_hub_loads_no_more_than_is_asked_for(ask: Any, hub: HubServer, tmp_path:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("eeg/other", "ValueError", "is no data set that braindecode's push_to_hub made: it has no sourcedata"),
+        ("eeg/other", "ValueError", "is not a data set that braindecode's push_to_hub made: it has no sourcedata"),
         ("eeg/nothing", "OSError", "neither a folder here nor a repository that the Hub"),
         ("eeg/raw", "OSError", "if it is private, log in"),
         ("eeg/pickled", "ValueError", "recording_2/data is Zarr of format 3, of 'float32', through the codecs"),

@@ -218,7 +218,7 @@ def test_shards_that_are_not_those_of_the_manifest_are_named(copy, folder):
         list(load_shards(lost, verify="none"))
     strange = copy(name="strange")
     (strange / "data" / "train-00000-of-00009.parquet").write_bytes(b"")
-    with pytest.raises(ValueError, match="train-00000-of-00009.parquet, of which the manifest knows nothing"):
+    with pytest.raises(ValueError, match="train-00000-of-00009.parquet, which the manifest does not know"):
         load_shards(strange)
     short = copy(name="short")
     path = short / "data" / names[2]
