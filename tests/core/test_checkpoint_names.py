@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Short names: a folder, a packaged checkpoint, or one on the Hub; asked in a process beside a Hub on loopback."""
+"""Short names: a folder, a packaged checkpoint, or one on the Hub; asked in a process, next to a Hub on loopback."""
 
 from __future__ import annotations
 

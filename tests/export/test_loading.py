@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""`backend=`: exports beside a checkpoint's weights, here and on a Hub, and what is exported at once."""
+"""`backend=`: exports next to a checkpoint's weights, here and on a Hub, and what is exported at once."""
 
 from __future__ import annotations
 

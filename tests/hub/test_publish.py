@@ -410,7 +410,7 @@ def test_a_student_loads_where_the_package_is_not(
         ("me/read-only", "hf_readsAlone0123", "may not write to me/read-only.*Nothing was published"),
         ("me/nobody", "hf_nobodysToken0123", "token is missing, wrong or expired.*hf auth login"),
         ("me/not a name", None, "'me/not a name' is not a name for a repository: give `user/name`"),
-        ("me//x", None, "no name for a repository"),
+        ("me//x", None, "not a name for a repository"),
     ],
 )
 def test_who_may_not_publish_is_told_what_to_do(
@@ -436,7 +436,7 @@ def test_what_is_no_checkpoint_is_not_published(session: Session, tmp_path: Path
     with pytest.raises(FileNotFoundError, match=r"neither config.json nor preprocessor_config.json"):
         session.ask("publish", folder=str(tmp_path), repo_id="me/none")
     (tmp_path / "config.json").write_text('{"model_type": "dlink_teacher"}')
-    with pytest.raises(ValueError, match=r"holds a model of type 'dlink_teacher'. Code can travel with a student"):
+    with pytest.raises(ValueError, match=r"holds a model of type 'dlink_teacher'. Code can travel only with a student"):
         session.ask("publish", folder=str(tmp_path), repo_id="me/none", remote_code=True)
 
 

@@ -107,7 +107,7 @@ def test_states_that_do_not_fit_are_refused():
         EEGFeatureExtractor(**SETTINGS, alignment="euclidean")(recordings, alignment_state=state)
     with pytest.raises(ValueError, match="ch_names .*'Oz'"):
         EEGFeatureExtractor(**SETTINGS, ch_names=["C3", "C4"], alignment="zscore")(recordings, alignment_state=state)
-    with pytest.raises(ValueError, match="no state of an alignment"):
+    with pytest.raises(ValueError, match="not the state of an alignment"):
         extractor(recordings, alignment_state={"mean": 0})
 
 

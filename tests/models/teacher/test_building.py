@@ -199,8 +199,8 @@ def test_samples_that_are_not_read_are_said(caplog):
         ("MEDFormer", {"single_channel": True}, "single_channel"),
         ("PBT", {"embed_dim": 33}, "do not fit PBT: embed_dim must be divisible"),
         ("PBT", {"activation": torch.nn.ReLU}, "a JSON value.*'torch.nn.ELU'"),
-        ("PBT", {"activation": "torch.nn.NoSuchThing"}, "no class of torch.nn"),
-        ("PBT", {"activation": "torch.nn.functional"}, "no class of torch.nn"),
+        ("PBT", {"activation": "torch.nn.NoSuchThing"}, "not a class of torch.nn"),
+        ("PBT", {"activation": "torch.nn.functional"}, "not a class of torch.nn"),
         ("LUNA", {"chs_info": []}, "backbone_kwargs.*chs_info"),
     ],
 )
