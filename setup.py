@@ -37,7 +37,7 @@ INSTALL_REQUIRES = [
 
 EXTRAS_REQUIRE = {
     # teachers only: a student needs none of this. braindecode brings torchaudio, which must match torch (see README)
-    "teachers": ["braindecode>=1.8,<2", "peft>=0.21,<1"],
+    "teachers": ["braindecode>=1.8,<2", "peft>=0.21,<1", "pyriemann>=0.8,<1"],
     "bids": ["mne-bids>=0.18"],
     # data sets by name: those that braindecode put on the Hub, and those of MOABB
     "hub-data": ["zarr>=3.0,<4"],

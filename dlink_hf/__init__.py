@@ -74,6 +74,8 @@ _PUBLIC_NAMES = {
     "evaluation.metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
     "distillation.teacher_cache": ["TeacherCache"],
     "distillation.soft_targets": ["add_soft_targets", "cross_fitted_soft_targets"],
+    "distillation.experts": ["expert_soft_targets", "fit_expert", "fit_experts"],
+    "training.linear_experts": ["band_power_probabilities"],
     "distillation.training_args": ["DLinkTrainingArguments"],
     "distillation.trainer": ["DLinkTrainer"],
     "training.augmentation": ["EEGAugmentation"],
@@ -166,6 +168,11 @@ if TYPE_CHECKING:
     )
     from .distillation.configuration_studio import (
         DLinkStudioConfig as DLinkStudioConfig,
+    )
+    from .distillation.experts import (
+        expert_soft_targets as expert_soft_targets,
+        fit_expert as fit_expert,
+        fit_experts as fit_experts,
     )
     from .distillation.general.backbone_distillation import (
         BackboneStudio as BackboneStudio,
@@ -304,6 +311,7 @@ if TYPE_CHECKING:
     from .training.finetuning import (
         make_trainer as make_trainer,
     )
+    from .training.linear_experts import band_power_probabilities as band_power_probabilities
     from .training.lora import (
         adapt_teacher as adapt_teacher,
     )

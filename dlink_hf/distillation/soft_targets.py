@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import datasets
 import numpy as np
 from sklearn.model_selection import GroupKFold
 from tqdm.auto import tqdm
+
+from ..data.missing_labels import is_labelled
 
 
 # not "soft_labels": transformers takes every argument of that name for labels that an evaluation must have
@@ -29,11 +31,13 @@ def cross_fitted_soft_targets(
     A model is nearly certain of the windows that it was trained on, and says little beyond their labels. Of people
     that it has not seen it says what can be told from their EEG: which windows are doubtful, between which classes.
     The people are parted into folds; a model is fitted on all folds but one and asked about that one
-    (cross-fitting; Dao et al. 2021, "Knowledge distillation as semiparametric inference").
+    (cross-fitting; Dao et al. 2021, "Knowledge distillation as semiparametric inference"). Of people without any
+    labelled window, all models are asked, and their mean is taken.
 
     Args:
-        fit: trains a model on a dataset and returns a function that gives (N, num_labels) probabilities of another.
-        dataset: training windows with `labels` and `group_column`.
+        fit: trains a model on a dataset, labelled windows alone, and returns a function that gives (N, num_labels)
+            probabilities of another.
+        dataset: training windows with `labels`, -1 where there is none, and `group_column`.
         n_folds: number of folds; 2 or more.
         group_column: column whose values are never parted: the subject, or the recording.
 
@@ -44,22 +48,61 @@ def cross_fitted_soft_targets(
     Raises:
         ValueError: there are fewer groups than folds, a column is missing, or the probabilities are none.
     """
+    folds = person_folds(dataset, n_folds, group_column)
+    groups, known = np.asarray(dataset[group_column][:]), is_labelled(dataset)
+    shares = fold_shares(groups, folds)
+    found: np.ndarray | None = None
+    for share, fold in zip(shares, tqdm(folds, desc="cross-fitting", unit="fold", leave=False), strict=True):
+        predict = fit(dataset.select(np.flatnonzero(known & ~np.isin(groups, list(fold)))))
+        asked = np.flatnonzero(share)
+        probabilities = np.asarray(predict(dataset.select(asked)), dtype=np.float32)
+        if found is None:
+            found = np.zeros((len(groups), *probabilities.shape[1:]), dtype=np.float32)
+        found[asked] += share[asked, None] * probabilities
+    return add_soft_targets(dataset, found)
+
+
+def person_folds(dataset: datasets.Dataset, n_folds: int, group_column: str = "subject") -> list[set[Any]]:
+    """Part the people who have labelled windows into folds of about as many windows each.
+
+    Args:
+        dataset: windows with `labels` and `group_column`.
+        n_folds: 2 or more, and at most so many as there are people with labels.
+        group_column: column that tells people apart.
+
+    Returns:
+        the people of each fold.
+
+    Raises:
+        ValueError: there are too few people for so many folds, or a column is missing.
+    """
     missing = [name for name in ("labels", group_column) if name not in dataset.column_names]
     if missing:
         raise ValueError(f"The dataset has no column {missing[0]!r}; it has {dataset.column_names}.")
-    groups = np.asarray(dataset[group_column][:])
+    groups = np.asarray(dataset[group_column][:])[is_labelled(dataset)]
     if not 2 <= n_folds <= len(set(groups)):
         raise ValueError(
-            f"`n_folds` is 2 to the number of groups in {group_column!r}, {len(set(groups))}; got {n_folds}."
+            f"`n_folds` is 2 to the number of groups in {group_column!r}, {len(set(groups))} with labels; got "
+            f"{n_folds}."
         )
-    folds = list(GroupKFold(n_folds).split(groups, groups=groups))
-    found: np.ndarray | None = None
-    for rest, fold in tqdm(folds, desc="cross-fitting", unit="fold", leave=False):
-        probabilities = np.asarray(fit(dataset.select(rest))(dataset.select(fold)), dtype=np.float32)
-        if found is None:
-            found = np.zeros((len(groups), *probabilities.shape[1:]), dtype=np.float32)
-        found[fold] = probabilities
-    return add_soft_targets(dataset, found)
+    return [set(groups[fold].tolist()) for _, fold in GroupKFold(n_folds).split(groups, groups=groups)]
+
+
+def fold_shares(groups: np.ndarray, folds: Sequence[set[Any]]) -> np.ndarray:
+    """How much the model of each fold, trained on all others, has to say of each window.
+
+    Of a person in one of the folds, the model alone that has not seen that person says all; of people in none, who
+    have no labelled window, all models have equal parts.
+
+    Args:
+        groups: (N,) the person of each window.
+        folds: the people of F folds.
+
+    Returns:
+        (F, N) float32; columns sum to 1.
+    """
+    member = np.stack([np.isin(groups, list(fold)) for fold in folds])
+    return np.where(member.any(0), member, 1.0 / len(folds)).astype(np.float32)
 
 
 def add_soft_targets(dataset: datasets.Dataset, probabilities: np.ndarray) -> datasets.Dataset:
@@ -67,37 +110,62 @@ def add_soft_targets(dataset: datasets.Dataset, probabilities: np.ndarray) -> da
 
     Args:
         dataset: N windows.
-        probabilities: (N, num_labels), each row of sum 1.
+        probabilities: (N, num_labels), each row of sum 1; or (N, V, num_labels) of V augmented views of each window,
+            view 0 being the window itself. [`DLinkTrainer`] then gives each view its own, with as many
+            `augmented_views` of the same augmentation.
 
     Raises:
         ValueError: they are not probabilities, or not of so many windows.
     """
     probabilities = np.asarray(probabilities, dtype=np.float32)
-    if probabilities.ndim != 2 or len(probabilities) != len(dataset):
-        raise ValueError(f"Soft targets are (N, num_labels), here N = {len(dataset)}; got {probabilities.shape}.")
-    check_soft_targets(probabilities, probabilities.shape[1])
+    if probabilities.ndim not in (2, 3) or len(probabilities) != len(dataset):
+        raise ValueError(
+            f"Soft targets are (N, num_labels), or (N, views, num_labels), here N = {len(dataset)}; got "
+            f"{probabilities.shape}."
+        )
+    check_soft_targets(probabilities, probabilities.shape[-1])
     if SOFT_TARGETS in dataset.column_names:
         dataset = dataset.remove_columns(SOFT_TARGETS)
-    feature = datasets.List(datasets.Value("float32"), length=probabilities.shape[1])
-    return dataset.add_column(SOFT_TARGETS, list(probabilities), feature=feature)
+    feature: Any = datasets.Value("float32")
+    for length in probabilities.shape[:0:-1]:
+        feature = datasets.List(feature, length=length)
+    return dataset.add_column(SOFT_TARGETS, probabilities.tolist(), feature=feature)
 
 
 def check_soft_targets(probabilities: Any, num_labels: int) -> None:
-    """Refuse what is not (N, num_labels) probabilities.
+    """Refuse what is not (N, num_labels), or (N, views, num_labels), probabilities.
 
     Raises:
         ValueError: they have another number of classes, are not finite or negative, or don't sum to 1.
     """
     values = np.asarray(probabilities)
+    n_windows = len(values)
+    if values.ndim == 3:
+        values = values.reshape(-1, values.shape[-1])
     if values.ndim != 2 or values.shape[1] != num_labels:
         raise ValueError(f"Soft targets are (N, {num_labels}) here, one probability a class; got {values.shape}.")
     good = np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < 1e-3)
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
+        window = row * n_windows // len(values)
         raise ValueError(
-            f"Soft targets are probabilities: finite, not negative, of sum 1. Those of window {row} are "
+            f"Soft targets are probabilities: finite, not negative, of sum 1. Those of window {window} are "
             f"{values[row].tolist()}; of logits, give the softmax."
         )
 
 
-__all__ = ["SOFT_TARGETS", "add_soft_targets", "check_soft_targets", "cross_fitted_soft_targets"]
+def views_of_soft_targets(dataset: Any) -> int:
+    """Views of each window that a dataset has soft targets of; 1 where they are of the windows themselves."""
+    first = np.asarray(dataset[0][SOFT_TARGETS])
+    return len(first) if first.ndim == 2 else 1
+
+
+__all__ = [
+    "SOFT_TARGETS",
+    "add_soft_targets",
+    "check_soft_targets",
+    "cross_fitted_soft_targets",
+    "fold_shares",
+    "person_folds",
+    "views_of_soft_targets",
+]

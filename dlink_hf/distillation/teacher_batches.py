@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
+from .soft_targets import SOFT_TARGETS
 from .teacher_cache import TeacherCache
 from .teacher_windows import Augment, augmented
 
@@ -75,7 +77,7 @@ class NumberedCollator:
             `teacher_pooled` and `teacher_logits` of [`TeacherCache.read`]; tuples of them for several teachers.
         """
         numbers, view = [row[ROW] for row in rows], rows[0][VIEW]
-        batch = self.collator([{k: v for k, v in row.items() if k not in (ROW, VIEW)} for row in rows])
+        batch = self.collator([_of_view(row, view) for row in rows])
         if self.augment is not None:
             batch["input_values"] = augmented(batch["input_values"], numbers, view, self.augment)
         features = [cache.read(numbers, view) for cache in self.caches]
@@ -83,6 +85,15 @@ class NumberedCollator:
             values = tuple(feature[name] for feature in features)
             batch[name] = values[0] if len(values) == 1 else values
         return batch
+
+
+def _of_view(row: dict[str, Any], view: int) -> dict[str, Any]:
+    """A row without its numbers, its soft targets those of the view where they are (V, num_labels)."""
+    row = {name: value for name, value in row.items() if name not in (ROW, VIEW)}
+    targets = row.get(SOFT_TARGETS)
+    if targets is not None and np.ndim(targets) == 2:
+        row[SOFT_TARGETS] = targets[view]
+    return row
 
 
 class NextViewCallback(TrainerCallback):

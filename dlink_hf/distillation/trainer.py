@@ -23,7 +23,7 @@ from ..evaluation.metrics import compute_metrics as default_compute_metrics
 from ..training.base_trainer import TRAINING_ARGS_NAME, StudioTrainer, balanced_class_weights, check_groups
 from .modeling_studio import DLinkStudioModel
 from .publishing import PublishingMixin
-from .soft_targets import SOFT_TARGETS, check_soft_targets
+from .soft_targets import SOFT_TARGETS, check_soft_targets, views_of_soft_targets
 from .teacher_batches import ROW, VIEW, NextViewCallback, NumberedCollator, NumberedRows
 from .teacher_cache import TeacherCache
 from .teacher_windows import Augment, NotCacheableError
@@ -55,6 +55,23 @@ def check_stream(
         raise ValueError(
             "The teacher's stored features are found by the number of a window, which a stream has not. Leave out the "
             "cache, or read the windows as rows: `load_shards(path, streaming=False)`."
+        )
+
+
+def check_views_of_soft_targets(views: int, teacher_cache: Any, augmented_views: int, augmentation: Any) -> None:
+    """Refuse soft targets of augmented views that the training would not show.
+
+    Raises:
+        ValueError: saying what to give.
+    """
+    if teacher_cache is not None:
+        first = teacher_cache if isinstance(teacher_cache, TeacherCache) else teacher_cache[0]
+        augmented_views = first.n_views
+    if views > 1 and (augmentation is None or augmented_views != views):
+        raise ValueError(
+            f"The windows have soft targets of {views} augmented views each: give the `augmentation` that they were "
+            f"made with, and `augmented_views={views}`; got {augmented_views} view(s)"
+            f"{' and no augmentation' if augmentation is None else ''}."
         )
 
 
@@ -135,6 +152,9 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         streamed = isinstance(train_dataset, datasets.IterableDataset)
         if not streamed and SOFT_TARGETS in (getattr(train_dataset, "column_names", None) or ()):
             check_soft_targets(train_dataset[SOFT_TARGETS][:], model.config.num_labels)
+            check_views_of_soft_targets(
+                views_of_soft_targets(train_dataset), teacher_cache, args.augmented_views, augmentation
+            )
         self._class_weights: torch.Tensor | None = None
         self._n_parameters: int | None = None
         if streamed:

@@ -1,0 +1,482 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Experts: models of several kinds that say what they make of windows of people whom they have not seen.
+
+A student learns from their probabilities beside, or instead of, a teacher's layers ([`DLinkTrainer`] and the column
+`soft_targets`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from ..data.description import signal_fields
+from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled, is_labelled, labelled_rows, labels_of
+from ..evaluation.comparison import subject_scores
+from ..evaluation.predict import predict_probabilities
+from ..models.mic.configuration_mic import MiCConfig
+from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..training.augmentation import EEGAugmentation
+from ..training.base_trainer import balanced_class_weights
+from ..training.linear_experts import MEASURES, check_every_class, fit_linear
+from .soft_targets import Predict, add_soft_targets, fold_shares, person_folds
+from .teacher_windows import Augment, augmented
+
+
+logger = logging.getLogger(__name__)
+
+EXPERTS = ("student", *MEASURES)
+# people whose scores weigh as much as the belief that all experts are worth the same
+EQUAL_WEIGHTS_PEOPLE = 4.0
+# the least probability that a mixture takes from one of its members
+_FLOOR = 1e-4
+# windows that are read, and that an expert is asked about, at a time
+_PORTION = 256
+
+# how a student is trained: AdamW with a cosine, 10 % of warm-up
+BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, WARMUP, LABEL_SMOOTHING = 32, 2e-3, 0.05, 0.1, 0.1
+DEFAULT_STEPS = 600
+
+# a kind by name, or a function that fits a model of one's own on labelled windows
+Kind = str | Callable[[datasets.Dataset], Predict]
+
+
+class StudentExpert:
+    """A trained student, called with a dataset it gives probabilities (N, num_labels).
+
+    Args:
+        model: the student.
+    """
+
+    reads_views = True
+
+    def __init__(self, model: MiCForEEGClassification):
+        self.model = model
+
+    def __call__(self, dataset: datasets.Dataset) -> np.ndarray:
+        """(N, num_labels) probabilities."""
+        return predict_probabilities(self.model, dataset)
+
+    def of_windows(self, windows: np.ndarray) -> np.ndarray:
+        """(N, num_labels) probabilities of windows (N, C, T) in microvolts."""
+        return predict_probabilities(self.model, windows)
+
+
+def fit_student(
+    train: datasets.Dataset,
+    seed: int = 0,
+    steps: int | None = None,
+    augmentation: EEGAugmentation | None = None,
+    size: str = "small",
+    progress: bool = True,
+) -> StudentExpert:
+    """Train a student of the usual design on labelled windows, and keep its last weights.
+
+    A loop of its own rather than a `Trainer`: nothing is written, watched or resumed.
+
+    Args:
+        train: windows; those without a label are left out.
+        seed: of weights, order and dropout.
+        steps: optimizer steps; 600 where None.
+        augmentation: changes to the windows of each step.
+        size: of the student, as [`MiCConfig.from_size`] takes it.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ValueError: a class is absent.
+    """
+    train = labelled_rows(train)
+    check_every_class(train, "The expert 'student'")
+    steps = DEFAULT_STEPS if steps is None else steps
+    labels = torch.from_numpy(labels_of(train))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # the caller's random numbers go on as if nothing had happened
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        model = MiCForEEGClassification(MiCConfig.from_size(size, **signal_fields(train))).to(device).train()
+        weights = balanced_class_weights(labels, model.config.num_labels).to(device)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        warmup = max(1.0, WARMUP * steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: min(1.0, (step + 1) / warmup) * 0.5 * (1 + np.cos(np.pi * min(1.0, step / steps)))
+        )
+        windows = train.select_columns(["input_values"]).with_format("torch")
+        bar = tqdm(_batches(len(train), steps, seed), "student", steps, False, unit="step", disable=not progress)
+        for step, rows in enumerate(bar):
+            batch = windows[rows.tolist()]["input_values"].float()
+            if augmentation is not None:
+                batch = augmentation(batch, step)
+            logits = model(batch.to(device)).logits.float()
+            loss = F.cross_entropy(logits, labels[rows].to(device), weights, label_smoothing=LABEL_SMOOTHING)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+    return StudentExpert(model.eval())
+
+
+def _batches(n_windows: int, steps: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows of each step: every epoch in another order, in parts as even as can be of at most a batch."""
+    generator, left = np.random.default_rng(seed), steps
+    while left > 0:
+        for rows in np.array_split(generator.permutation(n_windows), -(-n_windows // BATCH_SIZE))[:left]:
+            left -= 1
+            yield rows
+
+
+def fit_expert(
+    kind: Kind,
+    train: datasets.Dataset,
+    validation: datasets.Dataset | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    augmentation: EEGAugmentation | None = None,
+    *,
+    group_column: str = "subject",
+    size: str = "small",
+    progress: bool = True,
+) -> Predict:
+    """Fit an expert on the labelled windows.
+
+    | kind | what it is |
+    |---|---|
+    | `student` | a student of the usual design on these windows, which may be a fuller view than the student has |
+    | `bandpower` | logistic regression on log band power |
+    | `riemann` | logistic regression in the tangent space of the channels' covariances; needs pyriemann |
+
+    Args:
+        kind: one of these; or a function that takes labelled windows and returns a `predict(dataset)`.
+        train: windows; those without a label (-1) are left out.
+        validation: labelled windows of other people, by which `bandpower` and `riemann` choose their settings.
+        seed, steps, augmentation, size, progress: of the `student`, see [`fit_student`].
+        group_column: column that tells people apart.
+
+    Returns:
+        `predict(dataset)` -> (N, num_labels) probabilities.
+
+    Raises:
+        ImportError: the kind needs pyriemann, which is absent.
+        ValueError: the kind is unknown, or a class is absent.
+    """
+    if callable(kind):
+        return kind(labelled_rows(train))
+    if kind == "student":
+        return fit_student(train, seed, steps, augmentation, size, progress)
+    if kind in MEASURES:
+        return fit_linear(kind, train, validation, group_column)
+    raise ValueError(f"Experts are {', '.join(map(repr, EXPERTS))}, or a function; got {kind!r}.")
+
+
+@dataclass
+class ExpertEnsemble:
+    """Experts, cross-fitted by people, and what each has to say in their mixture.
+
+    Args:
+        names: of the M experts.
+        weights: (M,) of sum 1.
+        models: for each expert the models of the F folds.
+        folds: the people of each fold, whom its models have not seen.
+        group_column: column that tells people apart.
+        scores: expert -> mean over people of the balanced accuracy on people whom it has not seen.
+    """
+
+    names: list[str]
+    weights: np.ndarray
+    models: list[list[Predict]]
+    folds: list[set[Any]]
+    group_column: str = "subject"
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, dataset: datasets.Dataset) -> np.ndarray:
+        """(N, num_labels) probabilities of windows of people whom no model has seen: validation and test."""
+        return np.einsum("m,mnk->nk", self.weights, self._by_expert(dataset))
+
+    def _by_expert(self, dataset: datasets.Dataset) -> np.ndarray:
+        """(M, N, num_labels), the mean of each expert's folds."""
+        return np.stack([np.mean([model(dataset) for model in models], axis=0) for models in self.models])
+
+    def soft_targets(
+        self,
+        dataset: datasets.Dataset,
+        n_views: int = 1,
+        augmentation: Augment | None = None,
+        progress: bool = True,
+    ) -> datasets.Dataset:
+        """Add the column `soft_targets`: of each person, what the models say that have not seen that person.
+
+        Of people without any labelled window all models are asked, and their mean is taken.
+
+        With several views the experts that are networks are asked about every augmented view that the student will
+        see, which is worth more than what they say of the window as it is. Linear experts are asked about the window
+        alone, and say the same of all its views: a channel that an augmentation silences is far from all they know.
+
+        Args:
+            dataset: the training windows, the rows in the order in which they are trained on.
+            n_views: views of each window, `augmented_views` of [`DLinkTrainingArguments`]; view 0 is the window.
+            augmentation: the one that the trainer is given: it draws the same numbers for the same view and row.
+            progress: whether to show a progress bar.
+
+        Returns:
+            the dataset with `soft_targets`, (num_labels,) a window, or (n_views, num_labels) of several views.
+
+        Raises:
+            ValueError: several views are asked for without an augmentation.
+        """
+        check_views(n_views, augmentation)
+        groups = np.asarray(dataset[self.group_column][:])
+        shares = fold_shares(groups, self.folds)
+        found: np.ndarray | None = None
+        total = len(self.models) * int((shares > 0).sum())
+        with tqdm(total=total, desc="asking experts", unit="window", disable=not progress, delay=2) as bar:
+            for weight, models in zip(self.weights, self.models, strict=True):
+                for share, model in zip(shares, models, strict=True):
+                    rows = np.flatnonzero(share)
+                    for start in range(0, len(rows), _PORTION):
+                        part = rows[start : start + _PORTION]
+                        said = _ask(model, dataset, part, n_views, augmentation)
+                        if found is None:
+                            found = np.zeros((len(dataset), *said.shape[1:]), dtype=np.float64)
+                        found[part] += weight * share[part, None, None] * said
+                        bar.update(len(part))
+        assert found is not None
+        return add_soft_targets(dataset, found[:, 0] if n_views == 1 else found)
+
+
+def check_views(n_views: int, augmentation: Augment | None) -> None:
+    """Refuse views that nothing makes.
+
+    Raises:
+        ValueError: `n_views` is less than 1, or more than 1 without an augmentation.
+    """
+    if n_views < 1 or (n_views > 1 and augmentation is None):
+        raise ValueError(
+            f"`n_views={n_views}` needs the augmentation that makes the views, and is 1 or more. Give the trainer's, "
+            "or ask about the windows as they are (`n_views=1`)."
+        )
+
+
+def _ask(
+    model: Predict, dataset: datasets.Dataset, rows: np.ndarray, n_views: int, augmentation: Augment | None
+) -> np.ndarray:
+    """(N, n_views, num_labels): what a model says of the views of some rows."""
+    chosen = dataset.select(rows)
+    if n_views == 1 or not getattr(model, "reads_views", False):
+        return np.repeat(np.asarray(model(chosen))[:, None], n_views, axis=1)
+    windows = chosen.select_columns(["input_values"]).with_format("torch")[:]["input_values"].float()
+    of_views = (augmented(windows, rows.tolist(), view, augmentation) for view in range(n_views))
+    return np.stack([model.of_windows(view.numpy()) for view in of_views], axis=1)
+
+
+def fit_experts(
+    kinds: Sequence[Kind],
+    train: datasets.Dataset,
+    validation: datasets.Dataset | None = None,
+    *,
+    n_folds: int = 3,
+    seeds: Sequence[int] = (0,),
+    steps: int | None = None,
+    augmentation: EEGAugmentation | None = None,
+    group_column: str = "subject",
+    size: str = "small",
+    progress: bool = True,
+) -> ExpertEnsemble:
+    """Cross-fit experts on the people who have labels, and weigh them.
+
+    Linear experts choose their settings within their own training people where these are several, so that the
+    validation people, who weigh the experts, are new to all of them.
+
+    Args:
+        kinds: see [`fit_expert`]; a name twice is an error.
+        train: windows, labels of -1 where there are none.
+        validation: labelled windows of other people, by whom the experts are weighed ([`mixture_weights`]); without
+            them, what each says of the training people whom it has not seen weighs it.
+        n_folds: at least 2, of people; as many as people who have labels, where these are fewer.
+        seeds: a `student` is trained once a seed; other kinds once.
+        steps, augmentation, size, progress: see [`fit_student`].
+        group_column: column that tells people apart.
+
+    Returns:
+        the ensemble; `ensemble.soft_targets(train)` adds the column, `ensemble(validation)` gives probabilities.
+
+    Raises:
+        ImportError: a kind needs pyriemann, which is absent.
+        ValueError: a kind is unknown or stands twice, fewer than two people have labels, or a class is absent.
+    """
+    if validation is not None:
+        check_all_labelled(validation, "validation", EVALUATED_WITHOUT_LABEL)
+    names, members = _members(kinds, seeds)
+    people = set(np.asarray(train[group_column][:])[is_labelled(train)].tolist()) if len(train) else set()
+    if len(people) < 2:
+        raise ValueError(
+            f"{len(people)} {group_column}(s) have labels: an expert that says what it makes of people whom it has "
+            "not seen takes at least two. Label another one, or distil from a teacher alone."
+        )
+    folds = person_folds(train, min(n_folds, len(people)), group_column)
+    groups, known = np.asarray(train[group_column][:]), is_labelled(train)
+    parts = [train.select(np.flatnonzero(known & ~np.isin(groups, list(fold)))) for fold in folds]
+    models: list[list[Predict]] = [[] for _ in members]
+    fields = {"steps": steps, "augmentation": augmentation, "group_column": group_column, "size": size}
+    with tqdm(total=len(members) * len(folds), desc="experts", unit="model", disable=not progress) as bar:
+        for name, (kind, seed), fitted in zip(names, members, models, strict=True):
+            bar.set_postfix_str(name)
+            for part in parts:
+                # one person alone has no folds to choose by
+                chosen_by = validation if len(set(part[group_column][:])) < 2 else None
+                fitted.append(fit_expert(kind, part, chosen_by, seed, **fields, progress=progress))
+                bar.update()
+    ensemble = ExpertEnsemble(names, np.full(len(names), 1.0 / len(names)), models, folds, group_column)
+    return _weighed(ensemble, labelled_rows(train), validation)
+
+
+def _weighed(ensemble: ExpertEnsemble, train: datasets.Dataset, validation: datasets.Dataset | None) -> ExpertEnsemble:
+    """Set the weights and scores of an ensemble by people whom its models have not seen."""
+    if validation is not None and len(validation):
+        watched, said = validation, ensemble._by_expert(validation)
+    else:
+        watched, said = train, _out_of_fold(ensemble, train)
+    labels, groups = labels_of(watched), np.asarray(watched[ensemble.group_column][:])
+    ensemble.weights = mixture_weights(said, labels, groups)
+    for name, weight, one in zip(ensemble.names, ensemble.weights, said, strict=True):
+        ensemble.scores[name] = float(np.mean(list(subject_scores(labels, one, groups).values())))
+        logger.info("expert %s: balanced accuracy %.3f, weight %.2f", name, ensemble.scores[name], weight)
+    return ensemble
+
+
+def _out_of_fold(ensemble: ExpertEnsemble, train: datasets.Dataset) -> np.ndarray:
+    """(M, N, num_labels): what each expert says of the training people by the model that has not seen them."""
+    shares, said = fold_shares(np.asarray(train[ensemble.group_column][:]), ensemble.folds), []
+    for models in ensemble.models:
+        found: np.ndarray | None = None
+        for share, model in zip(shares, models, strict=True):
+            rows = np.flatnonzero(share)
+            one = np.asarray(model(train.select(rows)))
+            found = np.zeros((len(train), one.shape[1])) if found is None else found
+            found[rows] += share[rows, None] * one
+        said.append(found)
+    return np.stack(said)
+
+
+def _members(kinds: Sequence[Kind], seeds: Sequence[int]) -> tuple[list[str], list[tuple[Kind, int]]]:
+    """Names, and kinds with their seeds, of all experts."""
+    kinds = [kinds] if isinstance(kinds, str) or callable(kinds) else list(kinds)
+    unknown = [kind for kind in kinds if not callable(kind) and kind not in EXPERTS]
+    twice = [kind for kind in kinds if kinds.count(kind) > 1]
+    if not kinds or not len(seeds) or unknown or twice:
+        problem = f"{unknown[0]!r} is none" if unknown else f"{twice[0]!r} stands twice" if twice else "none is given"
+        raise ValueError(f"Experts are {', '.join(map(repr, EXPERTS))}, or functions, each once; {problem}.")
+    members = [(kind, seed) for kind in kinds for seed in (seeds if kind == "student" else seeds[:1])]
+    names = []
+    for kind, seed in members:
+        name = getattr(kind, "__name__", type(kind).__name__) if callable(kind) else kind
+        names.append(f"{name} {seed}" if kind == "student" and len(seeds) > 1 else name)
+    return [f"{name} {i}" if names.count(name) > 1 else name for i, name in enumerate(names)], members
+
+
+def mixture_weights(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray | None = None,
+    equal_weights_people: float = EQUAL_WEIGHTS_PEOPLE,
+) -> np.ndarray:
+    """What each expert should have to say in a mixture of their probabilities.
+
+    The weights on the simplex with the least cross-entropy of the mixture, found by expectation maximisation; every
+    person counts alike, and every class within a person. By few people the best of several like experts is found by
+    luck: of n people the weights are taken to the part n / (n + `equal_weights_people`), equal ones for the rest.
+
+    Args:
+        probabilities: (M, N, num_labels) of M experts.
+        labels: (N,) class indices.
+        groups: (N,) the person of each window; one person where left out.
+        equal_weights_people: 0 for the best weights as they are.
+
+    Returns:
+        (M,) of sum 1.
+
+    Raises:
+        ValueError: shapes do not agree, or there are no windows.
+    """
+    probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    groups = np.zeros(len(labels), dtype=int) if groups is None else np.asarray(groups)
+    if probabilities.ndim != 3 or probabilities.shape[1:2] != labels.shape or len(groups) != len(labels):
+        raise ValueError(
+            f"Probabilities are (experts, N, num_labels) with N labels and N groups; got {probabilities.shape}, "
+            f"{labels.shape} and {groups.shape}."
+        )
+    if not len(labels):
+        raise ValueError("There are no windows to weigh experts by.")
+    importance = np.zeros(len(labels))
+    people = np.unique(groups)
+    for person in people:
+        rows = np.flatnonzero(groups == person)
+        classes, index, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
+        importance[rows] = 1.0 / (len(people) * len(classes) * counts[index])
+    # (M, N): what each expert gave to the class that it was
+    likelihood = probabilities[:, np.arange(len(labels)), labels].clip(_FLOOR)
+    weights = np.full(len(likelihood), 1.0 / len(likelihood))
+    for _ in range(5000):
+        updated = weights * ((likelihood / (weights @ likelihood)) @ importance)
+        done = np.abs(updated - weights).max() < 1e-9
+        weights = updated / updated.sum()
+        if done:
+            break
+    trust = len(people) / (len(people) + equal_weights_people)
+    return trust * weights + (1 - trust) / len(weights)
+
+
+def expert_soft_targets(
+    kinds: Sequence[Kind],
+    train: datasets.Dataset,
+    validation: datasets.Dataset | None = None,
+    n_folds: int = 3,
+    seeds: Sequence[int] = (0,),
+    group_column: str = "subject",
+    n_views: int = 1,
+    augmentation: EEGAugmentation | None = None,
+    **fields: Any,
+) -> datasets.Dataset:
+    """The training windows with soft targets of experts: [`fit_experts`], then [`ExpertEnsemble.soft_targets`].
+
+    Args:
+        kinds, train, validation, n_folds, seeds, group_column: see [`fit_experts`].
+        n_views: see [`ExpertEnsemble.soft_targets`].
+        augmentation: the `student` experts are trained with it, and asked about the views that it makes.
+        **fields: `steps`, `size`, `progress` of [`fit_experts`].
+
+    Returns:
+        the dataset with the column `soft_targets`.
+    """
+    # said now, not after the training of experts
+    check_views(n_views, augmentation)
+    ensemble = fit_experts(
+        kinds,
+        train,
+        validation,
+        n_folds=n_folds,
+        seeds=seeds,
+        augmentation=augmentation,
+        group_column=group_column,
+        **fields,
+    )
+    return ensemble.soft_targets(train, n_views, augmentation, fields.get("progress", True))
+
+
+__all__ = [
+    "EXPERTS",
+    "ExpertEnsemble",
+    "StudentExpert",
+    "expert_soft_targets",
+    "fit_expert",
+    "fit_experts",
+    "fit_student",
+    "mixture_weights",
+]
