@@ -32,7 +32,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """The text of `dlink --help`."""
+    """Return the text of `dlink --help`."""
     width = max(map(len, COMMANDS))
     rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
     return (

@@ -118,13 +118,13 @@ class BackboneArguments:
     name: str = arg("my-student", "Its name, for its card.")
 
     def studio_fields(self) -> dict[str, object]:
-        """The fields of `DLinkStudioConfig` among these arguments."""
+        """Return the fields of `DLinkStudioConfig` among these arguments."""
         names = ("route_distance", "spectral_placement", *(f.name for f in dataclasses.fields(self)))
         weights = [name for name in names if name.endswith("_weight")]
         return {name: getattr(self, name) for name in ("route_distance", "spectral_placement", *weights)}
 
     def task_of(self, name: str) -> str | None:
-        """The task of a set; `"none"` for no labels, None for its first task."""
+        """Return the task of a set; `"none"` for no labels, None for its first task."""
         return dict(entry.partition("=")[::2] for entry in self.tasks).get(name)
 
 
@@ -181,7 +181,7 @@ def labelled_windows(
 
 
 def load_sources(args: BackboneArguments) -> tuple[list[WindowSource], list[WindowSource], list[dict]]:
-    """Windows to train on and to measure on, and who is in them.
+    """Return the windows to train on and to measure on, and who is in them.
 
     Returns:
         the sources of both; for each of `--recordings` its `source`, `group_column`, the `people` that are trained on,

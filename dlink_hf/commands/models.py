@@ -39,7 +39,7 @@ class ModelsArguments:
 def describe(
     name: str, where: str, config: Mapping[str, Any], card: str | None, parameters: int | None
 ) -> dict[str, Any]:
-    """One row of the list.
+    """Return one row of the list.
 
     Args:
         name: of the checkpoint.
@@ -62,7 +62,7 @@ def describe(
 
 
 def packaged_rows(search: str) -> list[dict[str, Any]]:
-    """The checkpoints in the package whose name holds `search`."""
+    """Return the checkpoints in the package whose name holds `search`."""
     rows = []
     for name, folder in packaged_checkpoints().items():
         if search.lower() not in name.lower():
@@ -77,7 +77,7 @@ def packaged_rows(search: str) -> list[dict[str, Any]]:
 
 
 def score_of(card: str) -> float | None:
-    """Balanced accuracy on the test split that a card's metadata tells; None where it tells none."""
+    """Return the balanced accuracy on the test split that a card's metadata tells; None where it tells none."""
     try:
         results = ModelCard(card, ignore_metadata_errors=True).data.eval_results or []
     except ValueError:
@@ -102,7 +102,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as fixed-width text."""
+    """Return the rows as fixed-width text."""
     cells = [[*HEADINGS]]
     for row in rows:
         classes = ", ".join(row["classes"]) if row["classes"] else "none: to be fine-tuned"

@@ -82,7 +82,7 @@ class StreamArguments:
 
 
 class PredictionLog:
-    """Writes a row a window to a CSV file, each at once.
+    """Write a row a window to a CSV file, each at once.
 
     Args:
         path: of the file; rows are added where it is one of the same columns.
@@ -121,7 +121,7 @@ class PredictionLog:
 
 
 def load_model(name: str, backend: str | None, precision: str | None = None, n_threads: int = 1) -> tuple[Any, Any]:
-    """A model and its feature extractor, on the CPU.
+    """Return a model and its feature extractor, on the CPU.
 
     Args:
         name: folder, Hub id or short name, or a folder of `dlink export`.
@@ -149,7 +149,7 @@ def load_model(name: str, backend: str | None, precision: str | None = None, n_t
 
 
 def find_alignment(args: StreamArguments, extractor: Any) -> Any:
-    """The person's alignment as the arguments have it; None where it is fitted live, or there is none."""
+    """Return the person's alignment as the arguments have it; None where it is fitted live, or there is none."""
     asked = [flag for flag in ("session", "alignment", "save_alignment") if getattr(args, flag)]
     if extractor.alignment is None:
         if asked:
@@ -170,7 +170,7 @@ def find_alignment(args: StreamArguments, extractor: Any) -> Any:
 
 
 def open_source(args: StreamArguments, say: Callable[[str], None]) -> Any:
-    """The source that the arguments name."""
+    """Return the source that the arguments name."""
     names = [name.strip() for name in args.ch_names.split(",")] if args.ch_names else None
     if args.brainflow:
         ports = {"serial_port": args.serial_port, "mac_address": args.mac_address}

@@ -59,7 +59,7 @@ def _cell(field: str, value: Any) -> str:
 
 
 def format_teachers(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of `describe_teacher` as a Markdown table, followed by what each model wants of its channels.
+    """Return the rows of `describe_teacher` as a Markdown table, followed by what each model wants of its channels.
 
     Args:
         rows: one a model.

@@ -42,7 +42,7 @@ def write_json(path: Path, value: Any) -> Path:
 
 
 def damaged(name: str, error: Exception) -> ValueError:
-    """The error for weights that are no whole safetensors file."""
+    """Return the error for weights that are no whole safetensors file."""
     return ValueError(
         f"{name}: its weights are no whole safetensors file ({error}). The file was cut short, damaged, or is only "
         "the pointer that Git LFS leaves. Copy it again, or download it again with `force_download=True`."

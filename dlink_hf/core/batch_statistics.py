@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def is_shared() -> bool:
-    """Whether the model that is running now runs in several processes, each on its part of a batch."""
+    """Return whether the model that is running now runs in several processes, each on its part of a batch."""
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return False
     return getattr(DistributedDataParallel, "_active_ddp_module", None) is not None and torch.is_grad_enabled()
@@ -26,7 +26,7 @@ def is_shared() -> bool:
 
 @torch.no_grad()
 def process_mean(values: torch.Tensor) -> torch.Tensor:
-    """Mean over the processes of a constant, of any shape. All of them must call it: see [`is_shared`].
+    """Return the mean over the processes of a constant, of any shape. All of them must call it: see [`is_shared`].
 
     A term whose sum is divided by the mean of the processes' divisors is, averaged over the processes, the sum of all
     over the divisor of all.

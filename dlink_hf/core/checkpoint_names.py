@@ -33,7 +33,7 @@ _SHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def packaged_checkpoints() -> dict[str, Path]:
-    """Folders of the checkpoints that come with the installed package, by short name."""
+    """Return the folders of the checkpoints that come with the installed package, by short name."""
     if not _PACKAGED.is_dir():
         return {}
     # a link could lead anywhere
@@ -44,7 +44,7 @@ def packaged_checkpoints() -> dict[str, Path]:
 def resolve_checkpoint(
     name: str | os.PathLike, revision: str | None = None, subfolder: str | os.PathLike | None = None
 ) -> str:
-    """Where a checkpoint is.
+    """Return where a checkpoint is.
 
     A name without a namespace is looked up as a folder here (the working directory), then among the packaged
     checkpoints, and is else taken for one of the project's organisation on the Hub. A path, or a name with a namespace

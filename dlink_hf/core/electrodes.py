@@ -169,7 +169,7 @@ def _electrode(text: str) -> str | None:
 
 
 def canonical_name(name: str) -> str | None:
-    """One spelling for a channel: that of MNE's `standard_1005` template.
+    """Return one spelling for a channel: that of MNE's `standard_1005` template.
 
     Understood are upper and lower case, the prefixes `EEG` and `POL`, trailing dots (`"Fc5."`), the suffixes of a
     common reference (`-REF`, `-LE`, `-AR`, `-Avg` ...), the old names T3, T4, T5, T6 (T7, T8, P7, P8), the `-0`, `-1`
@@ -228,7 +228,7 @@ def is_known_non_eeg(name: str) -> bool:
 
 
 def channel_positions(ch_names: Sequence[str]) -> list[list[float]]:
-    """Positions of channels on the head of MNE's `standard_1005` template.
+    """Return the positions of channels on the head of MNE's `standard_1005` template.
 
     Args:
         ch_names (`Sequence[str]`): C names, in any spelling that [`canonical_name`] understands.
@@ -254,7 +254,7 @@ def channel_positions(ch_names: Sequence[str]) -> list[list[float]]:
 
 
 def describe_unknown(names: Sequence[str]) -> str:
-    """Text for an error: each unknown name with the closest known ones, and what names are understood.
+    """Return the text for an error: each unknown name with the closest known ones, and what names are understood.
 
     Args:
         names (`Sequence[str]`): The names that [`canonical_name`] doesn't know.

@@ -22,7 +22,7 @@ PRECISIONS = ("float32", "float16", "int8")
 
 
 def read_deploy(folder: Path) -> dict[str, Any]:
-    """What the deploy.json of an exported student holds.
+    """Return what the deploy.json of an exported student holds.
 
     Raises:
         ValueError: it is damaged.
@@ -81,7 +81,7 @@ def check_belongs(
 
 
 def exports_in(folder: str | os.PathLike) -> list[Path]:
-    """Folders of the exports that lie next to the weights of a checkpoint's folder, in order."""
+    """Return the folders of the exports that lie next to the weights of a checkpoint's folder, in order."""
     inner = [Path(folder, backend) for backend in EXPORT_FOLDERS]
     places = [place for path in inner for place in (path, *(path / precision for precision in PRECISIONS))]
     return [place for place in places if (place / DEPLOY_FILE).is_file()]

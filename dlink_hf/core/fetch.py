@@ -31,7 +31,7 @@ PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
 
 
 def fetch(name: str, filename: str, hub: dict[str, Any]) -> Path | None:
-    """A file of a folder or Hub repository, downloaded unless cached.
+    """Return a file of a folder or Hub repository, downloaded unless cached.
 
     Args:
         name: folder or Hub id.
@@ -104,7 +104,7 @@ def check_download(name: str | None, options: dict[str, Any]) -> None:
 
 
 def find_weights(name: str, filename: str, hub: dict[str, Any]) -> Path:
-    """The safetensors file of a checkpoint; arguments as for [`fetch`].
+    """Return the safetensors file of a checkpoint; arguments as for [`fetch`].
 
     Raises:
         OSError: it can't be fetched.
@@ -131,7 +131,7 @@ def find_weights(name: str, filename: str, hub: dict[str, Any]) -> Path:
 
 
 def read_tensors(path: Path, name: str, prefix: str = "") -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file, `prefix` taken off their names.
+    """Return all tensors of a safetensors file, `prefix` taken off their names.
 
     Raises:
         ValueError: the file is damaged, or a tensor's name has another prefix.
@@ -148,7 +148,7 @@ def read_tensors(path: Path, name: str, prefix: str = "") -> dict[str, torch.Ten
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """Return the object that a JSON file holds.
 
     Raises:
         ValueError: it is not JSON, or not an object.
@@ -163,7 +163,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first eight of many names, for a message."""
+    """Return the first eight of many names, for a message."""
     return f"{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
 
 

@@ -123,10 +123,10 @@ MOVED_INTO_ROOMS = {
 
 
 class OldPathFinder(MetaPathFinder, Loader):
-    """Finds the modules of `MOVED_MODULES` by their old names; both names give the same module object."""
+    """Find the modules of `MOVED_MODULES` by their old names; both names give the same module object."""
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The spec of an old path, None for any other module."""
+        """Return the spec of an old path, None for any other module."""
         package, _, name = fullname.partition(".")
         return ModuleSpec(fullname, self) if package == PACKAGE and name in MOVED_MODULES else None
 

@@ -41,7 +41,7 @@ def align_dataset(
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Dataset:
-    """Aligns each person's windows by statistics of all windows of that person's session.
+    """Align each person's windows by statistics of all windows of that person's session.
 
     No label enters the alignment. Labels, where there are any, serve one purpose: to refuse groups that hold one class
     only. What is fitted on such a group, a file of rest only, say, knows the label of all its windows, and scores
@@ -105,7 +105,7 @@ def align_dataset(
 
 
 def alignment_text(dataset: Dataset) -> str | None:
-    """How a dataset's windows were aligned, in words for tables and cards; None where they are not aligned."""
+    """Return how a dataset's windows were aligned, in words for tables and cards; None where they are not aligned."""
     facts = alignment_info(dataset)
     if facts is None:
         return None
@@ -150,7 +150,7 @@ def monge_reference(
     one_class: str = "refuse",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """The barycentre of people's spectra: each channel's squared mean, over people, of the root of their PSDs.
+    """Return the barycentre of people's spectra: each channel's squared mean, over people, of the root of their PSDs.
 
     Args:
         dataset: Only windows of the *training* subjects, not aligned: whoever is in here is part of the model.
@@ -189,7 +189,7 @@ def monge_reference(
 def fit_groups(
     dataset: Dataset, groups: np.ndarray, method: str, *, reference: Any = None, bar: Any = None, **settings: Any
 ) -> dict[str, Alignment]:
-    """One fitted alignment a group, in one pass over a dataset.
+    """Return one fitted alignment a group, in one pass over a dataset.
 
     Args:
         dataset: With signal facts.
@@ -248,7 +248,7 @@ def _aligned(
 
 
 def judge_classes(dataset: Dataset, groups: np.ndarray, name: str, one_class: str) -> np.ndarray:
-    """The rows that may be aligned; the only use of labels.
+    """Return the rows that may be aligned; the only use of labels.
 
     Args:
         dataset: Windows, with `labels` or without.

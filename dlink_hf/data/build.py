@@ -83,7 +83,7 @@ def build_dataset(
     overwrite_cache: bool = False,
     progress: bool = True,
 ) -> Dataset:
-    """Cuts recordings into labelled windows and keeps them on disk.
+    """Cut recordings into labelled windows and keep them on disk.
 
     Args:
         source: A folder of recordings, a BIDS root, a path, an MNE `Raw`, a list of paths or of `Raw`s; or windows
@@ -202,7 +202,7 @@ def build_options(
     unit: str | None,
     subject_columns: dict[str, Mapping[str, str]],
 ) -> BuildOptions:
-    """The arguments of `build_dataset` that change the windows, judged.
+    """Return the arguments of `build_dataset` that change the windows, judged.
 
     Raises:
         ValueError: If one of them is out of range.
@@ -218,7 +218,7 @@ def build_options(
 
 
 def source_states(sources: Sequence[Source], labels: LabelSource) -> dict[str, Any]:
-    """What the windows depend on of recordings and label files, JSON values: names, sizes, times, settings."""
+    """Return what the windows depend on of recordings and label files, JSON values: names, sizes, times, settings."""
     settings = asdict(labels)
     settings.pop("_rows", None)
     if settings.get("mapping"):
@@ -238,7 +238,7 @@ def source_states(sources: Sequence[Source], labels: LabelSource) -> dict[str, A
 
 
 def read_header(source: Source, raw: mne.io.BaseRaw, labels: LabelSource) -> Header:
-    """What the plan needs of a recording whose samples are not read."""
+    """Return what the plan needs of a recording whose samples are not read."""
     segments = labels.segments(raw, source.name, source.path)
     subject = source.subject or subject_of_info(raw, source.name)
     return Header(subject, raw.n_times / raw.info["sfreq"], segments, bad_spans(raw))
@@ -265,7 +265,7 @@ def plan_windows(
     options: BuildOptions,
     report: Counter,
 ) -> tuple[list[Plan], list[str]]:
-    """The windows of every recording, from headers and label files only, and the label names.
+    """Return the windows of every recording, from headers and label files only, and the label names.
 
     Args:
         sources: The recordings.
@@ -347,7 +347,7 @@ def _window_starts(segment: Segment, recording_duration: float, extractor: EEGFe
 def cut_windows(
     plan: Plan, extractor: EEGFeatureExtractor, unit: str | None
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Windows (N, C, T) float32 in microvolts, C channel names and N onsets in seconds of one recording.
+    """Return the windows (N, C, T) float32 in microvolts, C channel names and N onsets in seconds of one recording.
 
     Raises:
         OSError: If the recording can't be read.
@@ -376,7 +376,7 @@ class _Cutter:
         self.ch_names: list[str] | None = None
 
     def batches(self) -> Iterator[dict[str, Any]]:
-        """Columns of one recording at a time."""
+        """Yield the columns of one recording at a time."""
         counts: Counter = Counter()
         bar = tqdm(self.plans, desc="cutting windows", unit="recording", disable=not self.progress)
         for plan in bar:
@@ -396,6 +396,6 @@ class _Cutter:
         check_classes(counts, self.names, self.options, "accepted")
 
     def describe(self) -> str:
-        """The description to keep with the windows."""
+        """Return the description to keep with the windows."""
         info = SignalInfo(tuple(self.ch_names), float(self.extractor.sfreq), int(self.extractor.n_times))
         return describe(info, finish_report(self.report, self.counts))

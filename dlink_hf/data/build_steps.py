@@ -31,7 +31,7 @@ class BuildOptions:
     subject_columns: dict[str, Mapping[str, str]]
 
     def ignores(self, label: str) -> bool:
-        """Whether a label that is not among the wanted ones may be left out."""
+        """Return whether a label that is not among the wanted ones may be left out."""
         if isinstance(self.ignore_labels, str):
             return self.ignore_labels == "others" or label == self.ignore_labels
         return label in map(str, self.ignore_labels)
@@ -40,7 +40,7 @@ class BuildOptions:
 def settle_label_names(
     options: BuildOptions, source_names: Sequence[str] | None, present: Mapping[str, int], report: Counter
 ) -> list[str]:
-    """The label names in the order of their numbers, after judging every label found.
+    """Return the label names in the order of their numbers, after judging every label found.
 
     Args:
         options: With the names that the user gave, and those to ignore.
@@ -98,7 +98,7 @@ def check_classes(counts: Mapping[str, int], names: Sequence[str], options: Buil
 
 
 def window_features(n_chans: int, n_times: int, names: Sequence[str], options: BuildOptions) -> Features:
-    """The dataset's columns."""
+    """Return the dataset's columns."""
     return Features(
         {
             "input_values": Array2D(shape=(n_chans, n_times), dtype="float32"),
@@ -112,7 +112,7 @@ def window_features(n_chans: int, n_times: int, names: Sequence[str], options: B
 
 
 def align_channels(windows: np.ndarray, found: Sequence[str], wanted: Sequence[str], name: str) -> np.ndarray:
-    """Brings windows (N, C, T) into the dataset's channel order; refuses a recording that has other channels."""
+    """Bring windows (N, C, T) into the dataset's channel order; refuse a recording that has other channels."""
     found, wanted = list(found), list(wanted)
     if found == wanted:
         return windows
@@ -153,7 +153,7 @@ def window_columns(
 
 
 def finish_report(report: Counter, counts: Mapping[str, int]) -> dict[str, Any]:
-    """The counts of a build as `build_report` gives them."""
+    """Return the counts of a build as `build_report` gives them."""
     return {
         "n_recordings": report["n_recordings"],
         "n_windows": int(sum(counts.values())),
@@ -183,7 +183,7 @@ def log_report(report: Mapping[str, Any], cached: bool = False) -> None:
 
 
 def reopen(folder: Path) -> Dataset | None:
-    """The windows of an earlier build, its counts logged again; None where there are none."""
+    """Return the windows of an earlier build, its counts logged again; None where there are none."""
     cached = load_windows(folder)
     if cached is None:
         return None

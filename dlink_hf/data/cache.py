@@ -31,7 +31,7 @@ _LEFTOVER_SECONDS = 24 * 3600
 
 
 def default_cache_dir() -> Path:
-    """Where caches go unless the user says: `$DLINK_HF_CACHE`, `$HF_HOME/dlink_hf`, or `~/.cache/dlink_hf`."""
+    """Return where caches go unless the user says: `$DLINK_HF_CACHE`, `$HF_HOME/dlink_hf`, or `~/.cache/dlink_hf`."""
     if os.environ.get("DLINK_HF_CACHE"):
         return Path(os.environ["DLINK_HF_CACHE"]).expanduser()
     if os.environ.get("HF_HOME"):
@@ -40,7 +40,7 @@ def default_cache_dir() -> Path:
 
 
 def fingerprint_of(settings: Mapping[str, Any]) -> str:
-    """A name for a build: equal settings, package and MNE versions give equal names.
+    """Return a name for a build: equal settings, package and MNE versions give equal names.
 
     Args:
         settings: Everything that the windows depend on, JSON values.
@@ -77,7 +77,7 @@ def _code_digest() -> str:
 
 
 def load_windows(folder: Path) -> Dataset | None:
-    """Opens the windows in a cache folder (memory-mapped), None where there are none.
+    """Open the windows in a cache folder (memory-mapped), None where there are none.
 
     Args:
         folder: A folder that `write_windows` wrote.
@@ -107,7 +107,7 @@ def write_windows(
     describe: Any,
     overwrite: bool = False,
 ) -> Dataset:
-    """Writes batches of windows to a temporary folder next to `folder`, which is renamed to it when whole.
+    """Write batches of windows to a temporary folder next to `folder`, which is renamed to it when whole.
 
     Args:
         folder: The cache folder to make.
@@ -179,7 +179,7 @@ def _arrow_windows(windows: np.ndarray) -> pa.ExtensionArray:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Removes what killed builds left, once it is too old to belong to a running one."""
+    """Remove what killed builds left, once it is too old to belong to a running one."""
     for leftover in folder.parent.glob(f".{folder.name}.building-*"):
         try:
             newest = max(path.stat().st_mtime for path in [leftover, *leftover.iterdir()])

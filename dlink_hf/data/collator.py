@@ -9,13 +9,13 @@ import torch
 
 
 class EEGDataCollator:
-    """Stacks windows, labels and, where the rows carry them, channel positions and soft targets; the rest is left out.
+    """Stack windows, labels and, where the rows carry them, channel positions and soft targets; the rest is left out.
 
     Nothing is padded: windows of different channels or lengths in one batch are an error.
     """
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Makes a batch.
+        """Make a batch.
 
         Args:
             rows: B rows with `input_values` (C, T) in microvolts and optionally `labels` (or `label`; an integer) and

@@ -40,7 +40,7 @@ class SignalInfo:
 
 
 def describe(info: SignalInfo, report: dict[str, Any] | None = None) -> str:
-    """Writes `info`, and what the build counted, as the JSON text that `signal_info` reads.
+    """Write `info`, and what the build counted, as the JSON text that `signal_info` reads.
 
     Args:
         info: The signal's facts.
@@ -66,7 +66,7 @@ def _entry(text: str) -> dict[str, Any] | None:
 
 
 def signal_info(dataset: Dataset) -> SignalInfo:
-    """Reads the channels, sampling rate and window length kept with a dataset.
+    """Read the channels, sampling rate and window length kept with a dataset.
 
     Args:
         dataset: A dataset of `build_dataset`, `load_eeg_set` or `load_shards`, or one derived from it.
@@ -100,7 +100,7 @@ def signal_info(dataset: Dataset) -> SignalInfo:
 
 
 def alignment_info(dataset: Dataset) -> dict[str, Any] | None:
-    """How a dataset's windows were aligned (`align_dataset`).
+    """Return how a dataset's windows were aligned (`align_dataset`).
 
     Args:
         dataset: A dataset of this library, or one derived from it.
@@ -121,13 +121,13 @@ def alignment_info(dataset: Dataset) -> dict[str, Any] | None:
 
 
 def with_alignment_info(description: str, facts: dict[str, Any]) -> str:
-    """A dataset's description with a note of how its windows were aligned, which `alignment_info` reads."""
+    """Return a dataset's description with a note of how its windows were aligned, which `alignment_info` reads."""
     first = next(entry for entry in map(_entry, description.split("\n\n")) if entry is not None)
     return json.dumps({**first, "alignment": facts})
 
 
 def signal_fields(dataset: Dataset) -> dict[str, Any]:
-    """What a model's config must know of the windows it is made for.
+    """Return what a model's config must know of the windows it is made for.
 
     Args:
         dataset: A dataset of `build_dataset` or `load_eeg_set`, or one derived from it.
@@ -156,7 +156,7 @@ def signal_fields(dataset: Dataset) -> dict[str, Any]:
 
 
 def set_signal_info(dataset: Dataset, info: SignalInfo) -> Dataset:
-    """Attaches signal facts to a dataset that was not made by this library.
+    """Attach signal facts to a dataset that was not made by this library.
 
     Args:
         dataset: Rows with `input_values` (C, T) in microvolts.
@@ -196,7 +196,7 @@ def build_report(dataset: Dataset) -> dict[str, Any]:
 
 
 def concatenate_windows(datasets: Sequence[Dataset]) -> Dataset:
-    """Concatenates datasets of the same signal, after checking that they are.
+    """Concatenate datasets of the same signal, after checking that they are.
 
     Args:
         datasets: Datasets with equal channels (in the same order), sampling rate and window length.
@@ -222,7 +222,7 @@ def concatenate_windows(datasets: Sequence[Dataset]) -> Dataset:
 
 
 def check_same_signal(datasets: Sequence[Dataset]) -> None:
-    """Refuses datasets of different channels, rates or windows.
+    """Refuse datasets of different channels, rates or windows.
 
     Raises:
         ValueError: Naming the differences.

@@ -34,7 +34,7 @@ _QUALITY = re.compile(r"^(bad|edge)", re.IGNORECASE)
 
 
 def bad_spans(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
-    """The stretches that annotations beginning with "BAD" or "EDGE" mark (MNE's convention).
+    """Return the stretches that annotations beginning with "BAD" or "EDGE" mark (MNE's convention).
 
     Args:
         raw: A recording.
@@ -80,11 +80,11 @@ class AnnotationLabels:
     duration: float | None = None
 
     def label_names(self) -> list[str] | None:
-        """The labels in the mapping's order; None when only the recordings tell."""
+        """Return the labels in the mapping's order; None when only the recordings tell."""
         return None if self.mapping is None else list(dict.fromkeys(map(str, self.mapping.values())))
 
     def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
-        """The annotated stretches of one recording."""
+        """Return the annotated stretches of one recording."""
         return [
             Segment(
                 onset + self.start,
@@ -96,7 +96,7 @@ class AnnotationLabels:
         ]
 
     def files(self, path: Path) -> list[Path]:
-        """Files next to the recording that the labels depend on."""
+        """Return the files next to the recording that the labels depend on."""
         return []
 
 
@@ -121,11 +121,11 @@ class EventLabels:
     duration: float | None = None
 
     def label_names(self) -> list[str] | None:
-        """The labels in the mapping's order; None when only the recordings tell."""
+        """Return the labels in the mapping's order; None when only the recordings tell."""
         return None if self.mapping is None else list(dict.fromkeys(map(str, self.mapping.values())))
 
     def event_file(self, path: Path) -> Path:
-        """The event file of one recording.
+        """Return the event file of one recording.
 
         Raises:
             FileNotFoundError: If there is none; the message lists the names tried.
@@ -142,7 +142,7 @@ class EventLabels:
         )
 
     def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
-        """The stretches after the events of one recording."""
+        """Return the stretches after the events of one recording."""
         if path is None:
             raise ValueError(
                 f"EventLabels reads a file next to the recording, but {recording!r} was not read from a file. Put the "
@@ -177,7 +177,7 @@ class EventLabels:
         return segments
 
     def files(self, path: Path) -> list[Path]:
-        """Files next to the recording that the labels depend on."""
+        """Return the files next to the recording that the labels depend on."""
         return [self.event_file(path)]
 
 
@@ -209,13 +209,13 @@ class TableLabels:
             self._rows.setdefault(_as_posix(row["recording"]), []).append((number, row))
 
     def label_names(self) -> list[str]:
-        """The table's labels: in the mapping's order, or sorted."""
+        """Return the table's labels: in the mapping's order, or sorted."""
         if self.mapping is not None:
             return list(dict.fromkeys(map(str, self.mapping.values())))
         return sorted({row["label"] for rows in self._rows.values() for _, row in rows})
 
     def keys_of(self, recording: str, path: Path | None) -> list[str]:
-        """How the table spells one recording, in all its rows."""
+        """Return how the table spells one recording, in all its rows."""
         names = [recording, Path(recording).name, Path(recording).stem]
         if path is not None:
             names += [path.name, path.stem, _recording_stem(path), path.as_posix()]
@@ -225,13 +225,13 @@ class TableLabels:
         return [name for name in dict.fromkeys(names) if name in self._rows]
 
     def rows_of(self, recording: str, path: Path | None) -> list[tuple[int, dict[str, str]]]:
-        """The table's rows about one recording, with their line numbers."""
+        """Return the table's rows about one recording, with their line numbers."""
         return sorted(
             (row for key in self.keys_of(recording, path) for row in self._rows[key]), key=lambda numbered: numbered[0]
         )
 
     def check_recordings(self, recordings: Sequence[tuple[str, Path | None]]) -> None:
-        """Compares the table's recordings with those at hand; warns of rows that speak of none of them.
+        """Compare the table's recordings with those at hand; warn of rows that speak of none of them.
 
         Raises:
             ValueError: If rows fit several recordings, as files of one name in different folders do.
@@ -252,7 +252,7 @@ class TableLabels:
             )
 
     def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
-        """The stretches that the table gives for one recording."""
+        """Return the stretches that the table gives for one recording."""
         rows = self.rows_of(recording, path)
         if not rows and self.missing == "error":
             raise ValueError(
@@ -268,7 +268,7 @@ class TableLabels:
         return segments
 
     def subject(self, recording: str, path: Path | None) -> str | None:
-        """The subject that the table gives for one recording, None without such a column.
+        """Return the subject that the table gives for one recording, None without such a column.
 
         Raises:
             ValueError: If the rows of one recording name several subjects.
@@ -281,7 +281,7 @@ class TableLabels:
         return found.pop() if found else None
 
     def files(self, path: Path) -> list[Path]:
-        """Files that the labels depend on (the table's content itself is in the fingerprint)."""
+        """Return the files that the labels depend on (the table's content itself is in the fingerprint)."""
         return []
 
     def digest(self) -> str:
@@ -307,16 +307,16 @@ class PathLabels:
             raise ValueError(f"PathLabels(pattern={self.pattern!r}) needs a group, e.g. r'_(?P<label>\\w+)\\.edf$'.")
 
     def label_names(self) -> list[str] | None:
-        """The labels in the mapping's order; None when only the paths tell."""
+        """Return the labels in the mapping's order; None when only the paths tell."""
         return None if self.mapping is None else list(dict.fromkeys(map(str, self.mapping.values())))
 
     def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
-        """The whole recording, with its path's label."""
+        """Return the whole recording, with its path's label."""
         text = recording if path is None else path.as_posix()
         return [Segment(0.0, None, _translate(match_group(self.pattern, text, "label"), self.mapping))]
 
     def files(self, path: Path) -> list[Path]:
-        """Files next to the recording that the labels depend on."""
+        """Return the files next to the recording that the labels depend on."""
         return []
 
 
@@ -331,11 +331,11 @@ class WholeRecording:
     label: str = "unlabelled"
 
     def label_names(self) -> list[str]:
-        """The one label."""
+        """Return the one label."""
         return [self.label]
 
     def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
-        """The whole recording."""
+        """Return the whole recording."""
         return [Segment(0.0, None, self.label)]
 
     def files(self, path: Path) -> list[Path]:
@@ -347,7 +347,7 @@ LabelSource = AnnotationLabels | EventLabels | TableLabels | PathLabels | WholeR
 
 
 def match_group(pattern: str, text: str, group: str) -> str:
-    """What the named group, or else the first group, of a regular expression matches in a path.
+    """Return what the named group, or else the first group, of a regular expression matches in a path.
 
     Args:
         pattern: A regular expression with at least one group.

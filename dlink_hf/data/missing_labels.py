@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Training windows without a label, -1 in the column `labels`, beside those that have one."""
+"""Training windows without a label, -1 in the column `labels`, mixed with those that have one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .splits import check_no_shared_subjects
 logger = logging.getLogger(__name__)
 
 # the remedy for evaluation sets
-EVALUATED_WITHOUT_LABEL = "There is nothing to score them by: leave them out. Training windows alone may lack labels."
+EVALUATED_WITHOUT_LABEL = "There is nothing to score them by: leave them out. Only training windows may lack labels."
 
 
 def labels_of(dataset: Dataset) -> np.ndarray:
@@ -50,7 +50,7 @@ def is_labelled(dataset: Dataset) -> np.ndarray:
 
 
 def labelled_rows(dataset: Dataset) -> Dataset:
-    """The windows that have a label; the dataset itself where all have."""
+    """Return the windows that have a label; the dataset itself where all have."""
     known = is_labelled(dataset)
     return dataset if known.all() else dataset.select(np.flatnonzero(known))
 
@@ -85,9 +85,9 @@ def with_unlabelled(
         train: labelled windows.
         unlabelled: windows of the same signal; labels that they may have are not looked at. Columns that `train` has
             and these lack are None, those that `train` lacks are left out.
-        held_out: validation and test windows, by name: nobody of theirs may be among the unlabelled ones. People are
-            told by `group_column`, so that both must name them alike.
-        group_column: column that tells people apart.
+        held_out: validation and test windows, by name: none of their subjects may be among the unlabelled
+            ones. Subjects are told apart by `group_column`: both must name them alike.
+        group_column: column that tells subjects apart.
 
     Returns:
         `train`, then `unlabelled` with the label -1, with the columns and the format of `train`.
@@ -144,7 +144,7 @@ def _as_rows_of(unlabelled: Dataset, train: Dataset) -> Dataset:
 
 
 def _alignment_of(dataset: Dataset) -> dict[str, Any] | None:
-    """Method and reference of the alignment; whom it went by may differ."""
+    """Method and reference of the alignment; the subjects it went by may differ."""
     facts = alignment_info(dataset)
     return None if facts is None else {name: facts[name] for name in ("method", "reference")}
 
@@ -179,7 +179,7 @@ def load_unlabelled(
 ) -> Dataset:
     """Cut every recording of a folder into windows, from beginning to end, and align each person's as labelled ones.
 
-    No label is read: what else lies beside the recordings does not matter.
+    No label is read: what else lies next to the recordings does not matter.
 
     Args:
         folder: recordings, in folders of any depth; or a BIDS root, or a list of paths, as [`build_dataset`] takes.

@@ -28,7 +28,7 @@ def _check_rate(config: PreTrainedConfig, facts: SignalInfo) -> None:
 
 
 def own_channels(config: PreTrainedConfig) -> list[str]:
-    """Channels of a model's config in its order, by their canonical names where they have one."""
+    """Return the channels of a model's config in its order, by their canonical names where they have one."""
     return [canonical_name(name) or name for name in config.ch_names]
 
 
@@ -50,7 +50,7 @@ def _same_channels(config: PreTrainedConfig, facts: SignalInfo) -> bool:
 
 
 def label_names(model: nn.Module) -> list[str]:
-    """Names of a model's classes, in the order of its logits."""
+    """Return the names of a model's classes, in the order of its logits."""
     id2label = model.config.id2label
     return [id2label[index] for index in sorted(id2label)]
 

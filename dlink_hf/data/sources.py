@@ -35,7 +35,7 @@ class Source:
 
 
 def list_sources(source: Any, bids_entities: Mapping[str, Any] | None = None) -> list[Source]:
-    """Finds the recordings in whatever the user named.
+    """Find the recordings in whatever the user named.
 
     Args:
         source: A folder, a BIDS root (a folder with `dataset_description.json`), a recording's path, an MNE `Raw`, or
@@ -87,7 +87,7 @@ def assign_subjects(
     subject_pattern: str | None = None,
     table: TableLabels | None = None,
 ) -> None:
-    """Fills in `source.subject`, in this order: what was given, the pattern, the table, BIDS; the rest comes later.
+    """Fill in `source.subject`, in this order: what was given, the pattern, the table, BIDS; the rest comes later.
 
     Args:
         sources: The recordings; changed in place.
@@ -132,7 +132,7 @@ def assign_subjects(
 
 
 def subject_of_info(raw: mne.io.BaseRaw, name: str) -> str:
-    """The subject that a recording's header names.
+    """Return the subject that a recording's header names.
 
     Args:
         raw: The recording.
@@ -158,7 +158,7 @@ def subject_of_info(raw: mne.io.BaseRaw, name: str) -> str:
 
 
 def hash_raw(raw: mne.io.BaseRaw) -> str:
-    """A hash of a recording in memory: samples, channels, rate, annotations, subject."""
+    """Return a hash of a recording in memory: samples, channels, rate, annotations, subject."""
     digest = hashlib.blake2b(digest_size=16)
     facts = [raw.ch_names, raw.get_channel_types(), raw.info["sfreq"], raw.info["bads"], raw.first_samp]
     facts.append(str(raw.info["subject_info"]))

@@ -53,7 +53,7 @@ def split_by_subject(
     group_column: str = "subject",
     allow_one_class: bool = False,
 ) -> DatasetDict:
-    """Splits a dataset into train, validation and test, subjects kept apart and classes balanced as far as possible.
+    """Split a dataset into train, validation and test, subjects kept apart and classes balanced as far as possible.
 
     Subjects are assigned at random; of 200 assignments drawn with `seed`, the one whose splits are closest to the
     dataset's class proportions is taken.
@@ -111,7 +111,7 @@ def subject_kfold(
     group_column: str = "subject",
     allow_one_class: bool = False,
 ) -> Iterator[DatasetDict]:
-    """Yields the folds of a subject-wise cross-validation: every subject is tested once.
+    """Yield the folds of a subject-wise cross-validation: every subject is tested once.
 
     Args:
         dataset: Rows with `labels` and the group column.
@@ -148,7 +148,7 @@ def subject_kfold(
 
 
 def split_by_column(dataset: Dataset, column: str = "split", group_column: str = "subject") -> DatasetDict:
-    """Splits a dataset as one of its columns says, e.g. the published split of `eegmat`.
+    """Split a dataset as one of its columns says, e.g. the published split of `eegmat`.
 
     Args:
         dataset: Rows with a column that holds "train", "validation" or "test".

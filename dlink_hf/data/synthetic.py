@@ -38,7 +38,7 @@ def make_synthetic_recordings(
     seed: int = 0,
     progress: bool = True,
 ) -> list[mne.io.RawArray]:
-    """Makes one continuous recording a subject, with an annotation for every trial.
+    """Make one continuous recording a subject, with an annotation for every trial.
 
     Args:
         n_subjects: Number of recordings; subject k is the same whatever their number.
@@ -93,7 +93,7 @@ def synthetic_dataset(
     progress: bool = True,
     **options: Any,
 ) -> Dataset:
-    """The synthetic recordings as windows, made by the same feature extractor and builder as real recordings.
+    """Return the synthetic recordings as windows, made by the same feature extractor and builder as real recordings.
 
     Args:
         n_subjects: Number of subjects.

@@ -29,7 +29,7 @@ def unlabelled_windows(
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> list[Dataset]:
-    """Windows of whole recordings, labels or no labels, one dataset for each montage among them.
+    """Return the windows of whole recordings, labels or no labels, one dataset for each montage among them.
 
     Args:
         paths: recordings.
@@ -77,7 +77,7 @@ def unlabelled_windows(
 
 
 def set_recordings(name: str, data_dir: str | Path, people: Sequence[str] | None = None) -> list[Path]:
-    """The recordings of one of the public sets, of all its tasks.
+    """Return the recordings of one of the public sets, of all its tasks.
 
     Args:
         name: a name of `EEG_SETS`.

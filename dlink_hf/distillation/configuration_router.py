@@ -96,7 +96,7 @@ class DLinkRouterConfig(DLinkPreTrainedConfig):
     def from_teacher(
         cls, teacher_config: DLinkPreTrainedConfig | Sequence[DLinkPreTrainedConfig], **fields: Any
     ) -> "DLinkRouterConfig":
-        """The config of a router that fits a teacher, or several.
+        """Return the config of a router that fits a teacher, or several.
 
         Args:
             teacher_config: [`DLinkTeacherConfig`], or a list of them.

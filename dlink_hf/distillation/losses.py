@@ -313,7 +313,7 @@ def target_spectrum(
     eps: float = 1e-3,
     over_processes: OverProcesses = _alone,
 ) -> TargetSpectrum:
-    """What [`spectral_losses`] needs of the teacher.
+    """Return what [`spectral_losses`] needs of the teacher.
 
     Args:
         teacher: (B, C, P, D), real.
@@ -399,7 +399,7 @@ def spectral_losses(
 
 
 def router_balance_loss(weights: torch.Tensor, over_processes: OverProcesses = _alone) -> torch.Tensor:
-    """How far the batch's mean router weights are from even: L * sum of squared means - 1.
+    """Return how far the batch's mean router weights are from even: L * sum of squared means - 1.
 
     Each input may still be routed sharply; only a collapse of all inputs onto the same layers is punished (compare
     the load-balance terms of mixtures of experts, Shazeer et al. 2017, arXiv 1701.06538).
@@ -420,7 +420,7 @@ def router_balance_loss(weights: torch.Tensor, over_processes: OverProcesses = _
 
 
 def router_entropy(weights: torch.Tensor) -> torch.Tensor:
-    """Mean entropy in nats of the router's weights.
+    """Return the mean entropy in nats of the router's weights.
 
     Args:
         weights: (B, L), rows sum to one.

@@ -38,7 +38,7 @@ _VALUES_AT_ONCE = 2**18
 
 
 def normalise_layers(hidden_states: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the router reads of a teacher: its layers, each token normalised, and their means.
+    """Return what the router reads of a teacher: its layers, each token normalised, and their means.
 
     Args:
         hidden_states: L of (B, C, P, D).
@@ -53,7 +53,7 @@ def normalise_layers(hidden_states: Sequence[torch.Tensor]) -> tuple[torch.Tenso
 
 
 class _MixLayers(torch.autograd.Function):
-    """Sums (B, N) of states (B, L, N), weighted by (B, L). The states may be stored in half precision.
+    """Sum (B, N) of states (B, L, N), weighted by (B, L). The states may be stored in half precision.
 
     Window by window on a CPU: single-precision copies of all layers at once would cost more time than the sums.
     """
@@ -169,7 +169,7 @@ class DLinkRouter(DLinkPreTrainedModel):
             nn.init.zeros_(module.layer_scores)
 
     def route(self, pooled: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
-        """Weights (B, L) of pooled, layer-normalised hidden states (B, L, D); one such tensor a teacher."""
+        """Return the weights (B, L) of pooled, layer-normalised hidden states (B, L, D); one such tensor a teacher."""
         config = self.config
         pooled = [pooled] if isinstance(pooled, torch.Tensor) else pooled
         shape = (len(pooled[0]), config.num_layers)
@@ -199,7 +199,7 @@ class DLinkRouter(DLinkPreTrainedModel):
         return routed
 
     def classify(self, routed_state: torch.Tensor) -> torch.Tensor:
-        """Logits (B, num_labels) of a routed state (B, C, P, D)."""
+        """Return the logits (B, num_labels) of a routed state (B, C, P, D)."""
         features = F.gelu(self.channel_features(routed_state.transpose(1, 2))).mean(1)
         return self.classifier(self.dropout(features.flatten(1)))
 

@@ -92,7 +92,7 @@ class MiCDecoder(nn.Module):
 
 
 def mean_logits(logits: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
-    """The logits of a teacher; of several, the log of the mean of their probabilities.
+    """Return the logits of a teacher; of several, the log of the mean of their probabilities.
 
     The mean of probabilities, not of their logarithms: a single teacher that is sure can't overrule all others.
 
@@ -248,7 +248,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             nn.init.zeros_(module.bias)
 
     def training_only_state_dict(self) -> dict[str, torch.Tensor]:
-        """The weights that a distillation needs besides the student's to be resumed: router and decoder."""
+        """Return the weights that a distillation needs besides the student's to be resumed: router and decoder."""
         return {k: v for k, v in self.state_dict().items() if k.startswith(("router.", "decoder."))}
 
     def forward(

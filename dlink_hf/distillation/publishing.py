@@ -43,7 +43,7 @@ class PublishingMixin:
         return result
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """The loop of `Trainer`; its predictions are kept for the card."""
+        """Return the loop of `Trainer`; its predictions are kept for the card."""
         self._loop_output = super().evaluation_loop(*args, **kwargs)
         return self._loop_output
 
@@ -71,7 +71,7 @@ class PublishingMixin:
         return float(balanced_accuracy_score(dataset["labels"][:], predict_probabilities(teacher, dataset).argmax(1)))
 
     def dataset_facts(self) -> dict[str, Any]:
-        """How many windows, and of how many people, the student was trained and scored on."""
+        """Return how many windows, and of how many people, the student was trained and scored on."""
         facts: dict[str, Any] = {"subject_wise": self.args.group_column == "subject"}
         for split, dataset in {"train": self.train_dataset, **self.record.datasets}.items():
             if not isinstance(dataset, Dataset):

@@ -106,7 +106,7 @@ def fold_shares(groups: np.ndarray, folds: Sequence[set[Any]]) -> np.ndarray:
 
 
 def add_soft_targets(dataset: datasets.Dataset, probabilities: np.ndarray) -> datasets.Dataset:
-    """The dataset with the column `soft_targets`, which replaces the one it may have.
+    """Return the dataset with the column `soft_targets`, which replaces the one it may have.
 
     Args:
         dataset: N windows.

@@ -50,7 +50,7 @@ class NumberedRows(Dataset):
 
 
 class NumberedCollator:
-    """Makes a batch of numbered rows: the windows' view, and the teachers' features where they are stored.
+    """Make a batch of numbered rows: the windows' view, and the teachers' features where they are stored.
 
     Args:
         collator: makes the batch itself.

@@ -104,7 +104,7 @@ class TeacherCache:
         return len(self) * _entry_bytes(self.shapes)
 
     def read(self, rows: Sequence[int], view: int = 0) -> dict[str, torch.Tensor]:
-        """Features of some windows.
+        """Return the features of some windows.
 
         Args:
             rows: B numbers of rows of the dataset, in any order.

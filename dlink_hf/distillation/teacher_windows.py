@@ -52,7 +52,7 @@ def teacher_fingerprint(teacher: DLinkTeacherForEEGClassification) -> str:
 def windows_fingerprint(
     dataset: Any, augment: Augment | None = None, n_views: int = 1, progress: bool = True
 ) -> tuple[str, int]:
-    """A name for the windows that a teacher reads, made of their very values.
+    """Return a name for the windows that a teacher reads, made of their very values.
 
     Args:
         dataset: rows with `input_values` (C, T) in microvolts.
@@ -92,7 +92,7 @@ def windows_fingerprint(
 
 
 def readable(dataset: Any) -> Any:
-    """The dataset with only the column of the windows."""
+    """Return the dataset with only the column of the windows."""
     if isinstance(dataset, datasets.Dataset):
         if dataset.format["type"] == "custom":
             raise NotCacheableError(
@@ -133,7 +133,7 @@ def augmented(windows: torch.Tensor, rows: Sequence[int], view: int, augment: Au
 
 
 def reader_fingerprint(teacher: DLinkTeacherForEEGClassification, signal: Any) -> str:
-    """The teacher's name, and what is done to the windows before it reads them."""
+    """Return the teacher's name, and what is done to the windows before it reads them."""
     name, config = teacher_fingerprint(teacher), teacher.config
     if signal is None or (list(signal.ch_names), signal.sfreq) == (list(config.ch_names), config.sfreq):
         return name

@@ -265,7 +265,7 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The stage's objective while training; the student's own cross-entropy while evaluating."""
+        """Return the stage's objective while training; the student's own cross-entropy while evaluating."""
         if not model.training:
             inputs = {name: value for name, value in inputs.items() if name != SOFT_TARGETS}
             outputs = self.accelerator.unwrap_model(model).student(**inputs)

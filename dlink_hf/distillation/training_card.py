@@ -32,7 +32,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def training_facts(config: DLinkStudioConfig, args: DLinkTrainingArguments) -> dict[str, Any]:
-    """Weights of the objective and settings of a distillation, as [`build_model_card`] takes them.
+    """Return the weights of the objective and settings of a distillation, as [`build_model_card`] takes them.
 
     Args:
         config: of the studio.
@@ -93,7 +93,7 @@ class TrainingRecord:
         return [str(who) for who in dataset[self.group_column][:]]
 
     def scores(self, names: list[str]) -> dict[str, dict[str, Any]]:
-        """Scores of every split, by class and by subject too; `names`: of the classes."""
+        """Return the scores of every split, by class and by subject too; `names`: of the classes."""
         found = {}
         for split, (logits, labels) in self.predictions.items():
             groups = self.groups(split)
@@ -173,7 +173,7 @@ def cost_rows(models: Mapping[str, Any], scores: Mapping[str, float]) -> list[di
 
 
 def emissions_of(trainer: Any) -> float | None:
-    """Kilograms of CO2 equivalents, where transformers' callback of codecarbon followed the training."""
+    """Return the kilograms of CO2 equivalents, where transformers' callback of codecarbon followed the training."""
     for callback in trainer.callback_handler.callbacks:
         emissions = getattr(getattr(callback, "tracker", None), "final_emissions", None)
         if isinstance(emissions, float):
@@ -182,7 +182,7 @@ def emissions_of(trainer: Any) -> float | None:
 
 
 def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **facts: Any) -> ModelCard:
-    """The card of the student that a [`DLinkTrainer`] has trained, and its plots in `folder / "plots"`.
+    """Return the card of the student that a [`DLinkTrainer`] has trained, and its plots in `folder / "plots"`.
 
     Args:
         trainer: after training.

@@ -29,13 +29,13 @@ class Interval:
     n_subjects: int
 
     def points(self) -> str:
-        """A difference in points: `+4.4 (+1.0 to +7.9)`."""
+        """Return a difference in points: `+4.4 (+1.0 to +7.9)`."""
         if np.isnan(self.low):
             return f"{100 * self.mean:+.1f} (one subject, no interval)"
         return f"{100 * self.mean:+.1f} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
 
     def score(self) -> str:
-        """A score: `0.812 (0.774 to 0.851)`."""
+        """Return a score: `0.812 (0.774 to 0.851)`."""
         if np.isnan(self.low):
             return f"{self.mean:.3f} (one subject, no interval)"
         return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
@@ -48,7 +48,7 @@ class Interval:
 def subject_scores(
     labels: Sequence[int] | np.ndarray, probabilities: np.ndarray, subjects: Sequence[Any]
 ) -> dict[str, float]:
-    """Balanced accuracy of every subject.
+    """Return the balanced accuracy of every subject.
 
     Args:
         labels: (N,) class indices.
@@ -57,7 +57,7 @@ def subject_scores(
 
     Returns:
         subject -> mean recall over the classes that the subject has. Subjects of one class only are left out: their
-        recall is no balanced accuracy.
+        recall is not a balanced accuracy.
     """
     labels, predicted, subjects = np.asarray(labels), np.asarray(probabilities).argmax(1), np.asarray(subjects)
     found = {}
@@ -71,7 +71,7 @@ def subject_scores(
 
 
 def interval(values: Sequence[float] | np.ndarray, seed: int = 0) -> Interval:
-    """Mean over subjects with its bootstrap interval (percentiles; Efron and Tibshirani, 1993).
+    """Return the mean over subjects with its bootstrap interval (percentiles; Efron and Tibshirani, 1993).
 
     Args:
         values: (subjects,), or (subjects, seeds): then both are drawn with replacement.
@@ -162,7 +162,7 @@ def distillation_verdict(
 
     Args:
         student: split (`validation`, `test`) -> subject -> balanced accuracy of the distilled student.
-        alone: the same of the student alone at its best budget.
+        alone: the same of the control, the student alone, at its best budget.
         teacher: the same of the teacher, on its own view of the windows.
         n_labels: number of classes.
 
@@ -227,7 +227,7 @@ def _what_next(
         return (
             f"The teacher is {over.points()} points better than the student alone, so there is something to teach: "
             "try unlabelled recordings (--unlabelled FOLDER), several teachers (--teachers 3), or more test subjects, "
-            "by whom a small gain can be told."
+            "for a small gain to show."
         )
     return "Try unlabelled recordings (--unlabelled FOLDER) or several teachers (--teachers 3)."
 

@@ -79,7 +79,7 @@ def _plain(axes: Any) -> None:
 def plot_router_weights(
     weights: Any, labels: Any, label_names: Sequence[str], path: str | os.PathLike, layer_names: Sequence[str] = ()
 ) -> Path:
-    """Which of the teacher's layers the router reads: mean by class with its spread, and every input.
+    """Plot which of the teacher's layers the router reads: mean by class with its spread, and every input.
 
     Args:
         weights: (N, L) router weights, rows summing to 1, no unit.
@@ -197,7 +197,7 @@ def plot_representation_spectra(
     token_rate: float | None = None,
     axes: Sequence[str] = ("time", "features"),
 ) -> Path:
-    """How well a student keeps the spectrum of what it mimics: magnitude and phase error by frequency.
+    """Plot how well a student keeps the spectrum of what it mimics: magnitude and phase error by frequency.
 
     A magnitude below 1e-5 of the teacher's largest is left out, as is the phase error where the teacher's is: such a
     bin is empty but for rounding errors of float32. A teacher that ends in a layer normalisation, say, has a mean of
@@ -268,7 +268,7 @@ def plot_loss_curves(
     components: Sequence[str] | None = None,
     stages: Mapping[str, int] | None = None,
 ) -> Path:
-    """Every component of the loss over the steps of a training.
+    """Plot every component of the loss over the steps of a training.
 
     [`DLinkTrainer`] evaluates the student by itself: its `eval_loss` is a cross-entropy, drawn with `task_loss`, the
     same term in training, rather than with the weighted sum of all terms.
@@ -420,7 +420,7 @@ def plot_montage(
     values: Any = None,
     value_name: str = "value",
 ) -> Path:
-    """The electrodes on a head seen from above, nose up.
+    """Plot the electrodes on a head seen from above, nose up.
 
     Args:
         positions: (C, 3) metres, frame of MNE's `standard_1005`.

@@ -40,7 +40,7 @@ class ExecutorchStudent(ExportedStudent):
 
     @staticmethod
     def make_runner(weights: bytes, n_threads: int | None = None) -> Runner:
-        """What runs the bytes of an ExecuTorch program.
+        """Return what runs the bytes of an ExecuTorch program.
 
         Raises:
             ImportError: ExecuTorch is not installed.
@@ -76,7 +76,7 @@ def quiet() -> Iterator[None]:
 
 
 def import_runtime() -> Any:
-    """The module `executorch.runtime`.
+    """Return the module `executorch.runtime`.
 
     Raises:
         ImportError: ExecuTorch, or a package that it needs, is not installed.
@@ -117,7 +117,7 @@ def set_threads(n_threads: int) -> None:
 
 
 def make_program(weights: bytes) -> Any:
-    """An `executorch.runtime.Program` with the method `forward`.
+    """Return an `executorch.runtime.Program` with the method `forward`.
 
     Raises:
         ImportError: ExecuTorch is not installed.

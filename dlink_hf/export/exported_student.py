@@ -69,7 +69,7 @@ class ExportedStudent:
 
     @staticmethod
     def make_runner(weights: bytes, n_threads: int | None = None) -> Runner:
-        """What runs the file; each format has its own.
+        """Return what runs the file; each format has its own.
 
         Raises:
             ImportError: the runtime is not installed.

@@ -63,7 +63,7 @@ def check_installed() -> None:
 
 
 def trace(model: MiCForEEGClassification) -> tuple[onnx.ModelProto, int]:
-    """The graph of a student, for its own montage and length of window and any number of windows.
+    """Return the graph of a student, for its own montage and length of window and any number of windows.
 
     Args:
         model: on the CPU, in float32 and evaluation mode.
@@ -86,7 +86,7 @@ def trace(model: MiCForEEGClassification) -> tuple[onnx.ModelProto, int]:
 
 
 def trace_any_montage(model: MiCForEEGClassification) -> onnx.ModelProto:
-    """The graph of a student in which windows, channels and patches are free.
+    """Return the graph of a student in which windows, channels and patches are free.
 
     Args:
         model: on the CPU, in float32 and evaluation mode.
@@ -111,7 +111,7 @@ def trace_any_montage(model: MiCForEEGClassification) -> onnx.ModelProto:
 def trace_logits(
     module: nn.Module, inputs: dict[str, torch.Tensor], shapes: dict[str, Any] | None = None
 ) -> onnx.ModelProto:
-    """The graph of a module that gives logits; what the exporter says of its own work is left out.
+    """Return the graph of a module that gives logits; what the exporter says of its own work is left out.
 
     Args:
         module: takes the inputs in their order.
@@ -199,7 +199,7 @@ def to_float16(model: onnx.ModelProto, n_front: int) -> onnx.ModelProto:
 
 
 def to_int8(model: onnx.ModelProto, n_front: int, windows: np.ndarray, batch_size: int = 16) -> onnx.ModelProto:
-    """Products with weights in 8 bits after the filter bank, calibrated on windows; the rest stays float32.
+    """Return the products with weights in 8 bits after the filter bank, calibrated on windows; the rest stays float32.
 
     Weights have a scale for each output channel, what they are multiplied with one for each tensor (QDQ:
     QuantizeLinear and DequantizeLinear before float32 operators); results stay in float32. The filter bank, whose

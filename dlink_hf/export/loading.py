@@ -35,7 +35,7 @@ def load_exported(
     n_threads: int | None = None,
     **options: Any,
 ) -> ExportedStudent:
-    """A student that another runtime than PyTorch runs.
+    """Return a student that another runtime than PyTorch runs.
 
     A folder that `dlink export` wrote is loaded as it is. Of a checkpoint, the export in its sub-folder `onnx` or
     `executorch` is loaded, which must belong to the weights and labels next to it. A checkpoint without one is
@@ -97,7 +97,7 @@ def check_backend(backend: Any) -> None:
 
 
 def format_of(backend: str) -> Any:
-    """The [`onnx.ExportFormat`] of a backend, one of `BACKENDS` but `"torch"`."""
+    """Return the [`onnx.ExportFormat`] of a backend, one of `BACKENDS` but `"torch"`."""
     module, name = _FORMATS[backend]
     return getattr(import_module(f".{module}", __package__), name)
 

@@ -30,7 +30,7 @@ class OnnxStudent(ExportedStudent):
 
     @staticmethod
     def make_runner(weights: bytes, n_threads: int | None = None) -> Runner:
-        """What runs the bytes of an ONNX file.
+        """Return what runs the bytes of an ONNX file.
 
         Raises:
             ImportError: ONNX Runtime is not installed.
@@ -46,7 +46,7 @@ class OnnxStudent(ExportedStudent):
 
 
 def make_session(weights: bytes, n_threads: int = 1) -> Any:
-    """An `onnxruntime.InferenceSession` on the CPU.
+    """Return an `onnxruntime.InferenceSession` on the CPU.
 
     Raises:
         ImportError: ONNX Runtime is not installed.

@@ -33,7 +33,7 @@ def mark_generated(card: str) -> str:
 
 
 def is_generated(card: str) -> bool:
-    """Whether a card has one generated part."""
+    """Return whether a card has one generated part."""
     return card.count(_BEGIN) == card.count(_END) == 1 and card.index(_BEGIN) < card.index(_END)
 
 
@@ -86,7 +86,7 @@ def merge_model_card(existing: str, card: str) -> str:
 
 
 def name_in_usage(card: str, model_id: str) -> str:
-    """The card with another name in its usage snippet: that of the repository which it is published in.
+    """Return the card with another name in its usage snippet: that of the repository which it is published in.
 
     Args:
         card: text with a generated part; without one it is returned as it is.

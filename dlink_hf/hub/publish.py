@@ -75,7 +75,7 @@ TRIES, LONGEST_WAIT = 4, 60
 
 
 def publishable_files(folder: str | os.PathLike, with_code: bool = False) -> list[str]:
-    """What of a folder belongs to a published checkpoint.
+    """Return what of a folder belongs to a published checkpoint.
 
     Args:
         folder: of the checkpoint.
@@ -118,7 +118,7 @@ def publish_folder(
         create_pr: open a pull request with the commit rather than change the branch.
         tags: more tags for the card.
         remote_code: put the code of the student next to the weights, for those who have transformers but not this
-            package: `AutoModel.from_pretrained(repo_id, trust_remote_code=True)`. Where left out, code is renewed in
+            package: `AutoModel.from_pretrained(repo_id, trust_remote_code=True)`. By default, code is renewed in
             a repository that has some, and put into no other.
 
     Returns:
@@ -363,7 +363,7 @@ _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{6,}|(?i:bearer)\s+\S+")
 
 
 def without_tokens(text: str) -> str:
-    """A text in which nothing looks like a token any more."""
+    """Return a text in which nothing looks like a token any more."""
     return _TOKEN.sub("<token>", text)
 
 
@@ -427,10 +427,10 @@ def _refused(error: HfHubHTTPError, repo_id: str, where: str, nothing: str) -> s
 def _advice(status: int | None, repo_id: str, message: str) -> str:
     said = f" It says: {message}." if message else ""
     known: Mapping[int, str] = {
-        400: f"the request for {repo_id!r} is not valid.{said} Names have only letters, digits and - _ . characters.",
+        400: f"the request for {repo_id!r} is not valid.{said} Names have only letters, digits and the characters - _ . in them.",
         401: "the token is missing, wrong or expired. Log in again with `hf auth login`, or give `token=`.",
-        403: f"the token may not write to {repo_id}.{said} Take a token with the role `write`, of a user to whom the "
-        "repository belongs; or use `create_pr=True`.",
+        403: f"the token may not write to {repo_id}.{said} Take a token with the role `write`, of the user that "
+        "the repository belongs to; or use `create_pr=True`.",
         404: f"{repo_id} is not there, or it is private and belongs to somebody else. Take another name, or a token "
         "that may see it.",
         409: f"{repo_id} exists and the request does not fit it.{said}",

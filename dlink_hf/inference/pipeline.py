@@ -50,7 +50,7 @@ _HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_dow
 
 
 class EEGClassificationPipeline(ChunkPipeline):
-    """Classifies EEG recordings window by window; made by [`dlink_hf.pipeline`] or `transformers.pipeline`.
+    """Classify EEG recordings window by window; made by [`dlink_hf.pipeline`] or `transformers.pipeline`.
 
     The windows are those that the model's own [`EEGFeatureExtractor`] cuts. They go through the network `batch_size`
     at a time (64 by default), those of one recording in each batch: the memory of the network does not grow with the
@@ -112,7 +112,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         self._takes_positions = model.takes_positions
 
     def __call__(self, inputs: Any, **kwargs: Any) -> list[dict] | list[list[dict]] | Iterator[list[dict]]:
-        """Classifies one recording, or several.
+        """Classify one recording, or several.
 
         Args:
             inputs: a recording, a list of them, or a generator of them. A recording is a path, an `mne.io.Raw`,
@@ -163,7 +163,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         unit: str | None = None,
         is_filtered: bool = False,
     ) -> Alignment:
-        """The alignment of a person, fitted on all recordings of one session.
+        """Return the alignment of a person, fitted on all recordings of one session.
 
         Args:
             recordings: one recording or a list of them, as in the call.
@@ -188,7 +188,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         return fit_session(extractor, [self._windows(extractor, *_facts(item, signal, ())) for item in items])
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Saves model and feature extractor into one folder, from which `pipeline` makes the same pipeline again.
+        """Save model and feature extractor into one folder, from which `pipeline` makes the same pipeline again.
 
         Args:
             save_directory: the folder, made where absent.
@@ -237,7 +237,7 @@ class EEGClassificationPipeline(ChunkPipeline):
     def preprocess(
         self, inputs: Any, batch_size: int = BATCH_SIZE, stride_seconds: float | None = None, **options: Any
     ) -> Iterator[dict[str, Any]]:
-        """Batches of windows of one recording, cut one after the other."""
+        """Yield the batches of windows of one recording, cut one after the other."""
         extractor = self._extractor(stride_seconds)
         recording, facts = _facts(inputs, options)
         session, state = facts.pop("session_recordings", None), facts.pop("alignment_state", None)
@@ -275,7 +275,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         return {"is_last": model_inputs["is_last"], "onset": model_inputs["onset"], "logits": logits}
 
     def postprocess(self, model_outputs: list[dict[str, Any]], top_k: int | None = 1) -> list[dict[str, Any]]:
-        """One dict a window of all batches of a recording."""
+        """Return one dict a window of all batches of a recording."""
         logits = torch.cat([output["logits"] for output in model_outputs]).double()
         onsets = [onset for output in model_outputs for onset in output["onset"]]
         broken = (~logits.isfinite().all(-1)).nonzero().flatten().tolist()
@@ -353,7 +353,7 @@ def pipeline(
     precision: str | None = None,
     **kwargs: Any,
 ) -> EEGClassificationPipeline:
-    """A pipeline that classifies EEG recordings window by window.
+    """Return a pipeline that classifies EEG recordings window by window.
 
     Args:
         task: "eeg-classification", the only one; may be left out.

@@ -54,7 +54,7 @@ def to_grid(state: torch.Tensor, n_chans: int, n_patches: int) -> torch.Tensor:
 
 
 def common_grid(student: torch.Size, teacher: torch.Size) -> tuple[int, int]:
-    """Channels and patches on which a student's state (B, C, P, D) and a teacher's are compared."""
+    """Return the channels and patches on which a student's state (B, C, P, D) and a teacher's are compared."""
     return (student[1] if student[1] == teacher[1] else 1), min(student[2], teacher[2])
 
 
@@ -78,7 +78,7 @@ def student_fields(teacher: Any) -> dict[str, Any]:
 
 
 def resampled_length(n_times: int, sfreq: float, new_sfreq: float) -> int:
-    """Samples of a window after `resample`."""
+    """Return the samples of a window after `resample`."""
     return math.ceil(n_times * _ratio(sfreq, new_sfreq))
 
 
@@ -89,13 +89,13 @@ def _ratio(sfreq: float, new_sfreq: float) -> Fraction:
 
 
 def missing_channels(source: Any, teacher: Any) -> list[str]:
-    """Channels that a teacher's config names and a window's config has not."""
+    """Return the channels that a teacher's config names and a window's config has not."""
     known = {canonical_name(name) or name for name in source.ch_names}
     return [name for name in teacher.ch_names if (canonical_name(name) or name) not in known]
 
 
 def windows_for(input_values: torch.Tensor, source: Any, teacher: Any) -> torch.Tensor:
-    """Windows as a teacher of other channels or another rate reads them.
+    """Return the windows as a teacher of other channels or another rate reads them.
 
     Args:
         input_values: (B, C, T), microvolts.

@@ -56,12 +56,12 @@ class AlignmentSession:
         return self.n_windows >= self.min_windows
 
     def update(self, windows: Any) -> AlignmentSession:
-        """Adds windows (N, C, T) in microvolts, not aligned, to the statistics; raises as `Alignment.fit` does."""
+        """Add windows (N, C, T) in microvolts, not aligned, to the statistics; raises as `Alignment.fit` does."""
         self.alignment.partial_fit(windows)
         return self
 
     def transform(self, windows: Any) -> np.ndarray:
-        """Windows (N, C, T) aligned by all that was seen so far; float32.
+        """Return the windows (N, C, T) aligned by all that was seen so far; float32.
 
         Raises:
             ValueError: If fewer than `min_windows` were seen; otherwise as `Alignment.transform` does.
@@ -86,7 +86,7 @@ def make_alignment(
     reference: str | Mapping[str, Any] | None = None,
     half_life: float | None = None,
 ) -> Alignment:
-    """An alignment that has seen nothing yet.
+    """Return an alignment that has seen nothing yet.
 
     Args:
         method: "zscore", "euclidean", "monge" or "euclidean_monge".
@@ -116,7 +116,7 @@ def make_alignment(
 
 
 def alignment_from_dict(state: Mapping[str, Any]) -> Alignment:
-    """The alignment whose `to_dict()` this is.
+    """Return the alignment whose `to_dict()` this is.
 
     Raises:
         ValueError: If it is of no known method, or incomplete.
@@ -127,7 +127,7 @@ def alignment_from_dict(state: Mapping[str, Any]) -> Alignment:
 
 
 def alignment_facts(method: str, reference: str | Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What must be alike of the windows a model was trained on and those that it reads: method and reference.
+    """Return what must be alike of the windows a model was trained on and those that it reads: method and reference.
 
     Args:
         method: "zscore", "euclidean" or "monge".

@@ -48,7 +48,7 @@ class Alignment:
         self._map: Any = None
 
     def fit(self, windows: Any) -> Alignment:
-        """Forgets what was seen and fits on windows (N, C, T) in microvolts of one person's whole session.
+        """Forget what was seen and fit on windows (N, C, T) in microvolts of one person's whole session.
 
         Returns:
             Itself.
@@ -61,7 +61,7 @@ class Alignment:
         return self.partial_fit(windows)
 
     def partial_fit(self, windows: Any) -> Alignment:
-        """Adds windows (N, C, T) in microvolts, in the order of time, to those seen; as `fit` otherwise."""
+        """Add windows (N, C, T) in microvolts, in the order of time, to those seen; as `fit` otherwise."""
         values = self._check(windows)
         decay = 1.0 if self.half_life is None else 0.5 ** (1.0 / self.half_life)
         for start in range(0, len(values), _PORTION):
@@ -96,11 +96,11 @@ class Alignment:
         return self._apply(values).astype(np.float32)
 
     def settings(self) -> dict[str, Any]:
-        """The arguments that it was made with, as JSON values."""
+        """Return the arguments that it was made with, as JSON values."""
         return {"half_life": self.half_life, "ch_names": self.ch_names}
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings and state as JSON values, which `alignment_from_dict` reads back to the last bit."""
+        """Return the settings and state as JSON values, which `alignment_from_dict` reads back to the last bit."""
         return {
             "method": self.method,
             "settings": self.settings(),
@@ -111,7 +111,7 @@ class Alignment:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Alignment:
-        """An alignment of this method as `to_dict` wrote it.
+        """Return an alignment of this method as `to_dict` wrote it.
 
         Raises:
             ValueError: If the state is that of another method, or incomplete.
@@ -323,7 +323,7 @@ class MongeAlignment(Alignment):
         return {"psd": psd, "square": (values**2).mean(axis=-1)}
 
     def psd(self) -> np.ndarray:
-        """The person's PSD (C, filter_length / 2 + 1) in uV^2/Hz, as Welch's method has it."""
+        """Return the person's PSD (C, filter_length / 2 + 1) in uV^2/Hz, as Welch's method has it."""
         if not self.n_windows:
             raise ValueError("the alignment has seen no window yet: fit it on the person's unlabelled windows first.")
         return self._means["psd"].copy()

@@ -28,7 +28,7 @@ class AlignmentMixin:
     """What `EEGFeatureExtractor` does with its `alignment`, `alignment_reference` and `alignment_min_seconds`."""
 
     def fit_alignment(self, recordings: Any, **options: Any) -> Alignment:
-        """Fits the alignment on a person's session.
+        """Fit the alignment on a person's session.
 
         Args:
             recordings: All recordings of one person's session, labelled or not: anything that the call takes.
@@ -45,7 +45,7 @@ class AlignmentMixin:
         return self._fit(batch)
 
     def start_session(self, ch_names: Sequence[str] | None = None, half_life: float | None = None) -> AlignmentSession:
-        """Begins a session whose windows come one after the other, as in an online BCI.
+        """Begin a session whose windows come one after the other, as in an online BCI.
 
         Feed it the extractor's windows with `align=False`: `update(windows)` adds them to the running statistics,
         `transform(windows)` aligns.
@@ -65,7 +65,7 @@ class AlignmentMixin:
         return AlignmentSession(self._new_alignment(names, half_life), min_windows)
 
     def without_alignment(self) -> AlignmentMixin:
-        """The same extractor, but for the alignment."""
+        """Return the same extractor, but for the alignment."""
         settings = {name: value for name, value in self.to_dict().items() if not name.startswith("alignment")}
         return type(self)(**settings)
 

@@ -223,7 +223,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
         return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["ch_names"])
 
     def prepare_raw(self, raw: mne.io.BaseRaw, unit: str | None = None, is_filtered: bool = False) -> mne.io.BaseRaw:
-        """All but the windows: picked, renamed, ordered, checked, in volts, resampled and filtered.
+        """Return all but the windows: picked, renamed, ordered, checked, in volts, resampled and filtered.
 
         Args:
             raw (`mne.io.BaseRaw`): The recording; it is copied.

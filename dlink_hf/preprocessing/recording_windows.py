@@ -89,7 +89,7 @@ class RecordingWindows:
         return len(self.onsets)
 
     def cut(self, first: int, last: int) -> np.ndarray:
-        """Windows `first` to `last` (excluded): (N, C, n_times) float32 in microvolts, not aligned."""
+        """Return the windows `first` to `last` (excluded): (N, C, n_times) float32 in microvolts, not aligned."""
         if self._windows is not None:
             return self._windows[first:last]
         starts = self._starts[first:last]
@@ -100,13 +100,13 @@ class RecordingWindows:
         return windows
 
     def batches(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Windows (B, C, n_times) and onsets (B,), `batch_size` of them at a time."""
+        """Yield the windows (B, C, n_times) and onsets (B,), `batch_size` of them at a time."""
         for first in range(0, len(self), batch_size):
             yield self.cut(first, first + batch_size), self.onsets[first : first + batch_size]
 
 
 def fit_session(extractor: EEGFeatureExtractor, session: Sequence[RecordingWindows]) -> Alignment:
-    """The alignment of a person, fitted on all recordings of one session.
+    """Return the alignment of a person, fitted on all recordings of one session.
 
     Args:
         extractor: has an alignment.

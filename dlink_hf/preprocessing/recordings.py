@@ -98,7 +98,7 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
 
 
 def find_recordings(folder: str | os.PathLike, extensions: tuple[str, ...] | None = None) -> list[Path]:
-    """All recordings in a folder and the folders inside it, sorted by path.
+    """Return all recordings in a folder and the folders inside it, sorted by path.
 
     Hidden files, FIF files of events, epochs, covariances ... (by MNE's endings, such as `-eve.fif`), later parts of
     split FIF files and the data parts of BrainVision recordings are left out.
@@ -187,7 +187,7 @@ def _check_edf(path: Path) -> None:
         try:
             header_bytes, n_records = int(head[184:192]), int(head[236:244])
             record_seconds, n_signals = float(head[244:252]), int(head[252:256])
-            # the fields of all signals stand side by side: 216 bytes of text a signal come before the sample counts
+            # the fields of all signals lie side by side: 216 bytes of text a signal come before the sample counts
             file.seek(256 + 216 * n_signals)
             counts = file.read(8 * n_signals)
             samples = [int(counts[8 * i : 8 * i + 8]) for i in range(n_signals)]

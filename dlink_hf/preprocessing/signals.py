@@ -135,7 +135,7 @@ def long_enough(source: str, apply_filter: Callable[[], Any]) -> Any:
 
 
 def as_samples(values: Any) -> np.ndarray:
-    """A real array of two or three axes, from an array or a torch tensor."""
+    """Return a real array of two or three axes, from an array or a torch tensor."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     if not isinstance(values, np.ndarray):

@@ -121,7 +121,7 @@ PLAIN: dict[str, PlainTaps] = {
 
 
 def example_config(backbone: str, full: bool = False, **fields: Any) -> DLinkTeacherConfig:
-    """A config that a teacher can be tried with: the 19 electrodes of the 10-20 system, up to 5 s.
+    """Return a config that a teacher can be tried with: the 19 electrodes of the 10-20 system, up to 5 s.
 
     Args:
         backbone: one of `BACKBONES`.
@@ -137,7 +137,7 @@ def example_config(backbone: str, full: bool = False, **fields: Any) -> DLinkTea
 
 
 def plain_model(config: DLinkTeacherConfig, weights: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
-    """The class of braindecode itself, head and all, in evaluation mode.
+    """Return the class of braindecode itself, head and all, in evaluation mode.
 
     Args:
         config: which class, and its arguments.
@@ -182,7 +182,7 @@ def _watched(taps: PlainTaps, model: nn.Module) -> Iterator[list[Any]]:
 def plain_hidden_states(
     config: DLinkTeacherConfig, model: nn.Module, input_values: torch.Tensor, n_chans: int, n_patches: int
 ) -> list[torch.Tensor]:
-    """The layers of an unwrapped model, token by token.
+    """Return the layers of an unwrapped model, token by token.
 
     Args:
         config: which class it is.
@@ -209,7 +209,7 @@ def plain_hidden_states(
 
 @torch.no_grad()
 def loads_its_own(plain: nn.Module, config: DLinkTeacherConfig, input_values: torch.Tensor) -> bool:
-    """Whether a checkpoint that braindecode saves in a folder is loaded bit for bit.
+    """Return whether a checkpoint that braindecode saves in a folder is loaded bit for bit.
 
     Every tensor must be equal. Hidden states may differ in the last bit, as the same weights at another place in
     memory can be summed in another order.

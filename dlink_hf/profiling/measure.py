@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 
 def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:
-    """Number of parameters; a tensor that two modules share counts once, buffers do not count.
+    """Return the number of parameters; a tensor that two modules share counts once, buffers do not count.
 
     Args:
         model: the model.
@@ -173,7 +173,7 @@ def measure_latency(
 
 
 def cost_of(models: Mapping[str, nn.Module], n_chans: int, n_times: int) -> dict[str, dict[str, float]]:
-    """Size and cost of one window, every model timed in the same run on one thread.
+    """Return the size and cost of one window, every model timed in the same run on one thread.
 
     Args:
         models: name -> model; they are moved to the CPU, in single precision.
@@ -265,7 +265,7 @@ def peak_memory(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict
 
 
 def measure_machine(n_threads: int = 1) -> dict[str, float]:
-    """What this machine does at its best: the floor under every latency.
+    """Return what this machine does at its best: the floor under every latency.
 
     Args:
         n_threads: torch's threads while measuring; the number before is put back.
@@ -307,7 +307,7 @@ def _shortest(function: Callable[[], Any], n_runs: int) -> float:
 
 
 def energy_counters(root: str | os.PathLike = "/sys/class/powercap") -> list[Path]:
-    """The counters of the energy that the processors' packages have taken (RAPL, Linux on Intel and AMD).
+    """Return the counters of the energy that the processors' packages have taken (RAPL, Linux on Intel and AMD).
 
     Args:
         root: where the kernel shows them.

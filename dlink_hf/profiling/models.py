@@ -72,7 +72,7 @@ class ProfiledModel:
 
 
 def kind_of(name: str) -> tuple[str, str]:
-    """What a name means, and how that is spelled where it is defined.
+    """Return what a name means, and how that is spelled where it is defined.
 
     A folder comes first, then sizes, the foundation models of `dlink teachers`, braindecode's networks (capitals do
     not matter), and else it is a checkpoint.
@@ -128,7 +128,7 @@ def import_parts(name: str, backend: str) -> None:
 
 
 def default_window(names: Sequence[str], n_chans: int | None, seconds: float | None, sfreq: float | None) -> Window:
-    """The window to profile for: what is given, and for the rest that of the first checkpoint among the names.
+    """Return the window to profile for: what is given, and for the rest that of the first checkpoint among the names.
 
     Args:
         names: models as given; without a checkpoint among them 20 channels x 5 s x 200 Hz.
@@ -294,7 +294,7 @@ def _checkpoint(name: str, window: Window) -> tuple[nn.Module, int, int, float]:
 
 
 def card_score(name: str) -> tuple[float, str] | None:
-    """Balanced accuracy on the test people that the model card of a checkpoint tells, and of which data.
+    """Return the balanced accuracy on the test subjects that the model card of a checkpoint tells, and of which data.
 
     Args:
         name: as given; None is the answer where it is not a checkpoint, or has no such card.

@@ -189,7 +189,7 @@ def add_scores(profile: dict[str, Any], given: Mapping[str, tuple[float, str]] |
 
 
 def read_scores(path: str | os.PathLike, names: Iterable[str]) -> dict[str, tuple[float, str]]:
-    """Balanced accuracies from a file.
+    """Return the balanced accuracies from a file.
 
     Args:
         path: JSON, name of the model -> balanced accuracy; or JSON lines (.jsonl) of results, each with `model`,

@@ -69,7 +69,7 @@ def profile_models(
     memory: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """What models cost on this machine, for one window, on each of some backends.
+    """Return what models cost on this machine, for one window, on each of some backends.
 
     All of them are timed in one run and take turns, in an order that turns too, so that their ratios hold also where
     the machine has other work. Memory is measured in a fresh process for each.
@@ -157,7 +157,7 @@ def _check(
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Names of models as given -> as they are shown: of a folder its last part, unless two share that."""
+    """Return the names of models as given -> as they are shown: of a folder its last part, unless two share that."""
     short = {name: Path(name).name if os.path.isdir(name) else name for name in names}
     values = list(short.values())
     return {name: one if one and values.count(one) == 1 else name for name, one in short.items()}

@@ -63,7 +63,7 @@ def default_backends() -> list[str]:
 
 
 def noise(n_windows: int, n_chans: int, n_times: int) -> torch.Tensor:
-    """Windows (n_windows, C, T) float32 of white noise, 20 uV; the same every time."""
+    """Return the windows (n_windows, C, T) float32 of white noise, 20 uV; the same every time."""
     return torch.randn(n_windows, n_chans, n_times, generator=torch.Generator().manual_seed(0)) * NOISE_UV
 
 
@@ -95,7 +95,7 @@ def prepare_backend(model: ProfiledModel, backend: str, folder: Path, n_threads:
 
 
 def make_runner(model: ProfiledModel, backend: str) -> nn.Module:
-    """A model in PyTorch: as it is (`"eager"`), a student folded (`"folded"`), or compiled (`"compiled"`)."""
+    """Return a model in PyTorch: as it is (`"eager"`), a student folded (`"folded"`), or compiled (`"compiled"`)."""
     if backend == "folded":
         if model.kind != "student":
             raise ValueError("only students are folded for inference")
@@ -169,7 +169,7 @@ def _is_for_some(content: bytes) -> bool:
 
 
 def export_module(module: nn.Module, windows: torch.Tensor) -> bytes:
-    """A network as ONNX, to be timed: Fourier transforms of real signals become products with constants.
+    """Return a network as ONNX, to be timed: Fourier transforms of real signals become products with constants.
 
     ONNX Runtime's own transform costs a foundation model a tenth of its time; as a product it is exact to rounding.
 

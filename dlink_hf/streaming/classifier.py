@@ -60,7 +60,7 @@ class StreamPrediction:
 
 
 class StreamClassifier:
-    """Classifies a stream of samples window by window, as the pipeline would classify the recording.
+    """Classify a stream of samples window by window, as the pipeline would classify the recording.
 
     Channels are found by their names, whatever their order; others than the model's are left out. Samples that are
     missing (by their time stamps, or not finite) are reported and counted: gaps up to 0.05 s are bridged by a straight

@@ -128,7 +128,7 @@ class StreamPreparation:
         return values
 
     def coefficients(self) -> dict[str, Any]:
-        """All numbers that another implementation needs, such as firmware; JSON values.
+        """Return all numbers that another implementation needs, such as firmware; JSON values.
 
         Returns:
             `source_sfreq`, `sfreq` (hertz), `ch_names`, `delay_seconds`; `resample`, None or `up`, `down` and `taps`
@@ -240,7 +240,7 @@ def _mirrored(values: np.ndarray, n: int) -> np.ndarray:
 def filter_coefficients(
     extractor: EEGFeatureExtractor, sfreq: float, ch_names: Sequence[str] | None = None, phase: str = "linear"
 ) -> dict[str, Any]:
-    """The coefficients of a feature extractor's filters for a stream; see [`StreamPreparation.coefficients`].
+    """Return the coefficients of a feature extractor's filters for a stream; see [`StreamPreparation.coefficients`].
 
     Args:
         extractor ([`EEGFeatureExtractor`]): whose filters.

@@ -16,7 +16,7 @@ _UP_AND_CLEAR = "\x1b[{}F\x1b[J"
 
 
 class StreamScreen:
-    """Shows predictions as they come.
+    """Show predictions as they come.
 
     On a terminal the lines are redrawn, ten times a second at most. Elsewhere there is a line a second, and one
     whenever the label changes.

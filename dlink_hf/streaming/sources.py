@@ -65,7 +65,7 @@ class Chunk:
 
 
 def import_pylsl() -> Any:
-    """The module pylsl.
+    """Return the module pylsl.
 
     Raises:
         ImportError: it is not installed, or finds no liblsl.
@@ -152,7 +152,7 @@ class LslSource:
         self._connect(self._find(timeout), timeout)
 
     def pull(self, timeout: float) -> Chunk | None:
-        """The samples that have come since the last call.
+        """Return the samples that have come since the last call.
 
         Args:
             timeout: seconds to wait for the first.
@@ -450,7 +450,7 @@ class BrainFlowSource:
             return []
 
     def pull(self, timeout: float) -> Chunk | None:
-        """The samples that have come since the last call.
+        """Return the samples that have come since the last call.
 
         Args:
             timeout: seconds to wait for the first.

@@ -15,7 +15,7 @@ LARGEST_DRIFT = 0.01
 
 
 class SteadyTimes:
-    """Smooths the time stamps of one stream.
+    """Smooth the time stamps of one stream.
 
     Stamps that were taken on arrival jitter by what the transport does, up to tens of milliseconds over Bluetooth.
     They are followed by a loop of second order (Adriaensen 2005, "Using a DLL to filter time"), which learns the true

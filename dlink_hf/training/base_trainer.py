@@ -34,7 +34,7 @@ CLASS_WEIGHTINGS = ("none", "balanced")
 
 
 def balanced_class_weights(labels: Any, num_labels: int) -> torch.Tensor:
-    """Weights N / (num_labels * count), as scikit-learn's `class_weight="balanced"`.
+    """Return the weights N / (num_labels * count), as scikit-learn's `class_weight="balanced"`.
 
     Args:
         labels: (N,) class indices; windows without a label, -1, are not counted.
@@ -169,7 +169,7 @@ class AugmentedTrainer(BaseTrainer):
         super().__init__(*args, **kwargs)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One batch forth and back, its windows augmented."""
+        """Run one batch forth and back, its windows augmented."""
         if self.augmentation is not None:
             # the random numbers depend only on the step: a training that is resumed sees the same windows
             step = self.state.global_step

@@ -104,7 +104,7 @@ class FineTuningTrainer(AugmentedTrainer):
         return result
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The optimizer that the arguments name, with a rate for each layer where that was asked for."""
+        """Return the optimizer that the arguments name, with a rate for each layer where that was asked for."""
         if self.optimizer is None and (self.learning_rate_decay, self.head_learning_rate_multiplier) != (1.0, 1.0):
             cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             if {"params", "model", "optimizer_dict"} & set(kwargs) or not issubclass(cls, torch.optim.Optimizer):
@@ -140,7 +140,7 @@ def make_trainer(
     augmentation: EEGAugmentation | str | Sequence[str] | Mapping[str, float] | None = None,
     **kwargs: Any,
 ) -> Trainer:
-    """A `Trainer` for a teacher or a student, on `splits["train"]`, watched on `splits["validation"]`.
+    """Return a `Trainer` for a teacher or a student, on `splits["train"]`, watched on `splits["validation"]`.
 
     Args:
         model: with a classification head.

@@ -92,7 +92,7 @@ def called_modules(model: PreTrainedModel) -> list[str]:
 
 
 def parameter_depths(model: PreTrainedModel) -> dict[str, int]:
-    """How deep each parameter of a teacher lies: 0 before the first layer, i in layer i, L + 1 behind the last.
+    """Return how deep each parameter of a teacher lies: 0 before the first layer, i in layer i, L + 1 behind the last.
 
     What lies outside the layers is sorted by when it is used: patch embedding and positions are 0, a projection or
     norm behind the last layer and the head L + 1.
@@ -129,7 +129,7 @@ def parameter_groups(
     layer_decay: float = 1.0,
     head_multiplier: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """Groups for an optimizer: the deeper a layer lies below the head, the slower it learns.
+    """Return the groups for an optimizer: the deeper a layer lies below the head, the slower it learns.
 
     The rate at depth i of `parameter_depths` is `learning_rate * layer_decay ** (L + 1 - i)`: the last layer learns
     with `layer_decay` times the full rate, the patch embedding with its (L + 1)-th power, as in ELECTRA (Clark et al.
@@ -256,7 +256,7 @@ def _to_eval(module: nn.Module, inputs: Any) -> None:
 
 
 def adapted_modules(model: PreTrainedModel) -> list[str]:
-    """Names of the modules that get low-rank adapters: linear maps and attentions of the teacher's layers.
+    """Return the names of the modules that get low-rank adapters: linear maps and attentions of the teacher's layers.
 
     Args:
         model: a teacher.

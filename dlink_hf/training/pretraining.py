@@ -92,7 +92,7 @@ class DLinkTeacherForPretraining(DLinkTeacherPreTrainedModel):
         self.post_init()
 
     def draw_mask(self, n_windows: int, n_chans: int, n_patches: int, device: torch.device) -> torch.Tensor:
-        """Which patches are hidden: (B, C, P), 1 hidden, the same number in every window.
+        """Return which patches are hidden: (B, C, P), 1 hidden, the same number in every window.
 
         While training the masks are random; in evaluation mode they are the same at every call.
         """
@@ -196,7 +196,7 @@ class PretrainingTrainer(BaseTrainer):
         return self._loader(self.train_dataset, self._train_batch_size, shuffle=True)
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict:
-        """Errors on people held out, the masks the same every time.
+        """Return the errors on people held out, the masks the same every time.
 
         Returns:
             `eval_loss`, `eval_reconstruction_error` (1 is what a flat line gets), `eval_spectral_error`.

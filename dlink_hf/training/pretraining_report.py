@@ -72,7 +72,7 @@ Not a medical device. Made with dlink_hf {version}; the recordings keep their ow
 def plot_reconstruction(
     model: DLinkTeacherForPretraining, window: Any, ch_names: Sequence[str], path: str | os.PathLike
 ) -> Path:
-    """One window, its hidden patches shaded, and what the teacher reads there.
+    """Plot one window, its hidden patches shaded, and what the teacher reads there.
 
     Args:
         model: pre-trained.
@@ -111,7 +111,7 @@ def plot_reconstruction(
 
 
 def plot_held_out_error(log: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> Path:
-    """The held-out errors over the steps of a pre-training.
+    """Plot the held-out errors over the steps of a pre-training.
 
     Args:
         log: `log_history` of the trainer.

@@ -30,7 +30,7 @@ STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 @torch.no_grad()
 def pooled_features(model: DLinkTeacherForEEGClassification, dataset: Dataset, batch_size: int = 64) -> np.ndarray:
-    """What the head's last layer reads of every window: (N, features) float32, without dropout.
+    """Return what the head's last layer reads of every window: (N, features) float32, without dropout.
 
     Args:
         model: a teacher with a head.

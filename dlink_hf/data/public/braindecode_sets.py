@@ -24,7 +24,7 @@ _NO_SETS = ("BaseConcatDataset", "BIDSEpochsDataset", "MOABBDataset")
 
 
 def braindecode_set(name: str, subjects: Any, arguments: Mapping[str, Any]) -> PublicSet:
-    """A data set of braindecode by the name of its class.
+    """Return a data set of braindecode by the name of its class.
 
     Args:
         name: Such as "SleepPhysionet".
@@ -74,7 +74,7 @@ def braindecode_set(name: str, subjects: Any, arguments: Mapping[str, Any]) -> P
 
 
 def braindecode_object(concat: Any, subjects: Any, name: str | None = None) -> PublicSet:
-    """A `BaseConcatDataset` of braindecode: of recordings, or of windows that point into recordings.
+    """Return a `BaseConcatDataset` of braindecode: of recordings, or of windows that point into recordings.
 
     Args:
         concat: It; each part's `description` names its `subject`, and where known `session` and `run`.
@@ -134,7 +134,7 @@ def _state(part: Any, codes: Mapping[int, str], name: str) -> list:
 
 
 def label_codes(window_kwargs: Sequence) -> dict[int, str]:
-    """The labels of integer targets, from what was handed to braindecode's windowing functions.
+    """Return the labels of integer targets, from what was handed to braindecode's windowing functions.
 
     Args:
         window_kwargs: (name of the function, its arguments) each, as braindecode keeps them.
@@ -151,13 +151,13 @@ def label_codes(window_kwargs: Sequence) -> dict[int, str]:
 
 
 def step_names(raw_preproc_kwargs: Sequence) -> list[str]:
-    """The names of the functions that braindecode's `preprocess` has applied."""
+    """Return the names of the functions that braindecode's `preprocess` has applied."""
     steps = [step.get("fn", "") if isinstance(step, Mapping) else step[0] for step in raw_preproc_kwargs or []]
     return [str(step).rpartition(".")[2] for step in steps]
 
 
 def stretches(metadata: pd.DataFrame, sfreq: float, codes: Mapping[int, str], name: str) -> list[Segment]:
-    """The windows that braindecode's metadata cuts from a recording, as labelled stretches.
+    """Return the windows that braindecode's metadata cuts from a recording, as labelled stretches.
 
     Args:
         metadata: With `i_start_in_trial` and `i_stop_in_trial`, samples from the recording's first, and `target`.
@@ -174,7 +174,7 @@ def stretches(metadata: pd.DataFrame, sfreq: float, codes: Mapping[int, str], na
 
 
 def target_labels(metadata: pd.DataFrame, codes: Mapping[int, str], name: str) -> list[str]:
-    """The label of every row of braindecode's metadata.
+    """Return the label of every row of braindecode's metadata.
 
     Raises:
         ValueError: If there is no target, or it is a quantity.
@@ -200,7 +200,7 @@ def check_targets(targets_from: str, name: str) -> None:
 
 
 def whole_recording(description: Mapping[str, Any], target_name: Any, name: str) -> list[Segment]:
-    """One stretch from beginning to end, labelled by a field of the recording's description.
+    """Return one stretch from beginning to end, labelled by a field of the recording's description.
 
     Raises:
         ValueError: If there are several such fields, or the description lacks it.

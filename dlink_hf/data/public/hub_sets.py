@@ -44,7 +44,7 @@ _STORES = ("sourcedata/{0}/dataset.zarr", "derivatives/{0}/dataset.zarr", "datas
 
 
 def hub_set(name: str, subjects: Any, revision: str | None, token: str | bool | None) -> PublicSet:
-    """A data set of braindecode's format, from the Hub or a folder.
+    """Return a data set of braindecode's format, from the Hub or a folder.
 
     Args:
         name: Hub id of the data set, or a folder that holds what such a repository holds.

@@ -80,7 +80,7 @@ def load_public_set(
 
 
 def is_public_name(name: str) -> bool:
-    """Whether a text names a public data set by a prefix ("hub:", "moabb:", "braindecode:").
+    """Return whether a text names a public data set by a prefix ("hub:", "moabb:", "braindecode:").
 
     Args:
         name: Any text; a bare "user/name" is not told from a path.

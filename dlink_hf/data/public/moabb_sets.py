@@ -21,7 +21,7 @@ from .recordings import PublicRecording, PublicSet
 
 
 def moabb_set(name: str, subjects: Sequence | None, arguments: Mapping[str, Any]) -> PublicSet:
-    """A data set of MOABB by the name of its class.
+    """Return a data set of MOABB by the name of its class.
 
     Args:
         name: Such as "BNCI2014_001".
@@ -77,7 +77,7 @@ def _set_of(dataset: Any, name: str, subjects: Sequence, key: list) -> PublicSet
 def trials_of(
     raw: mne.io.BaseRaw, event_id: Mapping[str, int | Sequence[int]], interval: Sequence[float]
 ) -> list[Segment]:
-    """The labelled stretches of a run.
+    """Return the labelled stretches of a run.
 
     Args:
         raw: As `get_data` gives it: MOABB 1.0 and later annotates each trial, its interval included; before that,

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def find_name(name: str, known: Mapping[str, Any], prefix: str, what: str) -> Any:
-    """The entry of a name.
+    """Return the entry of a name.
 
     Args:
         name: The name wanted.
@@ -36,7 +36,7 @@ def find_name(name: str, known: Mapping[str, Any], prefix: str, what: str) -> An
 
 
 def pick_subjects(subjects: Any, known: Sequence, name: str) -> list:
-    """The subjects wanted, as the set itself spells them.
+    """Return the subjects wanted, as the set itself spells them.
 
     Args:
         subjects: One or several, as numbers or text; None for all.
@@ -63,7 +63,7 @@ def pick_subjects(subjects: Any, known: Sequence, name: str) -> list:
 
 @contextmanager
 def fetching(name: str) -> Iterator[None]:
-    """Turns what a library's own download fails with into one sentence.
+    """Turn what a library's own download fails with into one sentence.
 
     Raises:
         OSError: In place of any `OSError` within the block, the errors of connections among them.

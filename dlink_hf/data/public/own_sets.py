@@ -125,7 +125,7 @@ def load_eeg_set(
     cache_dir: str | Path | None = None,
     **options: Any,
 ) -> Dataset:
-    """Windows of one of the four public sets.
+    """Return the windows of one of the four public sets.
 
     Args:
         name: "eegmat", "ssvep_exo", "eyes_gnb" or "eegmmidb".
@@ -177,7 +177,7 @@ def load_eeg_set(
 
 
 def eeg_set_extractor(name: str, **settings: Any) -> EEGFeatureExtractor:
-    """The feature extractor of a set, with some settings changed.
+    """Return the feature extractor of a set, with some settings changed.
 
     Args:
         name: A name of `EEG_SETS`.
@@ -195,7 +195,7 @@ def eeg_set_extractor(name: str, **settings: Any) -> EEGFeatureExtractor:
 
 
 def find_set_folder(name: str, data_dir: str | Path) -> Path:
-    """The folder of a set.
+    """Return the folder of a set.
 
     Args:
         name: A name of `EEG_SETS`.

@@ -88,7 +88,7 @@ def build_public_set(
     progress: bool,
     **options: Any,
 ) -> Dataset:
-    """Windows of a public set; the arguments are those of `load_public_set`.
+    """Return the windows of a public set; the arguments are those of `load_public_set`.
 
     Returns:
         The dataset.

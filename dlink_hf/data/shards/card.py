@@ -5,7 +5,7 @@ from .manifest import SUFFIXES, ShardManifest
 
 
 def shards_card(manifest: ShardManifest) -> str:
-    """The text of `README.md`.
+    """Return the text of `README.md`.
 
     Args:
         manifest: What is there.

@@ -27,7 +27,7 @@ def load_shards(
     streaming: bool = True,
     cache_dir: str | Path | None = None,
 ) -> IterableDataset | Dataset:
-    """The windows of a folder that `prepare_shards` wrote, streamed from wherever it lies.
+    """Return the windows of a folder that `prepare_shards` wrote, streamed from wherever it lies.
 
     Shuffle with the dataset's own `.shuffle(seed=..., buffer_size=...)`: it mixes the order of the shards, ten shards
     at a time and the buffer's rows; `.set_epoch(n)` draws the next order. `datasets.distributed.split_dataset_by_node`
@@ -100,7 +100,7 @@ class _SizedStream(IterableDataset):
 
 
 def sized(stream: IterableDataset, n_rows: int) -> IterableDataset:
-    """A stream with a length, without which a Trainer takes all its steps for one epoch.
+    """Return a stream with a length, without which a Trainer takes all its steps for one epoch.
 
     A Trainer that resumes behind the first epoch passes over batches of the wrong one then, and sees windows twice.
     With a length it also knows what `num_train_epochs` means. Give it what comes out of `shuffle`, `map` and so on,
@@ -136,7 +136,7 @@ def _as_rows(
 
 
 def table_columns(table: Any) -> dict[str, Any]:
-    """Columns of a table of windows; `input_values` (N, C, T) as an array, the others as lists."""
+    """Return the columns of a table of windows; `input_values` (N, C, T) as an array, the others as lists."""
     windows = table.column("input_values").combine_chunks()
     windows = windows.chunk(0) if hasattr(windows, "num_chunks") else windows
     values = windows.storage.flatten().flatten().to_numpy().reshape(len(table), *windows.type.shape)
@@ -147,12 +147,12 @@ def table_columns(table: Any) -> dict[str, Any]:
 def label_counts(
     path: str | Path, split: str = "train", storage_options: dict[str, Any] | None = None
 ) -> dict[str, int]:
-    """Windows of each label, from the manifest only: for class weights without a pass over the data."""
+    """Return the windows of each label, from the manifest only: for class weights without a pass over the data."""
     return ShardManifest.read(str(path), storage_options).label_counts(split)
 
 
 def n_windows(path: str | Path, split: str | None = None, storage_options: dict[str, Any] | None = None) -> int:
-    """Number of windows of a split, or of all, from the manifest only."""
+    """Return the number of windows of a split, or of all, from the manifest only."""
     return ShardManifest.read(str(path), storage_options).n_windows(split)
 
 

@@ -92,11 +92,11 @@ class ShardManifest:
         )
 
     def to_json(self) -> str:
-        """The text of `manifest.json`."""
+        """Return the text of `manifest.json`."""
         return json.dumps({**asdict(self), "totals": self.totals()}, indent=1) + "\n"
 
     def shards(self, split: str | None = None) -> list[dict[str, Any]]:
-        """The facts of a split's shards, or of all.
+        """Return the facts of a split's shards, or of all.
 
         Raises:
             ValueError: If there is no such split.
@@ -108,7 +108,7 @@ class ShardManifest:
         return self.splits[split]
 
     def n_windows(self, split: str | None = None) -> int:
-        """Number of windows of a split, or of all."""
+        """Return the number of windows of a split, or of all."""
         return sum(shard["windows"] for shard in self.shards(split))
 
     def hours(self, split: str | None = None) -> float:
@@ -116,14 +116,14 @@ class ShardManifest:
         return self.n_windows(split) * self.n_times / self.sfreq / 3600
 
     def label_counts(self, split: str | None = None) -> dict[str, int]:
-        """Windows of each label of a split, or of all; empty where windows have no labels."""
+        """Return the windows of each label of a split, or of all; empty where windows have no labels."""
         counts: Counter = Counter()
         for shard in self.shards(split):
             counts.update(shard["labels"])
         return {name: counts[name] for name in self.label_names or []}
 
     def subjects(self, split: str | None = None) -> list[str]:
-        """The people of a split, or all."""
+        """Return the people of a split, or all."""
         return sorted({subject for shard in self.shards(split) for subject in shard["subjects"]})
 
     def totals(self) -> dict[str, Any]:
@@ -141,16 +141,16 @@ class ShardManifest:
         }
 
     def features(self) -> Features:
-        """The columns as `load_shards` gives them."""
+        """Return the columns as `load_shards` gives them."""
         return shard_features(len(self.ch_names), self.n_times, self.label_names, "float32")
 
     def description(self) -> str:
-        """What `signal_info` and `build_report` read of a dataset."""
+        """Return what `signal_info` and `build_report` read of a dataset."""
         return describe(SignalInfo(tuple(self.ch_names), float(self.sfreq), int(self.n_times)), self.report)
 
 
 def shard_features(n_chans: int, n_times: int, label_names: list[str] | None, dtype: str) -> Features:
-    """The columns of a shard: `input_values` (C, T) in microvolts, `labels` unless there are none, and whence.
+    """Return the columns of a shard: `input_values` (C, T) in microvolts, `labels` unless there are none, and whence.
 
     Args:
         n_chans: Channels C.

@@ -198,7 +198,7 @@ def _mixed_order(members: list[int], plans: Sequence[Plan], rng: np.random.Gener
 
 
 def unknown_files(folder: Path, shards: dict[str, list[ShardPlan]]) -> list[str]:
-    """Files in `data/` that belong to no shard of the plan."""
+    """Return the files in `data/` that belong to no shard of the plan."""
     known = {Path(shard.name).name for members in shards.values() for shard in members}
     return sorted(path.name for path in (folder / "data").glob("[!.]*") if path.name not in known)
 

@@ -33,7 +33,7 @@ def shard_tables(
     features: Features,
     label_names: tuple[str, ...] | None,
 ) -> Iterator[tuple[str, pa.Table]]:
-    """The rows of shards, some at a time.
+    """Yield the rows of shards, some at a time.
 
     Args:
         shards: Facts of the shards, as `ShardManifest.splits` has them.

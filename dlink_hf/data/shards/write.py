@@ -179,7 +179,7 @@ def _stored(windows: np.ndarray, settings: ShardSettings) -> np.ndarray:
 
 
 def bad_file_text(path: Path, error: Exception) -> str:
-    """The message of a recording that stops a run."""
+    """Return the message of a recording that stops a run."""
     return (
         f"{path}: {error}\nWhat is whole is kept: repair the file, or take it out of the folder, or leave out such "
         "recordings with bad_files='skip' (--bad_files skip), which lists them in the manifest. Then run again."

@@ -151,7 +151,7 @@ class BackboneStudio(nn.Module):
         return self
 
     def training_only_state_dict(self) -> dict[str, torch.Tensor]:
-        """The weights that a training needs besides the student's to be resumed: router, decoder and heads."""
+        """Return the weights that a training needs besides the student's to be resumed: router, decoder and heads."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith(("teacher.", "student."))}
 
     @torch.no_grad()

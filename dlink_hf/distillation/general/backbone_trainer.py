@@ -70,7 +70,7 @@ class WindowSource:
 
 
 def labelled_sets(sources: Sequence[WindowSource]) -> dict[str, LabelledSet]:
-    """What the heads of a [`BackboneStudio`] depend on, by name of the set.
+    """Return what the heads of a [`BackboneStudio`] depend on, by name of the set.
 
     Raises:
         ValueError: two sources of one set differ in channels or classes.
@@ -105,7 +105,7 @@ class SourceWindows(MixedWindows):
 
     @staticmethod
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """A batch of [`EEGDataCollator`], and `source` (B,): the number of the source, the same in all rows."""
+        """Return a batch of [`EEGDataCollator`], and `source` (B,): the number of the source, the same in all rows."""
         return {**EEGDataCollator()(rows), "source": torch.tensor([row["source"] for row in rows])}
 
 
@@ -200,7 +200,7 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
         self._studio.settle_normalisation(batches())
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The optimizer that the arguments name, with a slower rate for the kernels of the filter bank."""
+        """Return the optimizer that the arguments name, with a slower rate for the kernels of the filter bank."""
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(model)
         kernels = self._studio.student.filter_bank.filters.weight
@@ -232,7 +232,7 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The objective of a batch; its terms are added up for the log."""
+        """Return the objective of a batch; its terms are added up for the log."""
         output = self._run(model, inputs, self.sources[int(inputs["source"][0])])
         self._collect_terms(output)
         return (output.loss, output) if return_outputs else output.loss

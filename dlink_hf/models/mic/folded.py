@@ -106,7 +106,7 @@ class FoldedBlock(_Folded):
         return mixed.permute(0, 3, 1, 2, 4).reshape(-1, heads * size)
 
     def over_time(self, normed: torch.Tensor) -> torch.Tensor:
-        """The convolution over patches: (B, C, P, d) to (B * C * P, d)."""
+        """Return the convolution over patches: (B, C, P, d) to (B * C * P, d)."""
         width = normed.shape[-1]
         if torch.compiler.is_compiling():
             image, kernel = normed.permute(0, 3, 1, 2), self.taps.T.reshape(width, 1, 1, 3)
@@ -245,7 +245,7 @@ def behind_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[torch.Tensor, to
 
 
 def narrow_mimic(to_mimic: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A narrow mimic state whose normalised values give the same features.
+    """Return a narrow mimic state whose normalised values give the same features.
 
     With y = A [x; 1], the normalisation of y takes only its mean and its variance. The mean is taken out of A; the
     variance is that of z = s H R [x; 1], where A = Q R with orthonormal Q, H has orthonormal columns that sum to zero,

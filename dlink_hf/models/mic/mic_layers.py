@@ -58,7 +58,7 @@ class MiCClassifierOutput(ModelOutput):
 
 
 def is_plain_inference() -> bool:
-    """Whether operators run one by one and nothing will be differentiated: what is fast then differs."""
+    """Return whether operators run one by one and nothing will be differentiated: what is fast then differs."""
     return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
@@ -70,7 +70,7 @@ class GaborConv1d(nn.Conv1d):
         self.sfreq, self.min_freq, self.max_freq = config.sfreq, config.min_freq, config.max_freq
 
     def initial_weight(self) -> torch.Tensor:
-        """Kernels (2 * num_filters, 1, filter_size): the cosines, then the sines."""
+        """Return the kernels (2 * num_filters, 1, filter_size): the cosines, then the sines."""
         n_filters, size = self.out_channels // 2, self.kernel_size[0]
         freqs = torch.logspace(math.log10(self.min_freq), math.log10(self.max_freq), n_filters)
         time = (torch.arange(size) - (size - 1) / 2) / self.sfreq
@@ -241,7 +241,7 @@ class MiCCompressor(nn.Module):
         return 0.1 * torch.stack([radius * angle.cos(), radius * angle.sin(), height], dim=-1) + centre
 
     def spatial_weights(self, hidden_states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Weights (B, K, C) of encoder tokens (B, P, C, d) at positions (B or 1, C, 3) in metres."""
+        """Return the weights (B, K, C) of encoder tokens (B, P, C, d) at positions (B or 1, C, 3) in metres."""
         keys = self.key(hidden_states.mean(1))
         match = torch.matmul(self.spatial_query, keys.transpose(1, 2)) / math.sqrt(keys.shape[-1])
         squared_distance = (self.spatial_anchor[:, None] - positions[:, None]).square().sum(-1)
@@ -249,7 +249,7 @@ class MiCCompressor(nn.Module):
         return (match - squared_distance / (2 * width.square()[:, None])).softmax(-1)
 
     def temporal_weights(self, n_patches: int) -> torch.Tensor:
-        """Weights (Q, P) of `n_patches` patches."""
+        """Return the weights (Q, P) of `n_patches` patches."""
         log_width = self.temporal_log_width
         n_slots = log_width.shape[0]
         slots = (torch.arange(n_slots, device=log_width.device, dtype=log_width.dtype) + 0.5) / n_slots

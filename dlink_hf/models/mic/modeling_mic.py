@@ -96,7 +96,7 @@ class MiCModel(MiCPreTrainedModel):
     def resolve_positions(
         self, input_values: torch.Tensor, channel_positions: torch.Tensor | list | None
     ) -> torch.Tensor:
-        """Positions of the channels of a batch.
+        """Return the positions of the channels of a batch.
 
         Args:
             input_values: (B, C, T).
@@ -262,7 +262,7 @@ class MiCForEEGClassification(MiCPreTrainedModel):
         return None
 
     def classify(self, compressed_state: torch.Tensor) -> torch.Tensor:
-        """Logits (B, num_labels) of a compressed state (B, K, Q, c)."""
+        """Return the logits (B, num_labels) of a compressed state (B, K, Q, c)."""
         return self.classifier(self.dropout(compressed_state.flatten(1)))
 
     def for_inference(

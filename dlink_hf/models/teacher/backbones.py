@@ -95,11 +95,11 @@ class Backbone:
     check: Callable[[Arguments], str | None] = lambda arguments: None
 
     def arguments(self, given: Arguments) -> dict[str, Any]:
-        """The constructor's arguments: those given, and the defaults that the formulas read."""
+        """Return the constructor's arguments: those given, and the defaults that the formulas read."""
         return {**self.defaults, **given}
 
     def depth(self, given: Arguments) -> int:
-        """Number L of layers."""
+        """Return the number L of layers."""
         return self.arguments(given)[self.depth_argument]
 
     def grid(self, given: Arguments, n_chans: int, n_times: int) -> tuple[int, int]:
@@ -110,12 +110,12 @@ class Backbone:
         return self.token_chans(arguments, n_chans), patches
 
     def longest(self, given: Arguments, n_times: int) -> int:
-        """The longest window that is allowed and has at most `n_times` samples; the shortest where none has."""
+        """Return the longest window that is allowed and has at most `n_times` samples; the shortest where none has."""
         first, step = self.window(self.arguments(given))
         return first + max(n_times - first, 0) // step * step
 
     def taps(self, given: Arguments) -> tuple[list[Tap], Tap]:
-        """Where each layer is read, the first layer first; and where the last hidden state is."""
+        """Return where each layer is read, the first layer first; and where the last hidden state is."""
         arguments = self.arguments(given)
         depth, element, suffix = self.depth(given), self.element(arguments), self.suffix_tokens(arguments)
         layers = []

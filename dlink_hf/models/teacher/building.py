@@ -26,7 +26,7 @@ CONSTANTS = "dlink_constants"
 
 
 def braindecode_models() -> ModuleType:
-    """The module `braindecode.models`.
+    """Return the module `braindecode.models`.
 
     Raises:
         ImportError: braindecode, or the torchaudio that it needs, is missing or does not load.
@@ -85,7 +85,7 @@ def match_names(backbone: str, ch_names: Sequence[str], known: Iterable[str], so
 
 
 def known_names(config: DLinkTeacherConfig) -> list[str] | None:
-    """The channels as the backbone's own list of names spells them; None where it has no such list.
+    """Return the channels as the backbone's own list of names spells them; None where it has no such list.
 
     Raises:
         ValueError: a channel is not in the list.
@@ -170,7 +170,7 @@ def _steegformer_vocabulary() -> list[str]:
 
 
 def channel_infos(ch_names: Sequence[str], spelled: Sequence[str] | None, places: bool) -> list[dict[str, Any]]:
-    """Channels as MNE describes them (`chs_info`).
+    """Return the channels as MNE describes them (`chs_info`).
 
     Args:
         ch_names: as the config has them.

@@ -202,7 +202,7 @@ def load_checkpoint(
 
 
 def identify(names: Sequence[str]) -> str | None:
-    """Which backbone has tensors of these names; None where it is none of them."""
+    """Return which backbone has tensors of these names; None where it is none of them."""
     marked = [backbone for backbone, fit in FITS.items() if any(key.startswith(fit.mark) for key in names)]
     return marked[0] if len(marked) == 1 else None
 
@@ -210,7 +210,7 @@ def identify(names: Sequence[str]) -> str | None:
 def settle_fields(
     checkpoint: Checkpoint, backbone: str, given: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fields of the config: what was given, else what the checkpoint says.
+    """Return the fields of the config: what was given, else what the checkpoint says.
 
     Returns:
         the fields, and the options of the checkpoint that this braindecode does not know.
@@ -243,7 +243,7 @@ def settle_fields(
 
 
 def saved_ch_names(saved: dict[str, Any]) -> list[str] | None:
-    """Names of the channels in braindecode's config.json; None where it holds none."""
+    """Return the names of the channels in braindecode's config.json; None where it holds none."""
     names = [channel.get("ch_name") for channel in saved.get("chs_info") or []]
     return names if names and all(names) else None
 

@@ -226,7 +226,7 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
                 )
 
     def taps(self) -> tuple[list[Tap], Tap]:
-        """Where the backbone is read: each layer, the first layer first; and the last hidden state."""
+        """Return where the backbone is read: each layer, the first layer first; and the last hidden state."""
         if self.backbone != MODULE:
             return BACKBONES[self.backbone].taps(self.backbone_kwargs)
         info = self.module_info

@@ -29,14 +29,14 @@ class TeacherHead(nn.Module):
                 module.is_teacher_head = True
 
     def pool(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Features (B, C_t * width) of tokens (B, C_t, P_t, D), as the last layer reads them."""
+        """Return the features (B, C_t * width) of tokens (B, C_t, P_t, D), as the last layer reads them."""
         tokens = self.norm(tokens)
         if self.features is not None:
             tokens = F.gelu(self.features(tokens))
         return tokens.mean(2).flatten(1)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits (B, num_labels) of tokens (B, C_t, P_t, D)."""
+        """Return the logits (B, num_labels) of tokens (B, C_t, P_t, D)."""
         return self.classifier(self.dropout(self.pool(tokens)))
 
 

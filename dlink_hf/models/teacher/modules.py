@@ -109,7 +109,7 @@ def measure_module(
 
 
 def check_module(config: DLinkTeacherConfig, module: nn.Module | None) -> nn.Module:
-    """The network that a config of `from_module` needs.
+    """Return the network that a config of `from_module` needs.
 
     Raises:
         ValueError: it is not given, or has not the layers that the config names.

@@ -127,7 +127,7 @@ class Tap:
     element: tuple[int, ...] = ()
 
     def pick(self, inputs: tuple[Any, ...], output: Any) -> torch.Tensor:
-        """The tensor among what a hook sees."""
+        """Return the tensor among what a hook sees."""
         value = inputs[0] if self.of_input else output
         for index in self.element:
             value = value[index]
