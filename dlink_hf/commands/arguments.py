@@ -30,12 +30,12 @@ class DataArguments:
         "Folder of recordings (EDF, BDF, FIF, GDF, BrainVision ...), a BIDS folder, a folder of Dataset.save_to_disk, "
         "`synthetic`, or one of the sets eegmat, ssvep_exo, eyes_gnb, eegmmidb (then see --data_dir). Required.",
     )
-    data_dir: str | None = arg(None, "Folder that holds the four sets; the variable DLINK_DATA_DIR where left out.")
+    data_dir: str | None = arg(None, "Folder that holds the four sets; the variable DLINK_DATA_DIR by default.")
     task: str | None = arg(None, "Task of a set that has several (eegmmidb), or of a BIDS folder.")
     labels: str = arg(
         "annotations",
         "Where labels of your own recordings come from: `annotations` (EDF+, BrainVision ...), `events` (an event "
-        "file beside each recording), or a CSV: the columns recording and label, optionally onset, duration, subject.",
+        "file next to each recording), or a CSV: columns recording and label, optionally onset, duration, subject.",
     )
     label_pattern: str | None = arg(
         None, r"Label from the path instead: a regular expression with one group, such as '_(rest|task)\.edf$'."
@@ -62,7 +62,7 @@ class DataArguments:
     alignment: str | None = arg(
         None,
         "Align each person by their own unlabelled windows, of people tested too: `zscore`, `euclidean`, `monge` or "
-        "`euclidean_monge`. Saved with the model; scores with it stand apart from those without.",
+        "`euclidean_monge`. Saved with the model; report scores with it apart from those without.",
     )
     alignment_one_class: str = arg(
         "refuse",
@@ -102,7 +102,7 @@ class TeacherArguments:
         "weights; it says itself what backbone it is.",
     )
     adaptation: str = arg(
-        "full", "What of it trains: full, probe (its head alone) or lora (its head and low-rank adapters)."
+        "full", "What of it trains: full, probe (only its head) or lora (its head and low-rank adapters)."
     )
     lora_rank: int = arg(8, "Rank of those adapters.")
     probe_first: bool = arg(
@@ -110,7 +110,7 @@ class TeacherArguments:
         "Start its head from a logistic regression on the frozen backbone, before --teacher_epochs of fine-tuning (0 "
         "for none).",
     )
-    freeze_epochs: float = arg(0.0, "Epochs in which its head trains alone, before everything does.")
+    freeze_epochs: float = arg(0.0, "Epochs in which only its head trains, before everything does.")
     layer_decay: float = arg(1.0, "Factor from the learning rate of one of its layers to that of the layer below.")
     head_learning_rate_multiplier: float = arg(1.0, "Learning rate of its head over --teacher_learning_rate.")
     label_smoothing: float = arg(0.0, "Share of each label that is spread over all classes while it trains.")
@@ -143,7 +143,7 @@ class StudentArguments:
 
 @dataclass
 class DistillArguments:
-    """Weights of the terms of the objective, and what is done beside it."""
+    """Weights of the terms of the objective, and what else is done."""
 
     kd_weight: float = arg(1.0, "Weight of the distillation of the logits.")
     kd_temperature: float = arg(2.0, "Its temperature.")
@@ -274,7 +274,7 @@ def parse(
     parser = HfArgumentParser(
         list(classes),
         prog=f"dlink {command}",
-        description=description + " Flags can also stand in one file: `dlink " + command + " FILE.yaml` (or .json).",
+        description=description + " Flags can also be put in one file: `dlink " + command + " FILE.yaml` (or .json).",
         formatter_class=_HelpFormatter,
         usage=f"dlink {command} [--flags | FILE.yaml | FILE.json]",
     )

@@ -51,7 +51,7 @@ def _plain_arguments(args: DLinkTrainingArguments, output_dir: Path, **changes: 
 def train_plain(
     model: PreTrainedModel, splits: Mapping[str, Dataset], args: DLinkTrainingArguments, name: str, **kwargs: Any
 ) -> Trainer:
-    """Train a model by cross-entropy alone, with the classes, subjects and patience that the arguments say."""
+    """Train a model only by cross-entropy, with the classes, subjects and patience that the arguments say."""
     trainer = make_trainer(
         model,
         splits,
@@ -76,10 +76,10 @@ def prepare_teacher(
 
     Args:
         splits: `train` and `validation`.
-        extractor: saved beside the teacher.
+        extractor: saved with the teacher.
         teacher_args: a checkpoint, or the backbone and how long to train it.
         args: of the distillation; the teacher's trainer takes them, with its own epochs and learning rate.
-        source: what the recordings are; noted beside the teacher, with the people it has seen.
+        source: what the recordings are; noted with the teacher, like the subjects it has seen.
 
     Returns:
         the teacher, and the folder it was saved in if it was fine-tuned here.
@@ -181,7 +181,7 @@ def train_all(
 
     Args:
         splits: `train`, `validation` and `test`, no subject in two of them.
-        extractor: what the windows were made with; saved beside the models.
+        extractor: what the windows were made with; saved with the models.
         teacher_args, student_args, distill_args, args: see their classes.
         source: what the recordings are, for the card.
 
@@ -190,7 +190,7 @@ def train_all(
     """
     output_dir = Path(args.output_dir)
     if not {"validation", "test"} & set(splits):
-        raise ValueError("There is nobody to score on: give --validation or --test a share of the people.")
+        raise ValueError("There is no subject to score on: give --validation or --test a share of the subjects.")
     known = [
         check_people(given, source, splits, args.group_column)
         for given in (teacher_args.teacher, teacher_args.teacher_checkpoint, student_args.student)

@@ -44,7 +44,7 @@ from .arguments import DataArguments
 
 logger = logging.getLogger(__name__)
 
-# who trained a checkpoint, written beside it
+# which subjects trained a checkpoint, written next to it
 PEOPLE_NAME = "people.json"
 
 # what recordings of the user's own are brought to where no flag says otherwise
@@ -67,7 +67,7 @@ def extractor_settings(args: DataArguments, defaults: dict[str, Any]) -> dict[st
 
 
 def parse_label_map(text: str | None) -> dict[str, str] | None:
-    """`"T1=left,T2=right"` as a mapping; a name without `=` stands for itself.
+    """`"T1=left,T2=right"` as a mapping; a name without `=` maps to itself.
 
     Raises:
         ValueError: the text is empty or an entry has no name.
@@ -230,7 +230,7 @@ def split_by_lists(dataset: Dataset, path: Path, source: str, group_column: str)
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it has no lists for these recordings, or a list names nobody of whom there are windows.
+        ValueError: it has no lists for these recordings, or a list names no subject that has windows.
     """
     if not path.is_file():
         raise FileNotFoundError(f"--split: there is no file {path}.")
@@ -240,7 +240,7 @@ def split_by_lists(dataset: Dataset, path: Path, source: str, group_column: str)
     present = set(map(str, dataset[group_column][:]))
     absent = sorted({person for name in ("train", "validation", "test") for person in lists.get(name, [])} - present)
     if absent:
-        logger.warning("%s names %d %ss of whom there is no window: %s", path, len(absent), group_column, absent[:8])
+        logger.warning("%s names %d %ss without a window: %s", path, len(absent), group_column, absent[:8])
     found = {name: [x for x in lists.get(name, []) if x in present] for name in ("train", "validation", "test")}
     empty = [name for name in found if lists.get(name) and not found[name]]
     if empty:
@@ -285,15 +285,15 @@ def print_splits(splits: DatasetDict, group_column: str = "subject") -> None:
 def write_people(
     folder: Path, source: str, splits: DatasetDict, group_column: str, started_from: Sequence[str | None] = ()
 ) -> Path:
-    """Note beside a checkpoint whom it was trained on and whom it was chosen by, for [`check_people`].
+    """Note next to a checkpoint which subjects it was trained on and chosen by, for [`check_people`].
 
     Args:
         folder: of the checkpoint.
         source: what the recordings are.
         splits: the windows, by split.
         group_column: what splits keep apart.
-        started_from: folders or Hub ids of checkpoints that it goes back to, its teacher's among them; whom those saw
-            is noted too. None among them stands for a fresh model.
+        started_from: folders or Hub ids of checkpoints that it goes back to, its teacher's among them; the subjects
+            that those saw are noted too. None among them means a fresh model.
     """
     people: dict[str, Any] = {name: sorted(set(map(str, split[group_column][:]))) for name, split in splits.items()}
     seen = [entry for checkpoint in started_from if checkpoint is not None for entry in seen_before(checkpoint)]
@@ -308,14 +308,14 @@ def _read_people(checkpoint: str) -> dict[str, Any] | None:
 
 
 def seen_before(checkpoint: str) -> list[dict[str, Any]]:
-    """Whom a checkpoint has seen, by what was noted beside it.
+    """Return the subjects that a checkpoint has seen, by what was noted next to it.
 
     Args:
         checkpoint: folder, Hub id or short name of a trained model.
 
     Returns:
         of each set of recordings its `source`, `group_column`, the `people` that it was trained on and those that it
-        was `chosen_by`; where nothing was noted, one entry whose `source` is the checkpoint, of nobody.
+        was `chosen_by`; where nothing was noted, one entry whose `source` is the checkpoint, without subjects.
     """
     noted = _read_people(checkpoint)
     if noted is None:
@@ -328,7 +328,7 @@ def seen_before(checkpoint: str) -> list[dict[str, Any]]:
 
 
 def check_people(checkpoint: str, source: str, splits: DatasetDict, group_column: str) -> bool:
-    """Refuse a checkpoint that has seen people whom it is to be scored on.
+    """Refuse a checkpoint that has seen subjects it is to be scored on.
 
     Args:
         checkpoint: folder or Hub id of a trained model.
@@ -355,7 +355,7 @@ def check_people(checkpoint: str, source: str, splits: DatasetDict, group_column
             chosen = sorted(set(entry.get("chosen_by", [])) & scored.get("test", set()))
             _refuse_seen(checkpoint, chosen, group_column, "pre-training, as those it was chosen by", "test")
         else:
-            # two of the public sets have nobody in common; of other folders nothing is known
+            # two of the public sets have no subject in common; of other folders nothing is known
             known &= entry["source"] in EEG_SETS and source in EEG_SETS and entry["source"] != source
     if "source" not in noted:
         return known
@@ -370,7 +370,7 @@ def check_people(checkpoint: str, source: str, splits: DatasetDict, group_column
 def _refuse_seen(checkpoint: str, shared: list[str], group_column: str, seen_in: str, scored_as: str) -> None:
     if shared:
         raise ValueError(
-            f"{checkpoint} had {group_column}s {', '.join(shared)} in its {seen_in}, which stand in the {scored_as} "
+            f"{checkpoint} had {group_column}s {', '.join(shared)} in its {seen_in}, which are in the {scored_as} "
             "split here: its scores would be those of memory. Use the split that it was made with (--split, "
             "--split_seed, --validation, --test)."
         )

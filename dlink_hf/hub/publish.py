@@ -427,7 +427,7 @@ def _refused(error: HfHubHTTPError, repo_id: str, where: str, nothing: str) -> s
 def _advice(status: int | None, repo_id: str, message: str) -> str:
     said = f" It says: {message}." if message else ""
     known: Mapping[int, str] = {
-        400: f"the request for {repo_id!r} is not valid.{said} Names have only letters, digits and the characters - _ . in them.",
+        400: f"the request for {repo_id!r} is not valid.{said} Names have only letters, digits, -, _ and dots.",
         401: "the token is missing, wrong or expired. Log in again with `hf auth login`, or give `token=`.",
         403: f"the token may not write to {repo_id}.{said} Take a token with the role `write`, of the user that "
         "the repository belongs to; or use `create_pr=True`.",

@@ -248,7 +248,7 @@ def test_a_file_says_who_trains_and_who_tests(tmp_path, caplog):
     splits = split_windows(dataset, DataArguments(dataset="mine", split=str(tmp_path / "people.json")))
     found = {name: sorted(set(split["subject"])) for name, split in splits.items()}
     assert found == {"train": ["b", "d"], "validation": ["a"], "test": ["e"]}
-    assert "of whom there is no window: ['z']" in caplog.text
+    assert "names 1 subjects without a window: ['z']" in caplog.text
     with pytest.raises(ValueError, match="no list of 'other' to train on"):
         split_windows(dataset, DataArguments(dataset="other", split=str(tmp_path / "people.json")))
     with pytest.raises(FileNotFoundError, match="no file"):

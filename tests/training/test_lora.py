@@ -520,7 +520,7 @@ def test_a_teacher_pretrained_on_people_who_are_tested_is_refused(recordings, tm
     note(everybody)
     assert main(finetune(recordings, tmp_path, *flags)) == 1
     error = capsys.readouterr().err
-    assert "in its pre-training, which stand in the" in error
+    assert "in its pre-training, which are in the" in error
     # whom the pre-training only measured itself on it has not seen
     note(everybody, held_out=[*tested, *sorted(set(splits["validation"]["subject"][:]))])
     assert check_people(str(pretrained), windows, splits, "subject") is True
@@ -535,12 +535,12 @@ def test_a_teacher_pretrained_on_people_who_are_tested_is_refused(recordings, tm
     write_people(tmp_path / "further", windows, splits, "subject", started_from=[str(tmp_path / "chosen")])
     assert check_people(str(tmp_path / "further"), windows, splits, "subject") is True
     swapped = DatasetDict(validation=splits["test"], test=splits["validation"])
-    with pytest.raises(ValueError, match="in its pre-training, as those it was chosen by, which stand in the test"):
+    with pytest.raises(ValueError, match="in its pre-training, as those it was chosen by, which are in the test"):
         check_people(str(tmp_path / "further"), windows, swapped, "subject")
     # a teacher made from it hands that on
     note(tested, source=windows)
     write_people(tmp_path, "eegmat", splits, "subject", started_from=[None, str(pretrained)])
-    with pytest.raises(ValueError, match="in its pre-training, which stand in the test split"):
+    with pytest.raises(ValueError, match="in its pre-training, which are in the test split"):
         check_people(str(tmp_path), windows, splits, "subject")
     assert check_people(str(tmp_path), "eegmat", splits, "subject") is False
 
