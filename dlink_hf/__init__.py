@@ -26,6 +26,7 @@ _PUBLIC_NAMES = {
         "make_alignment",
     ],
     "core.checkpoint_names": ["resolve_checkpoint"],
+    "core.headsets": ["headset_channels", "parse_channels"],
     "preprocessing.feature_extraction_eeg": ["EEGFeatureExtractor"],
     "data": [
         "EEG_SETS",
@@ -56,8 +57,12 @@ _PUBLIC_NAMES = {
         "signal_info",
         "split_by_column",
         "split_by_subject",
+        "student_extractor",
+        "student_view",
         "subject_kfold",
         "synthetic_dataset",
+        "teacher_view",
+        "with_teacher_view",
         "with_unlabelled",
     ],
     "models.mic.configuration_mic": ["MiCConfig"],
@@ -130,6 +135,10 @@ if TYPE_CHECKING:
         canonical_name as canonical_name,
         channel_positions as channel_positions,
     )
+    from .core.headsets import (
+        headset_channels as headset_channels,
+        parse_channels as parse_channels,
+    )
     from .data import (
         EEG_SETS as EEG_SETS,
         AnnotationLabels as AnnotationLabels,
@@ -159,8 +168,12 @@ if TYPE_CHECKING:
         signal_info as signal_info,
         split_by_column as split_by_column,
         split_by_subject as split_by_subject,
+        student_extractor as student_extractor,
+        student_view as student_view,
         subject_kfold as subject_kfold,
         synthetic_dataset as synthetic_dataset,
+        teacher_view as teacher_view,
+        with_teacher_view as with_teacher_view,
         with_unlabelled as with_unlabelled,
     )
     from .distillation.configuration_router import (

@@ -8,6 +8,7 @@ The global batch is the same for every number of processes. Writes FOLDER/told.j
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from toy_training import arguments, toy_dataset, toy_studio
+from toy_training import arguments, toy_dataset, toy_few_studio, toy_studio, toy_views
 from transformers import TrainerCallback
 
 from dlink_hf import DLinkTrainer, EEGDataCollator
@@ -55,7 +56,7 @@ def facts(trainer: DLinkTrainer, held_out: Any) -> dict[str, Any]:
 
 
 def _cast(batch: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    return {**batch, "input_values": batch["input_values"].to(dtype)}
+    return {name: values.to(dtype) if name.endswith("input_values") else values for name, values in batch.items()}
 
 
 def _ignored(wrapped: Any) -> set[str]:
@@ -66,7 +67,10 @@ def main(folder: str, n_processes: str, *given: str) -> None:
     """Train, evaluate, predict, save."""
     fields = {name: json.loads(value) for name, value in (word.split("=", 1) for word in given)}
     resume, kill_at, kill_rank = (fields.pop(name, None) for name in ("resume", "kill_at", "kill_rank"))
-    studio = toy_studio(dropout=fields.pop("dropout", 0.0), **fields.pop("studio", {}))
+    sees_less = fields.pop("sees_less", False)
+    made = toy_few_studio if sees_less else toy_studio
+    windows = functools.partial(toy_views, cache_dir=Path(folder, "views")) if sees_less else toy_dataset
+    studio = made(dropout=fields.pop("dropout", 0.0), **fields.pop("studio", {}))
     # the phase of a nearly empty bin multiplies rounding errors by a thousand: single precision hides what is compared
     dtype = getattr(torch, fields.pop("dtype", "float64"))
     # a fresh router weighs all layers alike
@@ -81,11 +85,11 @@ def main(folder: str, n_processes: str, *given: str) -> None:
         "class_weighting": "balanced",
     }
     # 48 windows are six whole batches; 19 can be divided by no number of processes, nor of windows in a batch
-    held_out = toy_dataset(["S5", "S6"], seed=1).select(range(3, 22))
+    held_out = windows(["S5", "S6"], seed=1).select(range(3, 22))
     trainer = DLinkTrainer(
         studio.to(dtype),
         arguments(folder, **{**defaults, **fields}),
-        train_dataset=toy_dataset(["S1", "S2", "S3", "S4"]),
+        train_dataset=windows(["S1", "S2", "S3", "S4"]),
         eval_dataset=held_out,
         data_collator=lambda rows: _cast(EEGDataCollator()(rows), dtype),
         callbacks=[KillAt(kill_at, kill_rank or 0)] if kill_at else None,

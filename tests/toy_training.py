@@ -17,6 +17,11 @@ from dlink_hf import (
     DLinkTrainingArguments,
     MiCConfig,
     MiCForEEGClassification,
+    SignalInfo,
+    align_dataset,
+    set_signal_info,
+    student_view,
+    with_teacher_view,
 )
 
 
@@ -50,6 +55,27 @@ def toy_dataset(subjects: list[str], n_windows: int = 12, seed: int = 0, names: 
         }
     )
     return Dataset.from_dict(columns, features=features).with_format("numpy")
+
+
+# a student that sees less than `toy_teacher`: three electrodes in another order, the last second
+FEW, FEW_TIMES = ["C4", "Pz", "C3"], 200
+
+
+def toy_views(subjects: list[str], cache_dir: Any, **options: Any) -> Dataset:
+    """The windows of `toy_dataset` as a student of few electrodes and a short window reads them, and its teacher."""
+    whole = set_signal_info(toy_dataset(subjects, **options), SignalInfo(tuple(NAMES), 200.0, N_TIMES))
+    few = student_view(whole, FEW, FEW_TIMES / 200, "zscore", cache_dir=cache_dir, progress=False)
+    return with_teacher_view(few, align_dataset(whole, "zscore", cache_dir=cache_dir, progress=False))
+
+
+def toy_few_studio(
+    seed: int = 0, dropout: float = 0.1, student: dict | None = None, **fields: Any
+) -> DLinkStudioModel:
+    """A studio whose student sees less than its teacher."""
+    teacher = toy_teacher(seed, dropout)
+    student = toy_student(seed, dropout, ch_names=FEW, n_times=FEW_TIMES, **(student or {}))
+    router = DLinkRouterConfig.from_teacher(teacher.config, router_size=4, router_dropout=dropout)
+    return DLinkStudioModel.from_parts(teacher, student, router_config=router, **fields)
 
 
 def toy_teacher(seed: int = 0, dropout: float = 0.1) -> DLinkTeacherForEEGClassification:

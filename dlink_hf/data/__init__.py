@@ -26,6 +26,7 @@ _PUBLIC_NAMES = {
         "signal_info",
     ],
     ".splits": ["check_no_shared_subjects", "split_by_column", "split_by_subject", "subject_kfold"],
+    ".views": ["student_extractor", "student_view", "teacher_view", "with_teacher_view"],
     ".synthetic": ["make_synthetic_recordings", "synthetic_dataset"],
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}

@@ -203,7 +203,7 @@ def fit_groups(
     """
     info = signal_info(dataset)
     fitted: dict[str, Alignment] = {}
-    for rows, windows in _portions(dataset, bar):
+    for rows, windows in portions(dataset, bar):
         for group in dict.fromkeys(groups[rows]):
             if group not in fitted:
                 made = make_alignment(method, sfreq=info.sfreq, ch_names=info.ch_names, reference=reference)
@@ -221,7 +221,7 @@ def _groups(dataset: Dataset, columns: Sequence[str]) -> np.ndarray:
     return np.asarray([" / ".join(map(str, row)) for row in zip(*values.values(), strict=True)])
 
 
-def _portions(dataset: Dataset, bar: Any) -> Iterator[tuple[slice, np.ndarray]]:
+def portions(dataset: Dataset, bar: Any) -> Iterator[tuple[slice, np.ndarray]]:
     """Rows and their windows (N, C, T), in the dataset's order, which is the order of time within a recording."""
     windows = dataset.select_columns(["input_values"]).with_format("numpy")
     for start in range(0, len(dataset), _PORTION):
@@ -236,7 +236,7 @@ def _aligned(
 ) -> Iterator[dict[str, Any]]:
     """Columns of a portion at a time, windows aligned."""
     others = dataset.remove_columns("input_values").with_format(None)
-    for rows, windows in _portions(dataset, bar):
+    for rows, windows in portions(dataset, bar):
         values = np.empty(windows.shape, dtype=np.float32)
         for group in dict.fromkeys(groups[rows]):
             chosen = groups[rows] == group
@@ -306,4 +306,5 @@ __all__ = [
     "fit_groups",
     "judge_classes",
     "monge_reference",
+    "portions",
 ]

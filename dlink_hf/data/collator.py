@@ -8,8 +8,14 @@ import numpy as np
 import torch
 
 
+# the column of a teacher's own windows, where it sees more than its student
+TEACHER_VALUES = "teacher_input_values"
+
+
 class EEGDataCollator:
-    """Stack windows, labels and, where the rows carry them, channel positions and soft targets; the rest is left out.
+    """Stack windows, labels and, where rows carry them, channel positions, soft targets and the teacher's windows.
+
+    The rest is left out.
 
     Nothing is padded: windows of different channels or lengths in one batch are an error.
     """
@@ -19,11 +25,12 @@ class EEGDataCollator:
 
         Args:
             rows: B rows with `input_values` (C, T) in microvolts and optionally `labels` (or `label`; an integer) and
-                `channel_positions` (C, 3) in metres and `soft_targets` (num_labels,); tensors, arrays or nested lists.
+                `channel_positions` (C, 3) in metres, `soft_targets` (num_labels,) and `teacher_input_values`
+                (C_t, T_t) in microvolts; tensors, arrays or nested lists.
 
         Returns:
             `input_values` (B, C, T) float32, and where the rows have them `labels` (B,) int64, `channel_positions`
-            (B, C, 3) float32 and `soft_targets` (B, num_labels) float32.
+            (B, C, 3), `soft_targets` (B, num_labels) and `teacher_input_values` (B, C_t, T_t) float32.
 
         Raises:
             ValueError: If there are no rows, some lack a column that others have, or the windows differ in shape.
@@ -41,6 +48,8 @@ class EEGDataCollator:
             batch["channel_positions"] = _stack(rows, "channel_positions", ("channels", "coordinates"))
         if rows[0].get("soft_targets") is not None:
             batch["soft_targets"] = _stack(rows, "soft_targets", ("classes",))
+        if rows[0].get(TEACHER_VALUES) is not None:
+            batch[TEACHER_VALUES] = _stack(rows, TEACHER_VALUES, ("channels", "samples"))
         return batch
 
 

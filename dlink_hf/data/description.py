@@ -126,6 +126,44 @@ def with_alignment_info(description: str, facts: dict[str, Any]) -> str:
     return json.dumps({**first, "alignment": facts})
 
 
+def teacher_signal_info(dataset: Dataset) -> SignalInfo | None:
+    """What the teacher's windows in `teacher_input_values` are (`with_teacher_view`).
+
+    Args:
+        dataset: A dataset of this library, or one derived from it.
+
+    Returns:
+        Their channels, rate and length; None where the teacher reads what the student reads.
+
+    Raises:
+        ValueError: If datasets of different teacher's views were concatenated.
+    """
+    found = [entry.get("teacher") for entry in _descriptions(dataset)]
+    seen = [None if entry is None else (entry["signal"], entry.get("alignment")) for entry in found]
+    if any(other != seen[0] for other in seen):
+        raise ValueError(
+            "datasets whose teachers read different signals were concatenated: give all of them one teacher's view."
+        )
+    if not found or found[0] is None:
+        return None
+    facts = found[0]["signal"]
+    return SignalInfo(tuple(facts["ch_names"]), float(facts["sfreq"]), int(facts["n_times"]))
+
+
+def with_teacher_signal(description: str, teacher_description: str) -> str:
+    """A student's description with that of its teacher's windows inside, which `teacher_signal_info` reads."""
+    student, teacher = (
+        next(entry for entry in map(_entry, text.split("\n\n")) if entry is not None)
+        for text in (description, teacher_description)
+    )
+    return json.dumps({**student, "teacher": teacher})
+
+
+def teacher_description(dataset: Dataset) -> str:
+    """The description of the teacher's windows alone, as `with_teacher_signal` was given it."""
+    return json.dumps(_descriptions(dataset)[0]["teacher"])
+
+
 def signal_fields(dataset: Dataset) -> dict[str, Any]:
     """Return what a model's config must know of the windows it is made for.
 

@@ -10,7 +10,8 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from ..core.electrodes import canonical_name, channel_positions
-from .description import SignalInfo, signal_info
+from .collator import TEACHER_VALUES
+from .description import SignalInfo, signal_info, teacher_signal_info
 
 
 def _facts(dataset: Any) -> SignalInfo | None:
@@ -103,7 +104,8 @@ def check_training_windows(model: nn.Module, dataset: Any) -> None:
     """Refuse to train on windows whose labels, channels or rate are not those of the model's config.
 
     The config is what the trained model will tell everybody of itself, and its channels are where the model believes
-    the electrodes to be.
+    the electrodes to be. Of a studio, `input_values` are compared with the student's config, and
+    `teacher_input_values`, where there are some, with the teacher's.
 
     Args:
         model: a student, a teacher or a studio.
@@ -123,11 +125,47 @@ def check_training_windows(model: nn.Module, dataset: Any) -> None:
             f"{', '.join(facts.ch_names)}. Give the config the windows' own: MiCConfig(**signal_fields(dataset)), or "
             "from_pretrained(..., **signal_fields(dataset))."
         )
+    teacher, own = getattr(model.config, "teacher_config", None), teacher_signal_info(dataset)
+    if teacher is None or own is None:
+        return
+    if facts.n_times != config.n_times:
+        raise ValueError(
+            f"The student's config says `n_times` {config.n_times}, its windows have {facts.n_times} samples: which "
+            "of the teacher's patches are theirs would not be known. Give the config the windows' own."
+        )
+    if not _same_channels(teacher, own) or (own.sfreq, own.n_times) != (teacher.sfreq, teacher.n_times):
+        raise ValueError(
+            f"The teacher reads {teacher.n_times} samples at {teacher.sfreq:g} Hz of {', '.join(teacher.ch_names)}; "
+            f"`{TEACHER_VALUES}` have {own.n_times} at {own.sfreq:g} Hz of {', '.join(own.ch_names)}. Give "
+            "with_teacher_view(student_windows, teacher_windows) the windows that the teacher was trained on."
+        )
+
+
+def check_teacher_view(studio: nn.Module, dataset: Any) -> None:
+    """Refuse to distil from a teacher that sees more than its student, where the windows lack what it sees.
+
+    Args:
+        studio: has configs of teacher and student.
+        dataset: training windows; one that does not name its columns is not checked.
+
+    Raises:
+        ValueError: there is no column `teacher_input_values`.
+    """
+    columns = getattr(dataset, "column_names", None)
+    if columns is None or TEACHER_VALUES in columns or not studio.config.teacher_sees_more:
+        return
+    teacher, student = studio.config.teacher_config, studio.config.student_config
+    raise ValueError(
+        f"The teacher reads {len(teacher.ch_names)} channels and {teacher.n_times} samples, the student "
+        f"{len(student.ch_names)} and {student.n_times}, and the training windows have no column {TEACHER_VALUES!r}: "
+        "put the teacher's windows beside the student's, with_teacher_view(student_windows, teacher_windows)."
+    )
 
 
 __all__ = [
     "check_delivered",
     "check_label_names",
+    "check_teacher_view",
     "check_training_windows",
     "label_names",
     "montage_arguments",

@@ -9,7 +9,7 @@ from huggingface_hub.dataclasses import strict
 from ..models.configuration_base import DLinkPreTrainedConfig, reject_unknown_fields, require
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.teacher.configuration_teacher import DLinkTeacherConfig
-from ..models.token_grid import missing_channels, resampled_length, student_fields
+from ..models.token_grid import missing_channels, resampled_length, sees_more, student_fields
 from .configuration_router import DLinkRouterConfig
 from .losses import DISTANCES, MAGNITUDES, SPECTRAL_AXES
 
@@ -46,7 +46,8 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
             widths, patches and rates, and some of its channels: see `token_grid`.
         router_config (`DLinkRouterConfig` or `dict`, *optional*): the router; one to fit the teacher by default.
         student_config (`MiCConfig` or `dict`, *optional*): the student; a `small` one that fits the teacher where left
-            out.
+            out. It may have some of the teacher's channels, in an order of its own, and a shorter window, which is the
+            end of the teacher's: both then read windows of their own (`with_teacher_view`).
         task_weight (`float`, defaults to 1.0): the student's cross-entropy.
         kd_weight (`float`, defaults to 1.0): distillation of the logits.
         kd_temperature (`float`, defaults to 2.0): its temperature T.
@@ -179,9 +180,7 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
             ("router_config.n_chans", router.n_chans, "teacher_config.token_chans"),
             ("router_config.num_labels", router.num_labels, "teacher_config.num_labels"),
             ("student_config.mimic_size", student.mimic_size, "teacher_config.hidden_size"),
-            ("student_config.ch_names", student.ch_names, "teacher_config.ch_names"),
             ("student_config.sfreq", student.sfreq, "teacher_config.sfreq"),
-            ("student_config.n_times", student.n_times, "teacher_config.n_times"),
             ("student_config.num_labels", student.num_labels, "teacher_config.num_labels"),
         ]
         if self.teacher_configs is None:
@@ -189,6 +188,14 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         for field, value, other in pairs:
             expected = getattr(teacher, other.removeprefix("teacher_config."))
             require(value == expected, field, value, f"equal to `{other}`, which is {expected!r}")
+        unseen = missing_channels(teacher, student)
+        require(not unseen, "student_config.ch_names", unseen, f"among `teacher_config.ch_names`, {teacher.ch_names}")
+        require(
+            student.n_times <= teacher.n_times,
+            "student_config.n_times",
+            student.n_times,
+            f"at most `teacher_config.n_times`, which is {teacher.n_times}: the student's window is its last part",
+        )
         layers = [(config.num_hidden_layers, config.hidden_size) for config in self.all_teachers]
         require(
             router.teacher_layers == layers,
@@ -217,6 +224,11 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         require(other.n_times == n_times, f"{field}.n_times", other.n_times, f"{n_times} samples, the {seconds}")
         names, expected = list(other.id2label.values()), list(first.id2label.values())
         require(names == expected, f"{field}.id2label", names, f"that of the first teacher, {expected}")
+
+    @property
+    def teacher_sees_more(self) -> bool:
+        """Whether teacher and student read windows of their own: other channels, or another length."""
+        return sees_more(self.teacher_config, self.student_config)
 
     @property
     def all_teachers(self) -> list[DLinkTeacherConfig]:

@@ -18,7 +18,7 @@ from ..models.mic.configuration_mic import MiCConfig
 from ..models.mic.modeling_mic import MiCForEEGClassification, MiCModelOutput, check_labels
 from ..models.modeling_base import DLinkPreTrainedModel
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
-from ..models.token_grid import common_grid, to_grid, windows_for
+from ..models.token_grid import common_grid, shared_tokens, to_grid, windows_for
 from .configuration_studio import DLinkStudioConfig
 from .losses import (
     classification_loss,
@@ -40,7 +40,7 @@ class DLinkStudioOutput(ModelOutput):
     """Output of [`DLinkStudioModel`].
 
     C and P are those of the grid on which student and teacher are compared: their own where they share it, else the
-    coarser of both, see `token_grid`.
+    coarser of both; of a teacher that sees more, what it shares with its student. See `token_grid`.
 
     Args:
         loss (`torch.Tensor`, scalar): the weighted sum of the stage's terms, where `labels` were given.
@@ -262,10 +262,11 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         teacher_pooled: torch.Tensor | Sequence[torch.Tensor] | None = None,
         teacher_logits: torch.Tensor | Sequence[torch.Tensor] | None = None,
         soft_targets: torch.Tensor | None = None,
+        teacher_input_values: torch.Tensor | None = None,
     ) -> DLinkStudioOutput | tuple[Any, ...]:
         r"""
         Args:
-            input_values (`torch.Tensor`, (B, C, T)): windows in microvolts.
+            input_values (`torch.Tensor`, (B, C, T)): windows in microvolts, as the student reads them.
             labels (`torch.Tensor`, (B,), *optional*): class indices, -1 for a window without a label, which takes
                 part in all terms but the cross-entropies; without any labels there is no loss.
             class_weights (`torch.Tensor`, (num_labels,), *optional*): weights of the classes in both cross-entropies.
@@ -279,13 +280,15 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             teacher_logits (`torch.Tensor`, (B, num_labels), *optional*): the teacher's, with `teacher_states`.
             soft_targets (`torch.Tensor`, (B, num_labels), *optional*): probabilities of the classes by other models,
                 such as [`cross_fitted_soft_targets`]; the student is distilled from them too.
+            teacher_input_values (`torch.Tensor`, (B, C_t, T_t), *optional*): the same windows as the teachers read
+                them, in microvolts, where these see more than the student; `input_values` where left out.
 
         Returns:
             [`DLinkStudioOutput`].
 
         Raises:
-            ValueError: the stage is unknown, the input does not fit the teacher, or only one of `teacher_states` and
-                `teacher_logits` is given.
+            ValueError: the stage is unknown, the input does not fit the teacher, only one of `teacher_states` and
+                `teacher_logits` is given, or `teacher_input_values` are needed.
         """
         if stage not in STAGES:
             raise ValueError(f"`stage` must be one of {', '.join(map(repr, STAGES))}, got {stage!r}.")
@@ -295,13 +298,19 @@ class DLinkStudioModel(DLinkPreTrainedModel):
                 "`teacher_states` and `teacher_logits` replace the teacher together: give both or neither."
             )
         if teacher_states is None:
-            teacher_states, teacher_pooled, teacher_logits = self._run_teachers(input_values)
+            if teacher_input_values is None:
+                self._check_one_view()
+                teacher_input_values = input_values
+            teacher_states, teacher_pooled, teacher_logits = self._run_teachers(teacher_input_values)
         router = self.router(normalised_states=teacher_states, pooled_states=teacher_pooled)
         # left attached, the router would pick whichever layer is easiest to copy
         target = router.routed_state.detach()
         student = self.student.mic(input_values, return_dict=True)
         logits = self.student.classify(student.compressed_state)
         mimic_state, decoded = student.mimic_state, self.decoder(student)
+        # the router has read all that the teacher sees
+        parts = self.config.teacher_config, self.config.student_config
+        target = shared_tokens(target, *parts, n_patches=mimic_state.shape[2])
         grid = common_grid(mimic_state.shape, target.shape)
         target, mimic_state, decoded = (to_grid(state, *grid) for state in (target, mimic_state, decoded))
         output = DLinkStudioOutput(
@@ -320,6 +329,18 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             # rebuilt: a tuple holds its items in the order in which they were set, and the loss comes first
             output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})
         return output if return_dict else output.to_tuple()
+
+    def _check_one_view(self) -> None:
+        """Refuse to give the student's windows to a teacher that reads others."""
+        if self.config.teacher_sees_more:
+            seen = [
+                f"{len(config.ch_names)} channels and {config.n_times} samples"
+                for config in (self.config.teacher_config, self.config.student_config)
+            ]
+            raise ValueError(
+                f"The teacher reads {seen[0]}, the student {seen[1]}: each needs windows of its own. Give the "
+                "teacher's as `teacher_input_values`: with_teacher_view(student_windows, teacher_windows)."
+            )
 
     @torch.no_grad()
     def _run_teachers(self, input_values: torch.Tensor) -> tuple[Any, Any, Any]:

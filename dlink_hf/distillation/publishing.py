@@ -13,6 +13,8 @@ from sklearn.metrics import balanced_accuracy_score
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.aligned_windows import alignment_text
+from ..data.collator import TEACHER_VALUES
+from ..data.views import teacher_view
 from ..evaluation.predict import predict_probabilities
 from ..hub.model_card import save_model_card
 from ..hub.publish import publish_folder
@@ -65,9 +67,16 @@ class PublishingMixin:
             self.record.add(split, output.predictions, output.label_ids, dataset)
         return metrics
 
-    def teacher_score(self, dataset: Dataset) -> float:
-        """Balanced accuracy of the first teacher on labelled windows, which it reads as the student does."""
+    def teacher_score(self, dataset: Dataset) -> float | None:
+        """Balanced accuracy of the first teacher on labelled windows.
+
+        It reads them as the student does, or its own view beside them (`with_teacher_view`); None where it sees more
+        than its student and they lack that.
+        """
         teacher = self._studio.teachers[0]
+        if self._studio.config.teacher_sees_more and TEACHER_VALUES not in dataset.column_names:
+            return None
+        dataset = teacher_view(dataset)
         return float(balanced_accuracy_score(dataset["labels"][:], predict_probabilities(teacher, dataset).argmax(1)))
 
     def dataset_facts(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
+from ..data.collator import TEACHER_VALUES
 from .soft_targets import SOFT_TARGETS
 from .teacher_cache import TeacherCache
 from .teacher_windows import Augment, augmented
@@ -73,13 +74,17 @@ class NumberedCollator:
             rows: B rows of a [`NumberedRows`].
 
         Returns:
-            the collator's batch, its `input_values` (B, C, T) augmented, and where there are caches `teacher_states`,
-            `teacher_pooled` and `teacher_logits` of [`TeacherCache.read`]; tuples of them for several teachers.
+            the collator's batch, its `input_values` (B, C, T) augmented and the teacher's own windows, if there are
+            some, by the same numbers: what does not depend on the number of channels, shifts and flips, is then alike
+            in both. Where there are caches, `teacher_states`, `teacher_pooled` and `teacher_logits` of
+            [`TeacherCache.read`]; tuples of them for several teachers.
         """
         numbers, view = [row[ROW] for row in rows], rows[0][VIEW]
         batch = self.collator([_of_view(row, view) for row in rows])
         if self.augment is not None:
-            batch["input_values"] = augmented(batch["input_values"], numbers, view, self.augment)
+            for name in ("input_values", TEACHER_VALUES):
+                if name in batch:
+                    batch[name] = augmented(batch[name], numbers, view, self.augment)
         features = [cache.read(numbers, view) for cache in self.caches]
         for name in features[0] if features else ():
             values = tuple(feature[name] for feature in features)

@@ -166,8 +166,8 @@ class TeacherCache:
 
         Args:
             teacher: frozen, in evaluation mode while it runs here.
-            dataset: rows with `input_values` (C, T) in microvolts; a `datasets.Dataset`, or anything with numbered
-                rows.
+            dataset: rows with `input_values` (C, T) in microvolts, or `teacher_input_values` where the teacher sees
+                more than its student; a `datasets.Dataset`, or anything with numbered rows.
             cache_dir: where caches go; `teachers` in the user's cache by default.
             augment: called as `augment(window (1, C, T), view, row)` for the views 1, 2 ...; the same arguments must
                 give the same window, as [`EEGAugmentation`] does.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..data.collator import EEGDataCollator
+from ..data.collator import TEACHER_VALUES, EEGDataCollator
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
 
 
@@ -55,7 +55,7 @@ def windows_fingerprint(
     """Return a name for the windows that a teacher reads, made of their very values.
 
     Args:
-        dataset: rows with `input_values` (C, T) in microvolts.
+        dataset: rows with `input_values` (C, T) in microvolts, or `teacher_input_values` where the teacher sees more.
         augment: see [`TeacherCache.build`].
         n_views: views of each window.
         progress: show a bar where it takes a while.
@@ -92,7 +92,7 @@ def windows_fingerprint(
 
 
 def readable(dataset: Any) -> Any:
-    """Return the dataset with only the column of the windows."""
+    """Return the dataset with only the column of the teacher's windows: its own where it has one."""
     if isinstance(dataset, datasets.Dataset):
         if dataset.format["type"] == "custom":
             raise NotCacheableError(
@@ -100,7 +100,8 @@ def readable(dataset: Any) -> Any:
                 "teacher's features of them can't be stored. Apply it once with `map`, or give the changes as an "
                 "augmentation with views."
             )
-        return dataset.select_columns(["input_values"]).with_format("torch")
+        column = TEACHER_VALUES if TEACHER_VALUES in dataset.column_names else "input_values"
+        return dataset.select_columns([column]).with_format("torch")
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise NotCacheableError(
             f"A {type(dataset).__name__} has no numbered rows, so a teacher's features of them can't be stored. "
@@ -120,7 +121,8 @@ def read_windows(dataset: Any, rows: np.ndarray, augment: Augment | None, view: 
         read = dataset.__getitems__(rows.tolist())
     else:
         read = [dataset[row] for row in rows.tolist()]
-    windows = EEGDataCollator()([{"input_values": row["input_values"]} for row in read])["input_values"]
+    column = TEACHER_VALUES if TEACHER_VALUES in read[0] else "input_values"
+    windows = EEGDataCollator()([{"input_values": row[column]} for row in read])["input_values"]
     return augmented(windows, rows.tolist(), view, augment)
 
 

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
-from ..data.collator import EEGDataCollator
+from ..data.collator import TEACHER_VALUES, EEGDataCollator
 from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled
-from ..data.model_contract import check_training_windows, label_names
+from ..data.model_contract import check_teacher_view, check_training_windows, label_names
 from ..evaluation.metrics import compute_metrics as default_compute_metrics
 from ..training.base_trainer import TRAINING_ARGS_NAME, StudioTrainer, balanced_class_weights, check_groups
 from .modeling_studio import DLinkStudioModel
@@ -93,7 +93,8 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
     arguments; a `checkpoint-*` folder also holds router and decoder (`training_only.safetensors`), from which
     `resume_from_checkpoint` goes on. The teacher is never written, unless `save_studio` asks for it. Training windows
     with a column `soft_targets` ([`cross_fitted_soft_targets`]) are distilled from these too. Those of the label -1,
-    which have none ([`with_unlabelled`]), take part in all terms that need no label. `create_model_card` and
+    which have none ([`with_unlabelled`]), take part in all terms that need no label. A teacher that sees more than its
+    student reads the column `teacher_input_values` (`with_teacher_view`). `create_model_card` and
     `push_to_hub` tell what evaluations have shown ([`publishing.PublishingMixin`]).
 
     Args:
@@ -149,6 +150,7 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
             check_all_labelled(dataset, name, EVALUATED_WITHOUT_LABEL)
         train_dataset = kwargs.get("train_dataset")
         check_training_windows(model, train_dataset)
+        check_teacher_view(model, train_dataset)
         streamed = isinstance(train_dataset, datasets.IterableDataset)
         if not streamed and SOFT_TARGETS in (getattr(train_dataset, "column_names", None) or ()):
             check_soft_targets(train_dataset[SOFT_TARGETS][:], model.config.num_labels)
@@ -227,10 +229,10 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         if type(self.data_collator) is EEGDataCollator:
             return
         rows = [self.train_dataset[row] for row in range(min(4, len(self.train_dataset)))]
-        plain = EEGDataCollator()(rows)["input_values"]
-        for _ in range(2):
-            given = self.data_collator(rows).get("input_values")
-            if given is None or not torch.equal(torch.as_tensor(given), plain):
+        plain = EEGDataCollator()(rows)
+        for name in [name for name in ("input_values", TEACHER_VALUES) if name in plain] * 2:
+            given = self.data_collator(rows).get(name)
+            if given is None or not torch.equal(torch.as_tensor(given), plain[name]):
                 raise NotCacheableError("The data collator changes the windows. Give the change as `augmentation`.")
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -243,6 +245,9 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
             return super()._get_dataloader(dataset, *args, is_training=is_training, **kwargs)
         if isinstance(dataset, datasets.Dataset):
             dataset = self._remove_unused_columns(dataset, "training")
+            if self._caches and TEACHER_VALUES in dataset.column_names:
+                # what the teacher makes of its windows is stored
+                dataset = dataset.remove_columns(TEACHER_VALUES)
         views = self._caches[0].n_views if self._caches else self.args.augmented_views
         collator = self.data_collator
         self._next_view.rows = NumberedRows(dataset, views)
@@ -267,7 +272,7 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
     ) -> Any:
         """Return the stage's objective while training; the student's own cross-entropy while evaluating."""
         if not model.training:
-            inputs = {name: value for name, value in inputs.items() if name != SOFT_TARGETS}
+            inputs = {name: value for name, value in inputs.items() if name not in (SOFT_TARGETS, TEACHER_VALUES)}
             outputs = self.accelerator.unwrap_model(model).student(**inputs)
             return (outputs.loss, outputs) if return_outputs else outputs.loss
         weights = None if self._class_weights is None else self._class_weights.to(self.args.device)

@@ -69,6 +69,22 @@ def teacher_facts(config: Any) -> dict[str, Any]:
     return facts
 
 
+def view_facts(config: DLinkStudioConfig) -> dict[str, str]:
+    """What the teacher sees and what the student, in words for the card's table of the teacher.
+
+    Args:
+        config: of the studio.
+
+    Returns:
+        `view`: "taught by 19 electrodes (5 s), reads 4 (2 s)"; nothing where both see the same.
+    """
+    if not config.teacher_sees_more:
+        return {}
+    teacher, student = config.teacher_config, config.student_config
+    whole, part = (f"({one.n_times / one.sfreq:g} s)" for one in (teacher, student))
+    return {"view": f"taught by {len(teacher.ch_names)} electrodes {whole}, reads {len(student.ch_names)} {part}"}
+
+
 class TrainingRecord:
     """What evaluations of a student left: the predictions of every split.
 
@@ -146,17 +162,22 @@ def _layer(key: str) -> int:
 
 
 def cost_rows(models: Mapping[str, Any], scores: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Parameters, MFLOP and milliseconds of a window for each model, measured in turns, and its score where known.
+    """Parameters, MFLOP and milliseconds of a window for each model, and its score where known.
+
+    Models that read windows of the same size are measured in turns.
 
     Args:
         models: name -> student or teacher; they stay where they are.
         scores: name -> balanced accuracy.
     """
-    config = next(iter(models.values())).config
+    sizes: dict[tuple[int, int], dict[str, Any]] = {}
+    for name, model in models.items():
+        sizes.setdefault((len(model.config.ch_names), model.config.n_times), {})[name] = model
     devices = {name: next(model.parameters()).device for name, model in models.items()}
     dtypes = {name: next(model.parameters()).dtype for name, model in models.items()}
     try:
-        costs = cost_of(models, len(config.ch_names), config.n_times)
+        measured = {name: cost for size, group in sizes.items() for name, cost in cost_of(group, *size).items()}
+        costs = {name: measured[name] for name in models}
         return [
             {
                 "name": name,
@@ -203,7 +224,8 @@ def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **
     rows = {"teacher" if len(teachers) == 1 else f"teacher {i + 1}": one for i, one in enumerate(teachers)}
     scored = {"student": results[split]["balanced_accuracy"]} if split else {}
     if split and len(teachers) == 1:
-        scored["teacher"] = trainer.teacher_score(record.datasets[split])
+        if (score := trainer.teacher_score(record.datasets[split])) is not None:
+            scored["teacher"] = score
     training = training_facts(studio.config, args)
     training["steps"] = trainer.state.global_step
     if (emissions := emissions_of(trainer)) is not None:
@@ -220,7 +242,7 @@ def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **
             "model_id": model_id,
             "results": results,
             "training": training,
-            "teacher": teacher_facts(studio.config.teacher_config),
+            "teacher": {**teacher_facts(studio.config.teacher_config), **view_facts(studio.config)},
             "dataset": trainer.dataset_facts(),
             "comparison": cost_rows({**rows, "student": student}, scored),
             "comparison_split": split,
@@ -242,4 +264,5 @@ __all__ = [
     "router_facts",
     "teacher_facts",
     "training_facts",
+    "view_facts",
 ]

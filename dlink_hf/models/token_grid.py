@@ -8,6 +8,10 @@ The rules, all of them fixed and linear:
 - channels: as many are kept as they are; one is given to all; any other number is averaged, and the mean given to all.
 - student and teacher meet on the coarser of their two grids, so that neither is asked for what it does not resolve:
   the fewer patches of both, and their channels where there are as many, else the mean over the channels.
+- a teacher that sees more than its student (`shared_tokens`), before the two meet: of its channels those that the
+  student has, picked by name in the student's order, where its tokens are per channel; of its patches those of the
+  student's window, which is the last part of the teacher's. Where a patch is cut by the window's beginning, the rule
+  of time is followed along the student's window alone. Patches are taken to share their window evenly.
 - a window, for a teacher of another rate or of some of its channels: the teacher's channels are picked by name, and
   the rate is changed by torchaudio's `resample` (windowed sinc).
 """
@@ -25,13 +29,20 @@ from ..core.electrodes import canonical_name
 
 
 @functools.cache
-def time_weights(n_patches: int, n_new: int) -> torch.Tensor:
-    """Matrix (n_new, n_patches) float64 that brings `n_patches` patches to `n_new`; its rows sum to one."""
-    if n_new <= n_patches:
-        old, new = (torch.arange(n + 1, dtype=torch.float64) / n for n in (n_patches, n_new))
+def time_weights(n_patches: int, n_new: int, tail: Fraction | int = 1) -> torch.Tensor:
+    """Matrix (n_new, n_patches) float64 that brings `n_patches` patches to `n_new`; its rows sum to one.
+
+    Args:
+        n_patches, n_new: old and new number.
+        tail: part of the time that the new patches span, its end; 1 for all of it.
+    """
+    spanned = float(n_patches * tail)
+    if n_new <= spanned:
+        old = torch.arange(n_patches + 1, dtype=torch.float64) / n_patches
+        new = 1 - float(tail) + float(tail) * torch.arange(n_new + 1, dtype=torch.float64) / n_new
         overlap = torch.minimum(new[1:, None], old[1:]) - torch.maximum(new[:-1, None], old[:-1])
-        return overlap.clamp_min(0) * n_new
-    place = (torch.arange(n_new, dtype=torch.float64) + 0.5) * n_patches / n_new - 0.5
+        return overlap.clamp_min(0) * n_new / float(tail)
+    place = (torch.arange(n_new, dtype=torch.float64) + 0.5) * spanned / n_new - 0.5 + n_patches - spanned
     distance = place.clamp(0, n_patches - 1)[:, None] - torch.arange(n_patches, dtype=torch.float64)
     return (1 - distance.abs()).clamp_min(0)
 
@@ -58,13 +69,52 @@ def common_grid(student: torch.Size, teacher: torch.Size) -> tuple[int, int]:
     return (student[1] if student[1] == teacher[1] else 1), min(student[2], teacher[2])
 
 
-def student_fields(teacher: Any) -> dict[str, Any]:
+def sees_more(teacher: Any, student: Any) -> bool:
+    """Whether a teacher reads other channels, or a longer window, than its student: both need windows of their own.
+
+    Args:
+        teacher, student: configs with `ch_names`, `sfreq` (Hz) and `n_times`.
+    """
+    names = [[canonical_name(name) or name for name in config.ch_names] for config in (teacher, student)]
+    return names[0] != names[1] or (teacher.n_times, teacher.sfreq) != (student.n_times, student.sfreq)
+
+
+def shared_tokens(state: torch.Tensor, teacher: Any, student: Any, n_patches: int) -> torch.Tensor:
+    """What a teacher's tokens say of the electrodes and the time that its student sees, by the rules above.
+
+    Args:
+        state: (B, C_t, P_t, D), the teacher's.
+        teacher, student: configs with `ch_names`, `sfreq` (Hz) and `n_times`.
+        n_patches: P of the student's tokens.
+
+    Returns:
+        (B, C, P', D): C the student's channels, where C_t were the teacher's, else C_t; P' the patches of the
+        student's window, no more than P where one of them is cut.
+    """
+    if not sees_more(teacher, student):
+        return state
+    known, wanted = ([canonical_name(name) or name for name in config.ch_names] for config in (teacher, student))
+    if state.shape[1] == len(known) and known != wanted:
+        state = state[:, [known.index(name) for name in wanted]]
+    tail = Fraction(student.n_times, teacher.n_times) * _ratio(student.sfreq, teacher.sfreq)
+    if tail == 1:
+        return state
+    spanned = state.shape[2] * tail
+    if spanned.denominator == 1:
+        return state[:, :, -int(spanned) :]
+    n_new = max(1, min(n_patches, math.floor(spanned)))
+    return torch.matmul(time_weights(state.shape[2], n_new, tail).to(state), state)
+
+
+def student_fields(teacher: Any, n_times: int | None = None) -> dict[str, Any]:
     """Fields of a fresh student's config that follow from a teacher's: width, and patches of about a second.
 
     Args:
         teacher: [`DLinkTeacherConfig`].
+        n_times: samples of the student's window, where it is shorter than the teacher's.
     """
-    divisors = [size for size in range(1, teacher.n_times + 1) if teacher.n_times % size == 0]
+    n_times = teacher.n_times if n_times is None else n_times
+    divisors = [size for size in range(1, n_times + 1) if n_times % size == 0]
     size = teacher.patch_size
     if size not in divisors or size < teacher.sfreq / 2 or size * teacher.n_patches != teacher.n_times:
         size = min(divisors, key=lambda divisor: abs(math.log(divisor / teacher.sfreq)))
@@ -136,6 +186,8 @@ __all__ = [
     "common_grid",
     "missing_channels",
     "resampled_length",
+    "sees_more",
+    "shared_tokens",
     "student_fields",
     "time_weights",
     "to_grid",

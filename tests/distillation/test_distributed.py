@@ -83,7 +83,12 @@ SPECTRAL = {"dtype": "float64", "optim": "sgd"}
 
 
 @pytest.mark.parametrize(
-    "fields", [pytest.param(PLAIN, id="adamw"), pytest.param(SPECTRAL, id="spectral", marks=pytest.mark.slow)]
+    "fields",
+    [
+        pytest.param(PLAIN, id="adamw"),
+        pytest.param(SPECTRAL, id="spectral", marks=pytest.mark.slow),
+        pytest.param({**PLAIN, "sees_less": True}, id="a student that sees less"),
+    ],
 )
 def test_two_processes_take_the_steps_of_one(fields: dict[str, Any], tmp_path: Path) -> None:
     both = [start(tmp_path / str(n), n, **fields) for n in (1, 2)]

@@ -496,8 +496,7 @@ def test_states_given_stand_in_for_the_teacher():
         ({"mimic_size": 100}, "student_config.mimic_size"),
         ({"num_labels": 2}, "student_config.num_labels"),
         ({"n_times": 800}, "student_config.n_times"),
-        ({"ch_names": ["C3", "Cz", "C4"]}, "student_config.ch_names"),
-        ({"ch_names": NAMES[::-1]}, "student_config.ch_names"),
+        ({"ch_names": ["C3", "Cz", "Oz"]}, "student_config.ch_names.*'Oz'"),
     ],
 )
 def test_parts_that_do_not_fit(fields, message):
