@@ -19,6 +19,7 @@ from dlink_hf import (
     student_view,
     teacher_view,
     with_teacher_view,
+    with_unlabelled,
 )
 from dlink_hf.data.aligned_windows import check_alignment
 from dlink_hf.data.description import teacher_signal_info
@@ -255,3 +256,18 @@ def test_a_recording_of_the_students_channels_and_one_of_the_whole_cap_give_the_
     few = extractor(signal[[3, 4, 0]], sfreq=256.0, ch_names=["Cz", "C4", "Fp1"], unit="uV")
     assert whole["ch_names"] == few["ch_names"] == FEW and whole["input_values"].shape == (30, 3, 400)
     np.testing.assert_allclose(whole["input_values"], few["input_values"], rtol=1e-5, atol=1e-4)
+
+
+def test_unlabelled_windows_have_both_views_too(windows, tmp_path):
+    others = cap(subjects=("S8", "S9"), seed=5).remove_columns("labels")
+    few, whole = (
+        with_unlabelled(view(windows), view(others))
+        for view in (
+            lambda data: student_view(data, FEW, 2.0, "euclidean", cache_dir=tmp_path),
+            lambda data: align_dataset(data, "euclidean", cache_dir=tmp_path),
+        )
+    )
+    both = with_teacher_view(few, whole)
+    assert both.with_format(None)["labels"][:] == [*windows.with_format(None)["labels"][:], *[-1] * 32]
+    np.testing.assert_array_equal(values(both, "teacher_input_values"), values(whole))
+    assert teacher_signal_info(both).n_times == 1000 and signal_info(both).n_times == 400

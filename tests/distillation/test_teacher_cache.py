@@ -268,7 +268,9 @@ def test_damage_is_found_and_mended_on_request(damage, cache, train_set, tmp_pat
     path.write_bytes(b"")
     TeacherCache.build(toy_teacher(dropout=0.0), train_set, tmp_path, overwrite=True)
     mended = TeacherCache(folder).read(range(36))
-    assert all(torch.equal(mended[name], value) for name, value in cache.read(range(36)).items())
+    for name, value in cache.read(range(36)).items():
+        # the teacher has read them in batches of another size
+        torch.testing.assert_close(mended[name], value, atol=4e-3, rtol=1e-3)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(cache, train_set, tmp_path):
