@@ -64,7 +64,7 @@ HEADSETS: dict[str, Headset] = {
 
 
 def headset_channels(name: str) -> list[str]:
-    """The electrodes of a headset, in the order in which it delivers them.
+    """Return the electrodes of a headset, in the order in which it delivers them.
 
     Args:
         name: A name in `HEADSETS`, in upper or lower case, with `-` or a space for `_`.
@@ -94,7 +94,7 @@ def headset_channels(name: str) -> list[str]:
 
 
 def parse_channels(text: str) -> list[str]:
-    """Reads channels as a command line gives them: a headset's name, or electrodes with commas between them.
+    """Read channels as a command line gives them: a headset's name, or electrodes with commas between them.
 
     Args:
         text: `"muse"`, or `"AF3, AF4, T7"` in any spelling that `canonical_name` understands.

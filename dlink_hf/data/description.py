@@ -127,7 +127,7 @@ def with_alignment_info(description: str, facts: dict[str, Any]) -> str:
 
 
 def teacher_signal_info(dataset: Dataset) -> SignalInfo | None:
-    """What the teacher's windows in `teacher_input_values` are (`with_teacher_view`).
+    """Read what the teacher's windows in `teacher_input_values` are (`with_teacher_view`).
 
     Args:
         dataset: A dataset of this library, or one derived from it.
@@ -151,7 +151,7 @@ def teacher_signal_info(dataset: Dataset) -> SignalInfo | None:
 
 
 def with_teacher_signal(description: str, teacher_description: str) -> str:
-    """A student's description with that of its teacher's windows inside, which `teacher_signal_info` reads."""
+    """Write that of the teacher's windows into a student's description, where `teacher_signal_info` reads it."""
     student, teacher = (
         next(entry for entry in map(_entry, text.split("\n\n")) if entry is not None)
         for text in (description, teacher_description)
@@ -160,7 +160,7 @@ def with_teacher_signal(description: str, teacher_description: str) -> str:
 
 
 def teacher_description(dataset: Dataset) -> str:
-    """The description of the teacher's windows alone, as `with_teacher_signal` was given it."""
+    """Read the description of the teacher's windows alone, as `with_teacher_signal` was given it."""
     return json.dumps(_descriptions(dataset)[0]["teacher"])
 
 

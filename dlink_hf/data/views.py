@@ -59,7 +59,7 @@ def student_view(
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Dataset:
-    """What a student of some electrodes and of a shorter window reads of the whole cap's windows.
+    """Cut the whole cap's windows to what a student of some electrodes and of a shorter window reads.
 
     Args:
         dataset: Windows of the whole cap, **not aligned**: an alignment mixes the electrodes that the student lacks
@@ -124,7 +124,7 @@ def student_view(
 
 
 def _picks(known: Sequence[str], wanted: Sequence[str] | str | None) -> list[int]:
-    """Where the student's electrodes stand among those of the windows."""
+    """Return where the student's electrodes stand among those of the windows."""
     if wanted is None:
         return list(range(len(known)))
     names = parse_channels(wanted) if isinstance(wanted, str) else _canonical(wanted)
@@ -150,7 +150,7 @@ def _canonical(ch_names: Sequence[str]) -> list[str]:
 
 
 def _samples(info: SignalInfo, seconds: float | None, patch_size: int | None = None) -> int:
-    """Samples of the student's window."""
+    """Return the samples of the student's window."""
     n_times = info.n_times if seconds is None else round(seconds * info.sfreq)
     if seconds is not None and (n_times < 1 or abs(n_times - seconds * info.sfreq) > 1e-6 * n_times):
         raise ValueError(f"seconds={seconds:g} are no whole number of samples at {info.sfreq:g} Hz.")
@@ -175,7 +175,7 @@ def _cropped(
     cache_dir: str | Path | None,
     progress: bool,
 ) -> Dataset:
-    """The dataset with some channels and the end of each window, written to the cache a portion at a time."""
+    """Write some channels of the end of each window to the cache, a portion at a time."""
     names = tuple(info.ch_names[pick] for pick in picks)
     source = {"dataset": dataset._fingerprint, "view": {"ch_names": names, "n_times": n_times}}
     folder = (default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()) / (
@@ -205,7 +205,7 @@ def _cropped(
 
 
 def reference_for(reference: str | Mapping[str, Any] | None, ch_names: Sequence[str]) -> Any:
-    """A measured reference spectrum (`monge_reference`) of some of its channels; any other as it is.
+    """Return a measured reference spectrum (`monge_reference`) of some of its channels; any other as it is.
 
     Raises:
         ValueError: If it lacks a channel.
@@ -220,7 +220,7 @@ def reference_for(reference: str | Mapping[str, Any] | None, ch_names: Sequence[
 
 
 def with_teacher_view(student_windows: Dataset, teacher_windows: Dataset) -> Dataset:
-    """The student's windows with the teacher's beside them, for `DLinkTrainer`.
+    """Put the teacher's windows beside the student's, for `DLinkTrainer`.
 
     Nothing is copied where both are files that were written row by row, as `student_view` and `align_dataset` write
     them.
@@ -271,7 +271,7 @@ def with_teacher_view(student_windows: Dataset, teacher_windows: Dataset) -> Dat
 
 
 def teacher_view(dataset: Dataset) -> Dataset:
-    """The teacher's windows of a dataset of `with_teacher_view`; a dataset without is given back as it is.
+    """Return the teacher's windows of a dataset of `with_teacher_view`; a dataset without is given back as it is.
 
     Args:
         dataset: Windows with or without the column `teacher_input_values`.
@@ -321,7 +321,7 @@ def _refuse_difference(differs: np.ndarray, name: str, mine: np.ndarray, its: np
 def student_extractor(
     extractor: EEGFeatureExtractor, ch_names: Sequence[str] | str | None = None, seconds: float | None = None
 ) -> EEGFeatureExtractor:
-    """The feature extractor of a student of some electrodes and of a shorter window, to be saved beside it.
+    """Make the feature extractor of a student of some electrodes and of a shorter window, to be saved beside it.
 
     It picks the student's electrodes before anything else, so that resampling, filters and alignment see no others:
     a recording of these alone and one of the whole cap give the same windows.

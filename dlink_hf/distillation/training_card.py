@@ -70,7 +70,7 @@ def teacher_facts(config: Any) -> dict[str, Any]:
 
 
 def view_facts(config: DLinkStudioConfig) -> dict[str, str]:
-    """What the teacher sees and what the student, in words for the card's table of the teacher.
+    """Say what the teacher sees and what the student, for the card's table of the teacher.
 
     Args:
         config: of the studio.

@@ -70,7 +70,9 @@ def common_grid(student: torch.Size, teacher: torch.Size) -> tuple[int, int]:
 
 
 def sees_more(teacher: Any, student: Any) -> bool:
-    """Whether a teacher reads other channels, or a longer window, than its student: both need windows of their own.
+    """Tell whether a teacher reads other channels, or a longer window, than its student.
+
+    Both then need windows of their own.
 
     Args:
         teacher, student: configs with `ch_names`, `sfreq` (Hz) and `n_times`.
@@ -80,7 +82,7 @@ def sees_more(teacher: Any, student: Any) -> bool:
 
 
 def shared_tokens(state: torch.Tensor, teacher: Any, student: Any, n_patches: int) -> torch.Tensor:
-    """What a teacher's tokens say of the electrodes and the time that its student sees, by the rules above.
+    """Pick a teacher's tokens of the electrodes and the time that its student sees, by the rules above.
 
     Args:
         state: (B, C_t, P_t, D), the teacher's.
