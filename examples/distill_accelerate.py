@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--teacher", required=True, help="fine-tuned for these windows: folder or Hub id")
     add("--student", help="start from this student: folder, Hub id or short name")
     add("--student_size", default="small", choices=["tiny", "small", "base"], help="of a fresh student")
-    add("--feature_extractor", help="what the windows were made with: folder or Hub id; saved beside the student")
+    add("--feature_extractor", help="what the windows were made with: folder or Hub id; saved with the student")
     add("--output_dir", default="outputs/distill_accelerate", help="on a disk that all nodes share")
     add("--num_train_epochs", type=float, default=30)
     add("--max_train_steps", type=int, help="in place of the epochs")
@@ -72,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def load_windows(args: argparse.Namespace):
-    """Training and validation windows, nobody in both; every training label; the feature extractor, where known."""
+    """Return training and validation windows, no subject in both; every training label; the extractor, if known."""
     if "://" in args.dataset or (Path(args.dataset) / "manifest.json").is_file():
         manifest = dl.ShardManifest.read(args.dataset)
         train = dl.load_shards(args.dataset).shuffle(seed=args.seed, buffer_size=args.shuffle_buffer)
@@ -193,7 +193,7 @@ def main() -> None:
         {"params": [p for name, p in learning if name not in decaying], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, fused=True)
-    # the order of the windows hangs on the seed alone
+    # the order of the windows depends only on the seed
     set_seed(args.seed)
     # a stream is in random order already
     shuffle = isinstance(train, datasets.Dataset)
@@ -224,7 +224,7 @@ def main() -> None:
 
     accelerator.register_save_state_pre_hook(save_learning_parts)
     accelerator.register_load_state_pre_hook(load_learning_parts)
-    # evaluated alone, as it will be used; sharded weights are whole only inside of the studio's own forward
+    # evaluated by itself, as it will be used; sharded weights are whole only inside of the studio's own forward
     alone = model if accelerator.distributed_type == DistributedType.FSDP else studio.student
 
     same = {

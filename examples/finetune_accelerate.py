@@ -37,7 +37,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--dataset", default="synthetic", help="`synthetic`, or a folder of `save_to_disk`, or of `dlink prepare`")
     add("--shuffle_buffer", type=int, default=2000, help="windows that are mixed while shards are streamed")
     add("--student", default="dlink-mic-small", help="start from this student: folder, Hub id or short name")
-    add("--feature_extractor", help="what the windows were made with: folder or Hub id; saved beside the student")
+    add("--feature_extractor", help="what the windows were made with: folder or Hub id; saved with the student")
     add("--output_dir", default="outputs/finetune_accelerate", help="on a disk that all nodes share")
     add("--num_train_epochs", type=float, default=30)
     add("--max_train_steps", type=int, help="in place of the epochs")
@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def load_windows(args: argparse.Namespace):
-    """Training and validation windows, nobody in both; every training label; the feature extractor, where known."""
+    """Return training and validation windows, no subject in both; every training label; the extractor, if known."""
     if "://" in args.dataset or (Path(args.dataset) / "manifest.json").is_file():
         manifest = dl.ShardManifest.read(args.dataset)
         train = dl.load_shards(args.dataset).shuffle(seed=args.seed, buffer_size=args.shuffle_buffer)
@@ -173,7 +173,7 @@ def main() -> None:
         {"params": [p for name, p in student.named_parameters() if name not in decaying], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, fused=True)
-    # the order of the windows hangs on the seed alone
+    # the order of the windows depends only on the seed
     set_seed(args.seed)
     # a stream is in random order already
     shuffle = isinstance(train, datasets.Dataset)

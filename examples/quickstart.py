@@ -27,7 +27,7 @@ if args.recordings:
     windows = dl.build_dataset(args.recordings, extractor, dl.TableLabels(args.labels))
 else:
     windows = dl.synthetic_dataset(n_subjects=10, n_trials=16, extractor=extractor)
-# nobody stands in two splits
+# no subject is in two splits
 splits = dl.split_by_subject(windows, validation=0.2, test=0.3)
 
 # the backbone is trained, the head is new: for these channels and these classes

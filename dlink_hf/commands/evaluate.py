@@ -20,7 +20,7 @@ from .arguments import DataArguments, arg, parse
 from .windows import check_people, load_splits, load_windows
 
 
-DESCRIPTION = "Score a trained student or teacher on labelled recordings: per class, per subject, one row a window."
+DESCRIPTION = "Score a trained student or teacher on labelled recordings: per class, per subject, one row per window."
 
 
 @dataclass

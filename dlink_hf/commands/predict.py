@@ -19,8 +19,8 @@ from .arguments import arg, named, parse
 
 
 DESCRIPTION = (
-    "Classify a recording: `dlink predict recording.edf --model DIR`. One row a window: onset in seconds, label, the "
-    "probability of every label."
+    "Classify a recording: `dlink predict recording.edf --model DIR`. One row per window: onset in seconds, label, "
+    "the probability of every label."
 )
 
 FORMATS = ("csv", "annotations")

@@ -85,7 +85,7 @@ class PretrainArguments:
 
 
 def load_unlabelled(args: PretrainArguments) -> tuple[list[Dataset], list[dict]]:
-    """Return the windows of all recordings, one dataset a montage, and who is in them.
+    """Return the windows of all recordings, one dataset per montage, and who is in them.
 
     Returns:
         the datasets; for each of `--recordings` its `source`, `group_column` and `people`.

@@ -50,7 +50,7 @@ CAPTIONS = {
 def format_table(
     scores: Mapping[str, Mapping[str, Any]], cost: Mapping[str, Mapping[str, float]], n_labels: int, people: str
 ) -> str:
-    """Return the comparison as fixed-width text: one row a model, and chance.
+    """Return the comparison as fixed-width text: one row per model, and chance.
 
     Args:
         scores: name -> scores of one split.

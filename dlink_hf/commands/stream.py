@@ -71,7 +71,7 @@ class StreamArguments:
     )
     alignment: str | None = arg(None, "The alignment itself: a file of --save_alignment.")
     save_alignment: str | None = arg(None, "Write the person's alignment to this file (JSON).")
-    csv: str | None = arg(None, "Write a row a window to this file, as they come; added to one that is there.")
+    csv: str | None = arg(None, "Write one row per window to this file, as they come; added to one that is there.")
     outlet: str | None = arg(None, "Send the probabilities as LSL stream dlink-NAME, type Classification.")
     duration: float | None = arg(None, "Seconds after which it ends.")
     backend: str | None = arg(
@@ -82,7 +82,7 @@ class StreamArguments:
 
 
 class PredictionLog:
-    """Write a row a window to a CSV file, each at once.
+    """Write one row per window to a CSV file, each at once.
 
     Args:
         path: of the file; rows are added where it is one of the same columns.

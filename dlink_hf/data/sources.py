@@ -92,7 +92,7 @@ def assign_subjects(
     Args:
         sources: The recordings; changed in place.
         subjects: A function of the path (or, in memory, of the recording's name), a mapping of recording name to
-            subject, or one subject a recording.
+            subject, or one subject per recording.
         subject_pattern: Regular expression on the path; the group `subject` or the first group is the subject.
         table: A label table, which may have a column `subject`.
 
@@ -103,7 +103,7 @@ def assign_subjects(
         raise ValueError("give either subjects or subject_pattern, not both.")
     if isinstance(subjects, (str, bytes)):
         raise ValueError(
-            f"subjects={subjects!r}: expected a function, a mapping or one subject a recording. For a regular "
+            f"subjects={subjects!r}: expected a function, a mapping or one subject per recording. For a regular "
             "expression on the path use subject_pattern."
         )
     if subjects is not None and not callable(subjects) and not isinstance(subjects, Mapping):

@@ -1,7 +1,7 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Experts: models of several kinds that say what they make of windows of people whom they have not seen.
+"""Experts: models of several kinds that give probabilities for windows of subjects they have not seen.
 
-A student learns from their probabilities beside, or instead of, a teacher's layers ([`DLinkTrainer`] and the column
+A student learns from these in addition to, or instead of, a teacher's layers ([`DLinkTrainer`] and the column
 `soft_targets`).
 """
 
@@ -184,9 +184,9 @@ class ExpertEnsemble:
         names: of the M experts.
         weights: (M,) of sum 1.
         models: for each expert the models of the F folds.
-        folds: the people of each fold, whom its models have not seen.
+        folds: the subjects of each fold; its models have not seen them.
         group_column: column that tells people apart.
-        scores: expert -> mean over people of the balanced accuracy on people whom it has not seen.
+        scores: expert -> mean over subjects of the balanced accuracy on subjects it has not seen.
     """
 
     names: list[str]
@@ -197,7 +197,7 @@ class ExpertEnsemble:
     scores: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, dataset: datasets.Dataset) -> np.ndarray:
-        """(N, num_labels) probabilities of windows of people whom no model has seen: validation and test."""
+        """(N, num_labels) probabilities of windows of subjects no model has seen: validation and test."""
         return np.einsum("m,mnk->nk", self.weights, self._by_expert(dataset))
 
     def _by_expert(self, dataset: datasets.Dataset) -> np.ndarray:
@@ -217,7 +217,7 @@ class ExpertEnsemble:
 
         With several views the experts that are networks are asked about every augmented view that the student will
         see, which is worth more than what they say of the window as it is. Linear experts are asked about the window
-        alone, and say the same of all its views: a channel that an augmentation silences is far from all they know.
+        only, and say the same of all its views: a channel that an augmentation silences is far from all they know.
 
         Args:
             dataset: the training windows, the rows in the order in which they are trained on.
@@ -297,8 +297,8 @@ def fit_experts(
     Args:
         kinds: see [`fit_expert`]; a name twice is an error.
         train: windows, labels of -1 where there are none.
-        validation: labelled windows of other people, by whom the experts are weighed ([`mixture_weights`]); without
-            them, what each says of the training people whom it has not seen weighs it.
+        validation: labelled windows of other subjects, by which the experts are weighed ([`mixture_weights`]); without
+            them, each is weighed by what it says of the training subjects it has not seen.
         n_folds: at least 2, of people; as many as people who have labels, where these are fewer.
         seeds: a `student` is trained once a seed; other kinds once.
         steps, augmentation, size, progress: see [`fit_student`].
@@ -309,7 +309,7 @@ def fit_experts(
 
     Raises:
         ImportError: a kind needs pyriemann, which is absent.
-        ValueError: a kind is unknown or stands twice, fewer than two people have labels, or a class is absent.
+        ValueError: a kind is unknown or given twice, fewer than two people have labels, or a class is absent.
     """
     if validation is not None:
         check_all_labelled(validation, "validation", EVALUATED_WITHOUT_LABEL)
@@ -317,8 +317,8 @@ def fit_experts(
     people = set(np.asarray(train[group_column][:])[is_labelled(train)].tolist()) if len(train) else set()
     if len(people) < 2:
         raise ValueError(
-            f"{len(people)} {group_column}(s) have labels: an expert that says what it makes of people whom it has "
-            "not seen takes at least two. Label another one, or distil from a teacher alone."
+            f"{len(people)} {group_column}(s) have labels: an expert is asked about subjects it has not seen, "
+            "which takes at least two. Label another one, or distil from a teacher only."
         )
     folds = person_folds(train, min(n_folds, len(people)), group_column)
     groups, known = np.asarray(train[group_column][:]), is_labelled(train)
@@ -329,7 +329,7 @@ def fit_experts(
         for name, (kind, seed), fitted in zip(names, members, models, strict=True):
             bar.set_postfix_str(name)
             for part in parts:
-                # one person alone has no folds to choose by
+                # a single subject has no folds to choose by
                 chosen_by = validation if len(set(part[group_column][:])) < 2 else None
                 fitted.append(fit_expert(kind, part, chosen_by, seed, **fields, progress=progress))
                 bar.update()
@@ -338,7 +338,7 @@ def fit_experts(
 
 
 def _weighed(ensemble: ExpertEnsemble, train: datasets.Dataset, validation: datasets.Dataset | None) -> ExpertEnsemble:
-    """Set the weights and scores of an ensemble by people whom its models have not seen."""
+    """Set the weights and scores of an ensemble by subjects its models have not seen."""
     if validation is not None and len(validation):
         watched, said = validation, ensemble._by_expert(validation)
     else:
@@ -371,7 +371,7 @@ def _members(kinds: Sequence[Kind], seeds: Sequence[int]) -> tuple[list[str], li
     unknown = [kind for kind in kinds if not callable(kind) and kind not in EXPERTS]
     twice = [kind for kind in kinds if kinds.count(kind) > 1]
     if not kinds or not len(seeds) or unknown or twice:
-        problem = f"{unknown[0]!r} is none" if unknown else f"{twice[0]!r} stands twice" if twice else "none is given"
+        problem = f"{unknown[0]!r} is none" if unknown else f"{twice[0]!r} comes twice" if twice else "none is given"
         raise ValueError(f"Experts are {', '.join(map(repr, EXPERTS))}, or functions, each once; {problem}.")
     members = [(kind, seed) for kind in kinds for seed in (seeds if kind == "student" else seeds[:1])]
     names = []
@@ -396,7 +396,7 @@ def mixture_weights(
     Args:
         probabilities: (M, N, num_labels) of M experts.
         labels: (N,) class indices.
-        groups: (N,) the person of each window; one person where left out.
+        groups: (N,) the person of each window; one subject by default.
         equal_weights_people: 0 for the best weights as they are.
 
     Returns:

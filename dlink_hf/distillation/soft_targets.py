@@ -35,7 +35,7 @@ def cross_fitted_soft_targets(
     labelled window, all models are asked, and their mean is taken.
 
     Args:
-        fit: trains a model on a dataset, labelled windows alone, and returns a function that gives (N, num_labels)
+        fit: trains a model on a dataset, labelled windows only, and returns a function that gives (N, num_labels)
             probabilities of another.
         dataset: training windows with `labels`, -1 where there is none, and `group_column`.
         n_folds: number of folds; 2 or more.
@@ -91,8 +91,8 @@ def person_folds(dataset: datasets.Dataset, n_folds: int, group_column: str = "s
 def fold_shares(groups: np.ndarray, folds: Sequence[set[Any]]) -> np.ndarray:
     """How much the model of each fold, trained on all others, has to say of each window.
 
-    Of a person in one of the folds, the model alone that has not seen that person says all; of people in none, who
-    have no labelled window, all models have equal parts.
+    Of a subject in one of the folds, only the model that has not seen that subject has a say; of subjects in none,
+    which have no labelled window, all models have equal parts.
 
     Args:
         groups: (N,) the person of each window.

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Run a trained model over windows: probabilities, scores, and one row a window on disk."""
+"""Run a trained model over windows: probabilities, scores, and one row per window on disk."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def write_predictions(
     names: list[str],
     predicted: str = "predicted",
 ) -> Path:
-    """Write one row a window as CSV.
+    """Write one row per window as CSV.
 
     Args:
         path: file to write; replaced when the new one is complete.

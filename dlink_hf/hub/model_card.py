@@ -286,7 +286,7 @@ def build_model_card(
         teacher: `name`, optionally `id` (on the Hub), `description`, and anything else to show.
         dataset: `name`, optionally `id` (on the Hub), `license`, `source`, and anything else to show; `synthetic=True`
             is reported in the first lines and among the limits; `subject_wise=True`: no subject is in two splits.
-        comparison: one row a model: `name`, and any of `parameters` (number), `mflop` (2 x MAC of a window, 1e6),
+        comparison: one row per model: `name`, and any of `parameters` (number), `mflop` (2 x MAC of a window, 1e6),
             `p50_ms` (milliseconds), `balanced_accuracy`.
         comparison_split: the split whose balanced accuracy is in `comparison`.
         router: `mean_weights` (L values), optionally `layer_names`, `entropy` (nats), `split`.

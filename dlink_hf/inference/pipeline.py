@@ -136,7 +136,7 @@ class EEGClassificationPipeline(ChunkPipeline):
             num_workers (`int`, *optional*, defaults to 0): 1 reads recordings in a separate process.
 
         Returns:
-            For a recording a list of one dict a window, in order of time: `label`, the likeliest; `score`, its
+            For a recording a list of one dict per window, in order of time: `label`, the likeliest; `score`, its
             probability; `onset`, in seconds from the recording's first sample (`None` for prepared windows), and
             `duration`, in seconds. With `top_k` other than 1 also `scores`: a list of dicts of `label` and `score`,
             the likeliest first. For a list a list of such lists; for a generator an iterator over them, each of
@@ -275,7 +275,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         return {"is_last": model_inputs["is_last"], "onset": model_inputs["onset"], "logits": logits}
 
     def postprocess(self, model_outputs: list[dict[str, Any]], top_k: int | None = 1) -> list[dict[str, Any]]:
-        """Return one dict a window of all batches of a recording."""
+        """Return one dict per window of all batches of a recording."""
         logits = torch.cat([output["logits"] for output in model_outputs]).double()
         onsets = [onset for output in model_outputs for onset in output["onset"]]
         broken = (~logits.isfinite().all(-1)).nonzero().flatten().tolist()

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""What each teacher is and costs, measured: one row a model, its hidden states held against plain forward hooks.
+"""What each teacher is and costs, measured: one row per model, its hidden states held against plain forward hooks.
 
 The reference here uses nothing of the wrapper's table: it hooks the unwrapped braindecode model and picks every token
 by its index.

@@ -294,7 +294,7 @@ def _checkpoint(name: str, window: Window) -> tuple[nn.Module, int, int, float]:
 
 
 def card_score(name: str) -> tuple[float, str] | None:
-    """Return the balanced accuracy on the test subjects that the model card of a checkpoint tells, and of which data.
+    """Return the balanced accuracy on the test subjects that the model card of a checkpoint tells, and the data.
 
     Args:
         name: as given; None is the answer where it is not a checkpoint, or has no such card.

@@ -143,7 +143,7 @@ def start_replay(wait_seconds: float = 60.0, **options: Any) -> BaseProcess:
 class PredictionOutlet:
     """Predictions as an LSL stream of type Classification, for the next program: an exoskeleton, a speller, a game.
 
-    One channel a class, float32 probabilities; all NaN while there is no telling. Its rate is irregular, as gaps of
+    One channel per class, float32 probabilities; all NaN while there is no telling. Its rate is irregular, as gaps of
     the EEG are gaps here too; each sample has the time stamp of the newest EEG sample that it knows of. The
     description (XML) names the classes and holds `metadata`.
 

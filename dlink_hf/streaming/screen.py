@@ -18,7 +18,7 @@ _UP_AND_CLEAR = "\x1b[{}F\x1b[J"
 class StreamScreen:
     """Show predictions as they come.
 
-    On a terminal the lines are redrawn, ten times a second at most. Elsewhere there is a line a second, and one
+    On a terminal the lines are redrawn, ten times a second at most. Elsewhere there is one line per second, and one
     whenever the label changes.
 
     Args:

@@ -176,7 +176,7 @@ class LinearExpert:
 
 
 def check_every_class(dataset: Dataset, what: str) -> None:
-    """Refuse labelled windows of which a class is absent.
+    """Refuse labelled windows that lack a class.
 
     Raises:
         ValueError: naming the classes.

@@ -241,7 +241,7 @@ def test_few_labelled_people_teach_a_student_by_many_without_labels(validation, 
     [
         ({"kinds": ["forest"]}, "'forest' is none"),
         ({"kinds": []}, "none is given"),
-        ({"kinds": ["bandpower", "bandpower"]}, "'bandpower' stands twice"),
+        ({"kinds": ["bandpower", "bandpower"]}, "'bandpower' comes twice"),
         ({"n_views": 2}, "n_views=2"),
     ],
 )
