@@ -15,12 +15,13 @@ from transformers import PreTrainedModel
 
 from ..core.atomic_files import write_json
 from ..data.aligned_windows import alignment_text
-from ..data.collator import EEGDataCollator
+from ..data.collator import TEACHER_VALUES, EEGDataCollator
 from ..data.description import signal_info
 from ..data.model_contract import label_names
+from ..data.views import teacher_view
 from ..distillation.modeling_studio import DLinkStudioModel
 from ..distillation.training_args import DLinkTrainingArguments
-from ..distillation.training_card import teacher_facts, training_facts
+from ..distillation.training_card import costs_by_window, teacher_facts, training_facts, view_facts
 from ..evaluation.plots import (
     plot_confusion_matrix,
     plot_loss_curves,
@@ -30,6 +31,7 @@ from ..evaluation.plots import (
 )
 from ..evaluation.predict import dataset_predictions, evaluate_model
 from ..hub.model_card import build_model_card, save_model_card
+from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
 from ..profiling.measure import cost_of
 
 
@@ -78,7 +80,7 @@ def studio_states(studio: DLinkStudioModel, dataset: Dataset, max_kept: int = 96
 
     Args:
         studio: trained.
-        dataset: `input_values` (C, T), microvolts.
+        dataset: `input_values` (C, T), microvolts, and `teacher_input_values` where the teacher sees more.
         max_kept: windows to keep states of, drawn evenly over the dataset.
 
     Returns:
@@ -87,8 +89,9 @@ def studio_states(studio: DLinkStudioModel, dataset: Dataset, max_kept: int = 96
     studio.eval()
     step = max(1, len(dataset) // max_kept)
     weights, states = [], {"routed": [], "mimic": [], "decoded": []}
-    for batch in DataLoader(dataset.select_columns(["input_values"]), batch_size=64, collate_fn=EEGDataCollator()):
-        output = studio(batch["input_values"].to(studio.device))
+    columns = [name for name in ("input_values", TEACHER_VALUES) if name in dataset.column_names]
+    for batch in DataLoader(dataset.select_columns(columns), batch_size=64, collate_fn=EEGDataCollator()):
+        output = studio(**{name: values.to(studio.device) for name, values in batch.items()})
         start = sum(map(len, weights))
         kept = [row for row in range(len(output.logits)) if (start + row) % step == 0]
         weights.append(output.router_weights.float().cpu().numpy())
@@ -158,7 +161,10 @@ def score_splits(
     for split in (name for name in ("validation", "test") if name in splits):
         scores[split] = {}
         for name, model in models.items():
-            scores[split][name], given = evaluate_model(model, splits[split])
+            # a teacher that sees more than its student has windows of its own
+            own = isinstance(model, DLinkTeacherForEEGClassification)
+            windows = teacher_view(splits[split]) if own else splits[split]
+            scores[split][name], given = evaluate_model(model, windows)
             probabilities[f"{split}/{name}"] = given
             if predictions is not None:
                 file = predictions / f"{split}_{name.replace(' ', '_')}.csv"
@@ -233,9 +239,8 @@ def write_report(
     Returns:
         what `results.json` holds.
     """
-    info = signal_info(splits["train"])
     names = label_names(studio)
-    cost = cost_of(models, info.n_chans, info.n_times)
+    cost = costs_by_window(models)
     scores, probabilities = score_splits(models, splits, output_dir / "predictions")
     results: dict[str, Any] = {"source": source, "labels": names, "cost": cost, "minutes": dict(minutes)}
     results["scores"] = scores
@@ -288,7 +293,11 @@ def write_card(
         model_id=str(path.parent),
         results={name: scores["DLink student"] for name, scores in results["scores"].items()},
         training=training,
-        teacher={**teacher_facts(config.teacher_config), "description": results["teacher"]},
+        teacher={
+            **teacher_facts(config.teacher_config),
+            **view_facts(config),
+            "description": results["teacher"],
+        },
         dataset={
             "name": source,
             "synthetic": synthetic,

@@ -161,23 +161,29 @@ def _layer(key: str) -> int:
     return int(key.rsplit("_", 1)[1])
 
 
+def costs_by_window(models: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Measure models by [`cost_of`], each on the window of its own config; those of equal windows in turns.
+
+    Args:
+        models: name -> student or teacher; [`cost_of`] moves them to the CPU.
+    """
+    sizes: dict[tuple[int, int], dict[str, Any]] = {}
+    for name, model in models.items():
+        sizes.setdefault((len(model.config.ch_names), model.config.n_times), {})[name] = model
+    measured = {name: cost for size, group in sizes.items() for name, cost in cost_of(group, *size).items()}
+    return {name: measured[name] for name in models}
+
+
 def cost_rows(models: Mapping[str, Any], scores: Mapping[str, float]) -> list[dict[str, Any]]:
     """Parameters, MFLOP and milliseconds of a window for each model, and its score where known.
-
-    Models that read windows of the same size are measured in turns.
 
     Args:
         models: name -> student or teacher; they stay where they are.
         scores: name -> balanced accuracy.
     """
-    sizes: dict[tuple[int, int], dict[str, Any]] = {}
-    for name, model in models.items():
-        sizes.setdefault((len(model.config.ch_names), model.config.n_times), {})[name] = model
     devices = {name: next(model.parameters()).device for name, model in models.items()}
     dtypes = {name: next(model.parameters()).dtype for name, model in models.items()}
     try:
-        measured = {name: cost for size, group in sizes.items() for name, cost in cost_of(group, *size).items()}
-        costs = {name: measured[name] for name in models}
         return [
             {
                 "name": name,
@@ -186,7 +192,7 @@ def cost_rows(models: Mapping[str, Any], scores: Mapping[str, float]) -> list[di
                 "p50_ms": cost["ms"],
                 **({"balanced_accuracy": scores[name]} if name in scores else {}),
             }
-            for name, cost in costs.items()
+            for name, cost in costs_by_window(models).items()
         ]
     finally:
         for name, model in models.items():
@@ -259,6 +265,7 @@ __all__ = [
     "TrainingRecord",
     "build_training_card",
     "cost_rows",
+    "costs_by_window",
     "emissions_of",
     "draw_training_plots",
     "router_facts",

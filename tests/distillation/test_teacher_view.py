@@ -40,14 +40,16 @@ from dlink_hf import (  # noqa: E402
     EEGDataCollator,
     MiCConfig,
     TeacherCache,
+    count_flops,
     predict_probabilities,
     student_view,
     teacher_view,
     with_teacher_view,
 )
+from dlink_hf.commands.report import score_splits, studio_states  # noqa: E402
 from dlink_hf.distillation.losses import feature_distance, logit_distillation_loss  # noqa: E402
 from dlink_hf.distillation.teacher_batches import NumberedCollator, NumberedRows  # noqa: E402
-from dlink_hf.distillation.training_card import build_training_card, view_facts  # noqa: E402
+from dlink_hf.distillation.training_card import build_training_card, costs_by_window, view_facts  # noqa: E402
 from dlink_hf.models.token_grid import shared_tokens, student_fields, time_weights  # noqa: E402
 
 
@@ -384,3 +386,22 @@ def test_the_card_tells_what_each_of_them_sees(tmp_path, train_set, held_out):
     told = predict_probabilities(studio.teacher, teacher_view(held_out)).argmax(1)
     assert trainer.teacher_score(held_out) == pytest.approx(balanced_accuracy_score(held_out["labels"], told))
     assert trainer.teacher_score(held_out.remove_columns("teacher_input_values")) is None
+
+
+def test_scores_costs_and_plots_of_a_command_are_those_of_each_view(train_set, held_out):
+    studio = toy_few_studio(dropout=0.0)
+    models = {"teacher": studio.teacher, "DLink student": studio.student}
+    _, probabilities = score_splits(models, {"validation": held_out})
+    for name, column in (("teacher", "teacher_input_values"), ("DLink student", "input_values")):
+        with torch.no_grad():
+            logits = models[name].eval()(torch.tensor(held_out[column][:])).logits
+        np.testing.assert_allclose(probabilities[f"validation/{name}"], logits.softmax(-1).numpy(), atol=1e-5)
+    cost = costs_by_window(models)
+    assert cost["DLink student"]["mflop"] == pytest.approx(
+        count_flops(studio.student, input_values=torch.zeros(1, 3, 200)) / 1e6
+    )
+    assert cost["teacher"]["mflop"] == pytest.approx(
+        count_flops(studio.teacher, input_values=torch.zeros(1, 4, 400)) / 1e6
+    )
+    states = studio_states(studio, held_out)
+    assert states["routed"].shape == states["mimic"].shape == (24, 3, 1, 200)

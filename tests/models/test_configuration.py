@@ -248,8 +248,8 @@ def test_contradictory_router(fields, message):
 STUDIO_ERRORS = [
     ({"student_config": {"mimic_size": 100}}, "`student_config.mimic_size`.*200, got 100"),
     ({"student_config": {"num_labels": 3}}, "`student_config.num_labels`"),
-    ({"student_config": {"ch_names": NAMES}}, "`student_config.ch_names`"),
-    ({"student_config": {"n_times": 800}}, "`student_config.n_times`"),
+    ({"student_config": {"ch_names": ["C3", "Oz"]}}, "`student_config.ch_names`.*'Oz'"),
+    ({"student_config": {"n_times": 1200}}, "`student_config.n_times`"),
     ({"student_config": {"sfreq": 256.0}}, "`student_config.sfreq`"),
     ({"router_config": {"num_layers": 3}}, "`router_config.num_layers`.*12, got 3"),
     ({"router_config": {"hidden_size": 100}}, "`router_config.hidden_size`"),
