@@ -62,6 +62,12 @@ class TeacherCache:
     Make one with [`build`], which finds the one that is there already. Reading copies the rows that are asked for and
     no more: memory does not grow with the size of the cache. Safe to use from several processes at once.
 
+    What is read has the bits that were written, so trainings from one cache agree bit for bit on one machine with the
+    same number of threads and the same batches. Features that are computed again agree to rounding: another processor,
+    number of threads or batch size sums in another order (some 1e-6 in single precision, 1e-3 of a value in half).
+    Nothing depends on that: files are verified by hashes of their contents, and the folder is named after the
+    teacher's weights and the windows. A cache written on one machine is found, verified and read on another.
+
     Args:
         folder: of a complete cache.
         verify: hash every file and compare, so that damage is found before a training and not in its results.
@@ -162,7 +168,8 @@ class TeacherCache:
 
         The folder is named after the teacher's weights and config and the windows' values: where any of them changes,
         another is made. Files are written one by one and renamed when whole; a run that was killed goes on behind the
-        last of them. A second process that wants the same features waits for the first.
+        last of them, and on the same machine with the same number of threads leaves the files of a run that was not. A
+        second process that wants the same features waits for the first.
 
         Args:
             teacher: frozen, in evaluation mode while it runs here.

@@ -203,6 +203,10 @@ class StudioTrainer(BaseTrainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train; see [`transformers.Trainer.train`].
 
+        A training that was stopped and resumed ends with the bits of one that was not, on the same machine with the
+        same number of threads, processes and windows a step. Elsewhere sums are taken in another order: the two agree
+        at first to rounding, and drift apart as trainings do.
+
         Args:
             resume_from_checkpoint: a `checkpoint-*` folder; True for the last of `args.output_dir` that is whole.
             *args, **kwargs: as for `Trainer`.

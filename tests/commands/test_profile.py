@@ -209,19 +209,11 @@ def test_memory_of_a_device_grows_with_the_weights_and_needs_no_torch(tmp_path, 
         memory_of({**task, "backend": "eager", "model": "tiny", "window": SMALL})
 
 
-def test_machine_is_about_as_fast_as_numpy_finds_it():
-    import time
-
+def test_machine_is_measured_in_units_that_any_processor_reaches():
+    """Off by a factor of a thousand (a wrong unit) is found; how fast this machine is right now is not tested."""
     machine = measure_machine()
-    matrix = np.ones((512, 512), dtype=np.float32)
-    seconds = []
-    for _ in range(8):
-        start = time.perf_counter()
-        matrix @ matrix
-        seconds.append(time.perf_counter() - start)
-    # NumPy may have more threads, other programs the rest
-    assert 0.1 < machine["matrix_gflops"] / (2 * 512**3 / min(seconds) / 1e9) < 10
-    assert 0.5 < machine["memory_gbs"] < 2000
+    assert 0.01 < machine["matrix_gflops"] < 1e6
+    assert 0.01 < machine["memory_gbs"] < 1e5
 
 
 def test_energy_of_calls_from_the_kernels_counters(tmp_path):

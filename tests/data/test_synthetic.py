@@ -1,8 +1,6 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """The synthetic EEG looks like EEG, is the same for the same seed, and is neither trivial nor hopeless."""
 
-import time
-
 import numpy as np
 import pytest
 from scipy.signal import welch
@@ -109,13 +107,6 @@ def test_dataset_went_through_the_extractor(dataset):
     assert info.ch_names == SYNTHETIC_CHANNELS and info.sfreq == 200.0 and info.n_times == 1000
     assert len(dataset) == 960 and len(set(dataset.with_format(None)["subject"])) == 20
     assert dataset.features["labels"].names == ["left hand", "right hand"]
-
-
-def test_generation_is_quick(tmp_path):
-    start = time.perf_counter()
-    synthetic_dataset(4, 48, seed=5, cache_dir=tmp_path, progress=False)
-    # 20 subjects in 20 s, whatever else the machine does
-    assert time.perf_counter() - start < 4.0
 
 
 def test_other_montage_and_difficulty():

@@ -121,10 +121,9 @@ def test_two_nodes_of_one_process_each(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_rank_that_dies_ends_the_others_with_the_reason(tmp_path: Path) -> None:
-    began = time.monotonic()
     process = start(tmp_path, 2, kill_at=3, kill_rank=1, **PLAIN)
-    printed, _ = process.communicate(timeout=120)
-    assert process.returncode != 0 and time.monotonic() - began < 100
+    printed, _ = process.communicate(timeout=120)  # raises where the other rank goes on waiting
+    assert process.returncode != 0
     assert "SIGKILL" in printed and "rank      : 1" in printed
     assert not (tmp_path / "told.json").exists()
 

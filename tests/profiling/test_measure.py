@@ -109,7 +109,6 @@ def test_latency_of_calls_of_known_length():
     assert 2 <= result["short"]["min_ms"] <= result["short"]["p50_ms"] <= result["short"]["p95_ms"]
     assert result["short"]["p95_ms"] <= result["short"]["p99_ms"]
     assert 20 <= result["long"]["p50_ms"]
-    assert result["short"]["p50_ms"] < result["long"]["p50_ms"] / 2
     assert [sorted(order[i : i + 2]) for i in range(0, len(order), 2)] == [["long", "short"]] * 8
     assert order[0] != order[2]
 

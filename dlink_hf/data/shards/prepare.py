@@ -75,11 +75,11 @@ def prepare_shards(
 ) -> ShardManifest:
     """Cut recordings into windows and write these as shards, which `load_shards` streams.
 
-    The windows are those of `build_dataset`, bit for bit. The folder gets `data/train-00003-of-00120.parquet` and so
-    on, `manifest.json` (what is there, with hashes), `preprocessor_config.json` (the extractor) and `README.md` (a
-    dataset card); it can be uploaded to the Hub as it is. What was made is kept whatever happens: after a kill, an
-    error or a full disk the same call goes on where it stopped. Memory holds a shard or two for each process, and one
-    recording.
+    The windows are those of `build_dataset`, bit for bit on the same machine. The folder gets
+    `data/train-00003-of-00120.parquet` and so on, `manifest.json` (what is there, with hashes),
+    `preprocessor_config.json` (the extractor) and `README.md` (a dataset card); it can be uploaded to the Hub as it
+    is. What was made is kept whatever happens: after a kill, an error or a full disk the same call goes on where it
+    stopped. Memory holds a shard or two for each process, and one recording.
 
     Args:
         source: A folder of recordings, a BIDS root, a path, or a list of paths.

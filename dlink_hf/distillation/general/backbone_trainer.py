@@ -113,7 +113,8 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
     """Train a [`BackboneStudio`]: [`transformers.Trainer`] on mixed montages, every term logged.
 
     What is saved is the student and the feature extractor; a `checkpoint-*` folder also holds router, decoder and
-    heads, from which `resume_from_checkpoint` goes on, on one process exactly where it stopped.
+    heads, from which `resume_from_checkpoint` goes on, on one process exactly where it stopped
+    (the same bits on the same machine with the same number of threads).
 
     Args:
         model ([`BackboneStudio`]): teacher, router, student and heads. Where its normalisation is fixed, the

@@ -1,16 +1,13 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """The four public sets give the windows, channels, amplitudes and splits that are known of them."""
 
-import time
 from collections import Counter
 
 import mne
 import numpy as np
 import pytest
 from scipy.signal import welch
-from torch.utils.data import DataLoader
 
-from dlink_hf.data.collator import EEGDataCollator
 from dlink_hf.data.description import build_report, signal_info
 from dlink_hf.data.public.own_sets import EEG_SETS, eeg_set_extractor, load_eeg_set
 from dlink_hf.data.splits import split_by_column, subject_kfold
@@ -48,16 +45,6 @@ def test_eegmat(load, data_dir):
     np.testing.assert_allclose(dataset.with_format("numpy")[index]["input_values"], expected, atol=1e-3)
     folds = list(subject_kfold(dataset, 5))
     assert sum(len(fold["test"]) for fold in folds) == 1707
-
-
-def test_eegmat_is_read_quickly(load):
-    dataset = load("eegmat")
-    start, n_rows = time.perf_counter(), 0
-    for batch in DataLoader(dataset, batch_size=64, shuffle=True, collate_fn=EEGDataCollator()):
-        n_rows += len(batch["labels"])
-    rate = n_rows / (time.perf_counter() - start)
-    print(f"{rate:.0f} windows/s")
-    assert rate > 1000
 
 
 def test_ssvep_exo_is_in_millivolts_and_flickers(load):
