@@ -17,7 +17,7 @@ help:
 	@echo "make test       the tests (slow ones left out)"
 	@echo "make test-slow  the slow tests: builds the wheel and installs it into a fresh environment"
 	@echo "make style      format the code and fix what can be fixed"
-	@echo "make quality    check format and lint, change nothing"
+	@echo "make quality    check format, lint, spelling, the order of the rooms and types; change nothing"
 	@echo "make clean      remove what was built; recordings, outputs and .venv stay"
 
 $(STAMP): setup.py pyproject.toml constraints.txt tools/fix_torchaudio.py
@@ -55,7 +55,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile
 
 style: $(STAMP)
 	$(BIN)/ruff check --fix $(wildcard $(SOURCES))
@@ -64,7 +64,10 @@ style: $(STAMP)
 quality: $(STAMP)
 	$(BIN)/ruff check $(wildcard $(SOURCES))
 	$(BIN)/ruff format --check $(wildcard $(SOURCES))
+	$(BIN)/codespell $(wildcard $(SOURCES) *.md *.toml *.cff .github .ci model_cards)
+	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	find dlink_hf tests tools examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

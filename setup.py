@@ -51,10 +51,13 @@ EXTRAS_REQUIRE = {
     "demo": ["matplotlib>=3.9", "tensorboard>=2.18"],
     "dev": [
         "build>=1.2",
+        "codespell>=2.4",
         "edfio>=0.4.4",
         "matplotlib>=3.9",
+        "import-linter>=2.5",
         "ipykernel>=6.29",
         "mne-bids>=0.18",
+        "mypy>=1.18",
         "nbclient>=0.10",
         "onnx>=1.17",
         "onnxruntime>=1.20",

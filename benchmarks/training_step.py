@@ -233,8 +233,8 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".json", delete=False) as file:
         json.dump(value, file, indent=2)
         file.write("\n")
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(path)
 
 
 def _at_least(least: int, text: str) -> int:

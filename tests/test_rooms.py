@@ -7,6 +7,7 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def test_a_room_imports_from_rooms_above_it_only():
         if ROOMS.index(target.split(".")[1]) > ROOMS.index(name.split(".")[1])
     ]
     assert not upwards
+
+
+def test_the_linter_holds_the_same_order():
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    (contract,) = settings["contracts"]
+    assert contract["type"] == "layers" and contract["layers"] == list(reversed(ROOMS))
 
 
 def test_no_modules_import_each_other_in_a_circle():

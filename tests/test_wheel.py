@@ -84,7 +84,8 @@ def test_wheel_holds_the_package_alone(built):
 
 
 def test_source_archive_holds_no_tests_data_or_outputs(built):
-    names = [name.partition("/")[2] for name in tarfile.open(built[1]).getnames()]
+    with tarfile.open(built[1]) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
     assert {"setup.py", "pyproject.toml", "README.md", "LICENSE", "dlink_hf/py.typed"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "data", "outputs", "benchmarks", ".venv"))]
     assert not [name for name in names if name.endswith((".edf", ".npy", ".pt", ".pyc"))]

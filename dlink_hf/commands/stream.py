@@ -96,7 +96,7 @@ class PredictionLog:
         path = Path(path)
         columns = ["time", "onset", "label", *(f"p_{label}" for label in labels), "latency_ms", "reason"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a+", newline="", encoding="utf-8")
+        self._file = open(path, "a+", newline="", encoding="utf-8")  # noqa: SIM115 - open until `close`
         self._file.seek(0)
         found = next(csv.reader(self._file), None)
         if found not in (None, columns):

@@ -31,7 +31,7 @@ def staged(folder: str | os.PathLike) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as partial:
         yield Path(partial)
         for path in sorted(Path(partial).iterdir()):
-            os.replace(path, folder / path.name)
+            path.replace(folder / path.name)
 
 
 def write_json(path: Path, value: Any) -> Path:

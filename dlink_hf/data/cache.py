@@ -135,7 +135,7 @@ def write_windows(
             # On every common system an open memory map outlives the removal of its file.
             shutil.rmtree(folder)
         try:
-            os.replace(temporary, folder)
+            temporary.replace(folder)
         except OSError:
             # Another process has finished the same build in the meantime: its windows are as good.
             if not folder.is_dir():

@@ -310,7 +310,7 @@ def _merge_folders(source: Path, target: Path) -> None:
     for inner in [path for path in source.iterdir() if path.is_dir() and (target / path.name).is_dir()]:
         _merge_folders(inner, target / inner.name)
         for path in inner.iterdir():
-            os.replace(path, target / inner.name / path.name)
+            path.replace(target / inner.name / path.name)
         inner.rmdir()
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import os
@@ -115,10 +116,8 @@ def import_parts(name: str, backend: str) -> None:
         backend: that it will run on.
     """
     if kind_of(name)[0] != "size":
-        try:
+        with contextlib.suppress(ImportError):
             braindecode_models()
-        except ImportError:
-            pass
     if backend == "compiled":
         import torch._inductor.compile_fx  # noqa: F401
     if backend == "executorch":

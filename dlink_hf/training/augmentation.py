@@ -91,7 +91,7 @@ class EEGAugmentation:
         scale: float = 0.2,
         mask: float = 0.5,
     ):
-        chosen = dict(names) if isinstance(names, Mapping) else {name: probability for name in names}
+        chosen = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names, probability)
         unknown = [name for name in chosen if name not in AUGMENTATIONS]
         if unknown:
             raise ValueError(f"Augmentations are {', '.join(AUGMENTATIONS)}; got {', '.join(map(repr, unknown))}.")

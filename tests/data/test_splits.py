@@ -107,7 +107,7 @@ def test_class_missing_elsewhere_is_warned_of(caplog):
 
 
 def test_one_class_only_is_refused():
-    table = make_table({name: (0,) for name in "abcdef"})
+    table = make_table(dict.fromkeys("abcdef", (0,)))
     with pytest.raises(ValueError, match="one class only"):
         split_by_subject(table)
 

@@ -467,7 +467,7 @@ def test_the_same_seed_gives_the_same_numbers(train_set, tmp_path):
     ]
     first, again, other = (weights(run.model) for run in runs)
     assert same(first, again) and not same(first, other)
-    logs = [[{k: v for k, v in entry.items()} for entry in steps(run)] for run in runs]
+    logs = [[dict(entry) for entry in steps(run)] for run in runs]
     assert logs[0] == logs[1] != logs[2]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from http import HTTPStatus
@@ -129,10 +130,8 @@ class HubApi(HubConnection):
         commit, state = store.commit(repo, sha), store.state(repo)
         files, card = commit["files"], {}
         if "README.md" in files:
-            try:
+            with contextlib.suppress(ValueError):
                 card = card_data(store.blob(repo, files["README.md"]["sha256"]).read_text(errors="replace"))
-            except ValueError:
-                pass
         tags = card.get("tags") or []
         tags = [tags] if isinstance(tags, str) else [*tags]
         tags += [str(card[key]) for key in ("library_name", "pipeline_tag") if card.get(key)]

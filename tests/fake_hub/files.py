@@ -181,6 +181,6 @@ class HubFiles:
             try:
                 yield file
             except BaseException:
-                os.unlink(file.name)
+                Path(file.name).unlink()
                 raise
-        os.replace(file.name, path)
+        Path(file.name).replace(path)

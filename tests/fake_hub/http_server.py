@@ -205,7 +205,8 @@ class HubConnection(BaseHTTPRequestHandler):
             headers["X-Linked-Etag"] = f'"{file["sha256"]}"'
             headers["X-Linked-Size"] = str(file["size"])
             headers["Location"] = f"http://localhost:{self.hub.port}/cdn/{where}"
-            return self.send(HTTPStatus.FOUND, b"", headers)
+            self.send(HTTPStatus.FOUND, b"", headers)
+            return
         headers["Location"] = f"/api/resolve-cache/{where}"
         self.send(HTTPStatus.TEMPORARY_REDIRECT, b"", headers)
 
@@ -228,7 +229,8 @@ class HubConnection(BaseHTTPRequestHandler):
         if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers["Range"] or ""):
             first, last = int(asked[1]), min(int(asked[2] or last), last)
             if first > last:
-                return self.send(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", {"Content-Range": f"bytes */{size}"})
+                self.send(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", {"Content-Range": f"bytes */{size}"})
+                return
             status, headers["Content-Range"] = HTTPStatus.PARTIAL_CONTENT, f"bytes {first}-{last}/{size}"
         left = last - first + 1
         self.send(status, None, {**headers, "Content-Length": str(left)})

@@ -15,6 +15,7 @@ sets lie under `FOLDER/datasets/`. A folder made by hand is served as it is; the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import socket
 import threading
@@ -239,10 +240,8 @@ def main() -> None:
     tokens = {token: (user, role) for user, role, token in named}
     with HubServer(args.folder, args.private, args.gated, plain[0], args.port, tokens) as hub:
         print(f"HF_ENDPOINT={hub.url} HF_HUB_DISABLE_XET=1    (Ctrl+C ends it)", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            pass
 
 
 if __name__ == "__main__":

@@ -56,9 +56,8 @@ class HubHandler(HubApi):
         pulls = opens or bool(pull)
         message = "Authorization error." if pulls else _NO_RIGHTS
         user = self.hub.admit_writer(repo, self.authorization, message, opens=pulls)
-        if pull and not self.hub.owns(repo, user):
-            if self.discussion(repo, int(pull[1]))["author"] != user:
-                raise HubError(HTTPStatus.FORBIDDEN, "", "Authorization error.")
+        if pull and not self.hub.owns(repo, user) and self.discussion(repo, int(pull[1]))["author"] != user:
+            raise HubError(HTTPStatus.FORBIDDEN, "", "Authorization error.")
         return user
 
     def _head(self, repo: str, revision: str) -> str:

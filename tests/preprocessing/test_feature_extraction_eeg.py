@@ -502,7 +502,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
 
     def full_folder(*args, **kwargs):
         folder = make_folder(*args, **kwargs)
-        os.symlink("/dev/full", os.path.join(folder, "preprocessor_config.json"))
+        Path(folder, "preprocessor_config.json").symlink_to("/dev/full")
         return folder
 
     monkeypatch.setattr(tempfile, "mkdtemp", full_folder)

@@ -49,9 +49,9 @@ def _check(labels: Any, probabilities: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     if len(labels) == 0:
         raise ValueError("There are no windows to score: `labels` is empty.")
-    if labels.dtype.kind not in "iub":
-        if labels.dtype.kind != "f" or not np.array_equal(labels, np.round(labels)):
-            raise TypeError(f"`labels` must be integers (indices of `id2label`), got {labels.dtype}.")
+    is_whole = labels.dtype.kind == "f" and np.array_equal(labels, np.round(labels))
+    if labels.dtype.kind not in "iub" and not is_whole:
+        raise TypeError(f"`labels` must be integers (indices of `id2label`), got {labels.dtype}.")
     labels = labels.astype(np.int64)
     n_labels = probabilities.shape[1]
     if labels.min() < 0 or labels.max() >= n_labels:

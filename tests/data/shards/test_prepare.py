@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -372,9 +373,9 @@ def test_no_process_is_left_behind_when_only_the_first_is_killed(corpus, tmp_pat
     process.kill()
     process.wait()
     deadline = time.monotonic() + 120
-    while any(os.path.exists(f"/proc/{worker}/cmdline") for worker in workers) and time.monotonic() < deadline:
+    while any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(os.path.exists(f"/proc/{worker}/cmdline") for worker in workers)
+    assert not any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers)
 
 
 def test_the_command_prepares_and_verifies(corpus, tmp_path, capsys):
