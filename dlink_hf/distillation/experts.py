@@ -265,7 +265,7 @@ def check_views(n_views: int, augmentation: Augment | None) -> None:
 
 
 def _ask(
-    model: Predict, dataset: datasets.Dataset, rows: np.ndarray, n_views: int, augmentation: Augment | None
+    model: Any, dataset: datasets.Dataset, rows: np.ndarray, n_views: int, augmentation: Augment | None
 ) -> np.ndarray:
     """(N, n_views, num_labels): what a model says of the views of some rows."""
     chosen = dataset.select(rows)
@@ -324,7 +324,7 @@ def fit_experts(
     groups, known = np.asarray(train[group_column][:]), is_labelled(train)
     parts = [train.select(np.flatnonzero(known & ~np.isin(groups, list(fold)))) for fold in folds]
     models: list[list[Predict]] = [[] for _ in members]
-    fields = {"steps": steps, "augmentation": augmentation, "group_column": group_column, "size": size}
+    fields: dict[str, Any] = {"steps": steps, "augmentation": augmentation, "group_column": group_column, "size": size}
     with tqdm(total=len(members) * len(folds), desc="experts", unit="model", disable=not progress) as bar:
         for name, (kind, seed), fitted in zip(names, members, models, strict=True):
             bar.set_postfix_str(name)

@@ -229,9 +229,8 @@ def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **
     teachers = studio.teachers
     rows = {"teacher" if len(teachers) == 1 else f"teacher {i + 1}": one for i, one in enumerate(teachers)}
     scored = {"student": results[split]["balanced_accuracy"]} if split else {}
-    if split and len(teachers) == 1:
-        if (score := trainer.teacher_score(record.datasets[split])) is not None:
-            scored["teacher"] = score
+    if split and len(teachers) == 1 and (score := trainer.teacher_score(record.datasets[split])) is not None:
+        scored["teacher"] = score
     training = training_facts(studio.config, args)
     training["steps"] = trainer.state.global_step
     if (emissions := emissions_of(trainer)) is not None:
