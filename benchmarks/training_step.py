@@ -36,7 +36,7 @@ from dlink_hf import (
 )
 from dlink_hf.core.electrodes import ELECTRODE_POSITIONS
 from dlink_hf.models.mic.configuration_mic import DEFAULT_CH_NAMES
-from dlink_hf.profiling.measure import count_parameters, peak_memory
+from dlink_hf.profiling.measure import count_parameters, peak_memory, processor_name
 
 
 ALONE, LIVE, TEACHER = "student alone", "student + live teacher", "the teacher's forward alone"
@@ -148,14 +148,9 @@ def memory_in_fresh_process(configuration: str, argv: Sequence[str]) -> int:
 
 def describe_machine(args: argparse.Namespace) -> dict[str, Any]:
     """What it ran on, and how busy that was with other work."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        processor = models[0] if models else processor
     return {
         "device": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
-        "processor": processor,
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,

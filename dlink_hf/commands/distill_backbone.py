@@ -17,7 +17,7 @@ from datasets import Dataset
 from transformers import TrainingArguments, set_seed
 
 from ..core.atomic_files import write_json
-from ..data.aligned_windows import align_dataset, judge_classes
+from ..data.aligned_windows import align_dataset, find_single_class_groups
 from ..data.build import build_dataset
 from ..data.description import alignment_info
 from ..data.public.own_sets import EEG_SETS, eeg_set_extractor
@@ -173,7 +173,7 @@ def labelled_windows(
         max_abs_uv=eeg_set.max_abs_uv,
         cache_dir=cache_dir,
     )
-    keep = judge_classes(dataset, np.asarray(dataset[column][:]), column, "drop")
+    keep = find_single_class_groups(dataset, np.asarray(dataset[column][:]), column, "drop")
     dataset = dataset if keep.all() else dataset.select(np.flatnonzero(keep))
     if alignment == "none":
         return dataset

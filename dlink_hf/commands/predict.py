@@ -11,6 +11,7 @@ import mne
 import numpy as np
 
 from ..core.atomic_files import staged
+from ..core.checks import one_of
 from ..data.model_contract import label_names
 from ..evaluation.predict import write_predictions
 from ..inference.pipeline import EEGClassificationPipeline, pipeline
@@ -105,8 +106,7 @@ def run(argv: Sequence[str]) -> None:
     (args,) = parse("predict", DESCRIPTION, (PredictArguments,), named(argv, "--recording"))
     if not args.model or not args.recording:
         raise ValueError("say what to classify and by which model: dlink predict recording.edf --model DIR.")
-    if args.format not in FORMATS:
-        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {args.format!r}.")
+    one_of("--format", args.format, FORMATS)
     onsets, probabilities, names, duration = classify_recording(
         args.model, args.recording, args.stride_seconds, args.unit, args.session_recordings or ()
     )

@@ -18,6 +18,7 @@ from datasets import Dataset
 from transformers import TrainingArguments, set_seed
 
 from ..core.atomic_files import write_json
+from ..core.checks import one_of
 from ..data.aligned_windows import align_dataset
 from ..data.description import signal_info
 from ..data.labels import match_group
@@ -196,8 +197,7 @@ def run(argv: Sequence[str]) -> None:
     pretrain_args, args = parse(
         "pretrain-teacher", DESCRIPTION, (PretrainArguments, TrainingArguments), argv, defaults
     )
-    if pretrain_args.teacher_backbone not in BACKBONES:
-        raise ValueError(f"--teacher_backbone must be one of {', '.join(BACKBONES)}.")
+    one_of("--teacher_backbone", pretrain_args.teacher_backbone, BACKBONES)
     datasets, people = load_unlabelled(pretrain_args)
     train, validation = hold_out(datasets, people, pretrain_args.held_out)
     info = signal_info(train[0])

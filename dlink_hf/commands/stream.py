@@ -20,6 +20,7 @@ import psutil
 import torch
 
 from ..core.atomic_files import write_json
+from ..core.checks import int_at_least
 from ..core.export_record import DEPLOY_FILE, read_deploy
 from ..data.model_contract import label_names
 from ..export.loading import load_exported
@@ -132,8 +133,7 @@ def load_model(name: str, backend: str | None, precision: str | None = None, n_t
     Raises:
         ValueError: an argument is out of range, or as [`dlink_hf.pipeline`] does.
     """
-    if n_threads < 1:
-        raise ValueError(f"--n_threads must be at least 1, got {n_threads}.")
+    int_at_least("--n_threads", n_threads)
     torch.set_num_threads(n_threads)
     if backend is None:
         is_export = Path(name, DEPLOY_FILE).is_file()

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,12 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError, safe_open
 
 from .atomic_files import damaged
+from .checks import first_names
 
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
+# what says which version of a checkpoint is meant, and how it is fetched
+HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
 
 def fetch(name: str, filename: str, hub: dict[str, Any]) -> Path | None:
@@ -36,7 +38,7 @@ def fetch(name: str, filename: str, hub: dict[str, Any]) -> Path | None:
     Args:
         name: folder or Hub id.
         filename: name of the file.
-        hub: `revision`, `token`, `cache_dir`, `subfolder`, `force_download`, `local_files_only`.
+        hub: any of `HUB_OPTIONS`.
 
     Returns:
         Its path, or None where the folder or repository has no such file.
@@ -143,7 +145,7 @@ def read_tensors(path: Path, name: str, prefix: str = "") -> dict[str, torch.Ten
         raise damaged(name, error) from error
     foreign = sorted(key for key in tensors if not key.startswith(prefix))
     if foreign:
-        raise ValueError(f"{name}: not every tensor begins with `key_prefix` {prefix!r}: {some(foreign)}.")
+        raise ValueError(f"{name}: not every tensor begins with `key_prefix` {prefix!r}: {first_names(foreign)}.")
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
 
 
@@ -162,11 +164,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def some(names: Sequence[str]) -> str:
-    """Return the first eight of many names, for a message."""
-    return f"{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
-
-
 def _list_files(name: str, hub: dict[str, Any]) -> list[str]:
     """Names of the files of a folder or repository; none where they can't be listed."""
     if os.path.isdir(name):
@@ -180,4 +177,4 @@ def _list_files(name: str, hub: dict[str, Any]) -> list[str]:
         return []
 
 
-__all__ = ["check_download", "fetch", "find_weights", "read_json", "read_tensors", "some"]
+__all__ = ["HUB_OPTIONS", "check_download", "fetch", "find_weights", "read_json", "read_tensors"]

@@ -16,6 +16,7 @@ import numpy as np
 from datasets import Array2D, Dataset, Features
 from tqdm.auto import tqdm
 
+from ..core.checks import first_names, one_of
 from ..preprocessing.alignment import MIN_SECONDS, Alignment, alignment_facts, make_alignment
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .cache import default_cache_dir, fingerprint_of, load_windows, write_windows
@@ -76,7 +77,7 @@ def align_dataset(
         raise ValueError(f"these windows are aligned already ({already['method']}); do not align them twice.")
     columns = [group_column, *([session_column] if session_column else [])]
     groups = _groups(dataset, columns)
-    keep = judge_classes(dataset, groups, "/".join(columns), one_class)
+    keep = find_single_class_groups(dataset, groups, "/".join(columns), one_class)
     if not keep.all():
         dataset, groups = dataset.select(np.flatnonzero(keep)), groups[keep]
     info = signal_info(dataset)
@@ -85,7 +86,7 @@ def align_dataset(
     if len(short):
         logger.warning(
             "the alignment of %d of %d %ss has less than %g s of windows to go by: %s",
-            *(len(short), len(names), "/".join(columns), min_seconds, _listed(short)),
+            *(len(short), len(names), "/".join(columns), min_seconds, first_names(short)),
         )
     facts = {**facts, "group_columns": columns, "one_class": one_class}
     source = {"dataset": dataset._fingerprint, "alignment": facts}
@@ -171,7 +172,7 @@ def monge_reference(
         raise ValueError("these windows are aligned already: the reference is that of windows before alignment.")
     info = signal_info(dataset)
     groups = _groups(dataset, [group_column])
-    keep = judge_classes(dataset, groups, group_column, one_class)
+    keep = find_single_class_groups(dataset, groups, group_column, one_class)
     if not keep.all():
         dataset, groups = dataset.select(np.flatnonzero(keep)), groups[keep]
     bar = tqdm(total=len(dataset), desc="reference spectrum", unit="window", disable=not progress, delay=1)
@@ -247,7 +248,7 @@ def _aligned(
         yield {**others[rows], "input_values": values}
 
 
-def judge_classes(dataset: Dataset, groups: np.ndarray, name: str, one_class: str) -> np.ndarray:
+def find_single_class_groups(dataset: Dataset, groups: np.ndarray, name: str, one_class: str) -> np.ndarray:
     """Return the rows that may be aligned; the only use of labels.
 
     Args:
@@ -262,8 +263,7 @@ def judge_classes(dataset: Dataset, groups: np.ndarray, name: str, one_class: st
     Raises:
         ValueError: If a group has windows of one class only and that is to be refused, or none is left.
     """
-    if one_class not in ONE_CLASS:
-        raise ValueError(f"one_class must be one of {', '.join(map(repr, ONE_CLASS))}; got {one_class!r}.")
+    one_of("one_class", one_class, ONE_CLASS)
     if "labels" not in dataset.column_names or one_class == "allow":
         return np.ones(len(dataset), dtype=bool)
     labels = np.asarray(dataset.select_columns(["labels"]).with_format(None)[:]["labels"])
@@ -276,7 +276,7 @@ def judge_classes(dataset: Dataset, groups: np.ndarray, name: str, one_class: st
         logger.warning(
             "%d of %d %ss have windows of one class only and are left out: an alignment fitted on them would see the "
             "label: %s",
-            *(len(single), len(set(owners)), name, _listed(single)),
+            *(len(single), len(set(owners)), name, first_names(single)),
         )
         keep = ~np.isin(groups, list(single))
         if not keep.any():
@@ -289,22 +289,19 @@ def judge_classes(dataset: Dataset, groups: np.ndarray, name: str, one_class: st
         f"{first}: {names[label] if names else label}. What is fitted on them would see the label, and scores would "
         "be those of the leak. Fit on a person's whole session, group_column='subject', so that every group holds all "
         "classes; or leave such people out with one_class='drop'. Only where a person's whole session truly has one "
-        f"class is one_class='allow' right. The groups: {_listed(single)}."
+        f"class is one_class='allow' right. The groups: {first_names(single)}."
     )
 
 
-def _listed(names: Any, most: int = 8) -> str:
-    names = [str(name) for name in names]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
+judge_classes = find_single_class_groups
 
 __all__ = [
     "ONE_CLASS",
     "align_dataset",
     "alignment_text",
     "check_alignment",
+    "find_single_class_groups",
     "fit_groups",
-    "judge_classes",
     "monge_reference",
     "portions",
 ]

@@ -28,7 +28,7 @@ def _check_rate(config: PreTrainedConfig, facts: SignalInfo) -> None:
         )
 
 
-def own_channels(config: PreTrainedConfig) -> list[str]:
+def required_channels(config: PreTrainedConfig) -> list[str]:
     """Return the channels of a model's config in its order, by their canonical names where they have one."""
     return [canonical_name(name) or name for name in config.ch_names]
 
@@ -39,15 +39,15 @@ def check_delivered(config: PreTrainedConfig, delivered: list[str]) -> None:
     Raises:
         ValueError: naming both.
     """
-    if delivered != own_channels(config):
+    if delivered != required_channels(config):
         raise ValueError(
-            f"The model reads the channels {', '.join(own_channels(config))} in this order, its feature extractor "
-            f"delivers {', '.join(delivered)}. Take the preprocessor_config.json saved with the model."
+            f"The model reads the channels {', '.join(required_channels(config))} in this order, its feature "
+            f"extractor delivers {', '.join(delivered)}. Take the preprocessor_config.json saved with the model."
         )
 
 
 def _same_channels(config: PreTrainedConfig, facts: SignalInfo) -> bool:
-    return own_channels(config) == list(facts.ch_names)
+    return required_channels(config) == list(facts.ch_names)
 
 
 def label_names(model: nn.Module) -> list[str]:
@@ -169,5 +169,5 @@ __all__ = [
     "check_training_windows",
     "label_names",
     "montage_arguments",
-    "own_channels",
+    "required_channels",
 ]

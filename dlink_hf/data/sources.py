@@ -11,6 +11,7 @@ from typing import Any
 import mne
 import numpy as np
 
+from ..core.checks import first_names
 from ..preprocessing.recordings import find_recordings, read_recording
 from .labels import TableLabels, match_group
 
@@ -199,7 +200,7 @@ def _path_sources(paths: Sequence[Path], folder: Path | None) -> list[Source]:
         names = [path.as_posix() for path in paths]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"these recordings are listed more than once: {', '.join(twice[:5])}.")
+        raise ValueError(f"these recordings are listed more than once: {first_names(twice, 5)}.")
     return [
         Source(
             name, lambda preload=True, path=path: read_recording(path, preload=preload), path, None, file_state(path)

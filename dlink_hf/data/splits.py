@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from datasets import Dataset, DatasetDict
 
+from ..core.checks import first_names
+
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +40,8 @@ def check_no_shared_subjects(splits: Mapping[str, Dataset], group_column: str = 
             if shared:
                 raise ValueError(
                     f"the splits {first!r} and {second!r} share {len(shared)} {group_column}"
-                    f"{'s' if len(shared) > 1 else ''}: {', '.join(map(str, shared[:8]))}"
-                    f"{' ...' if len(shared) > 8 else ''}. Scores on {second!r} would measure memory of these, not "
+                    f"{'s' if len(shared) > 1 else ''}: {first_names(shared)}. "
+                    f"Scores on {second!r} would measure memory of these, not "
                     f"decoding. Assign each {group_column} to one split (split_by_subject does)."
                 )
 
@@ -85,16 +87,18 @@ def split_by_subject(
     free = [group for group in groups if not any(group in members for members in chosen.values())]
     _check_disjoint(chosen, group_column)
     sizes = {
-        name: _size(share, len(groups), name, group_column) for name, share in wanted.items() if name not in chosen
+        name: group_count(share, len(groups), name, group_column)
+        for name, share in wanted.items()
+        if name not in chosen
     }
     if sum(sizes.values()) and sum(sizes.values()) + ("train" not in chosen) > len(free):
         raise ValueError(
-            f"{len(free)} {group_column}s ({', '.join(map(str, free[:8]))}) are too few for {_sizes_text(sizes)} and "
+            f"{len(free)} {group_column}s ({first_names(free)}) are too few for {_sizes_text(sizes)} and "
             "a training split. Record more, ask for smaller splits, or pass validation=0; for a set with one subject, "
             "split by run with group_column='recording'."
         )
     if sizes and sum(sizes.values()):
-        parts = _balanced_parts(counts, [groups.index(group) for group in free], list(sizes.values()), seed)
+        parts = balanced_parts(counts, [groups.index(group) for group in free], list(sizes.values()), seed)
         for name, part in zip(sizes, parts, strict=False):
             chosen[name] = [groups[index] for index in part]
     taken = {group for members in chosen.values() for group in members}
@@ -135,11 +139,11 @@ def subject_kfold(
             f"{len(groups)}." + (" Use group_column='recording'." if group_column == "subject" else "")
         )
     sizes = [len(part) for part in np.array_split(np.arange(len(groups)), n_splits)]
-    folds = _balanced_parts(counts, list(range(len(groups))), sizes, seed)
+    folds = balanced_parts(counts, list(range(len(groups))), sizes, seed)
     for number, fold in enumerate(folds):
         yield split_by_subject(
             dataset,
-            validation=_size(validation, len(groups) - len(fold), "validation", group_column),
+            validation=group_count(validation, len(groups) - len(fold), "validation", group_column),
             test=[groups[index] for index in fold],
             seed=seed + number,
             group_column=group_column,
@@ -198,7 +202,7 @@ def _class_counts(dataset: Dataset, values: np.ndarray) -> tuple[list, np.ndarra
     return groups.tolist(), counts
 
 
-def _balanced_parts(counts: np.ndarray, members: list[int], sizes: list[int], seed: int) -> list[list[int]]:
+def balanced_parts(counts: np.ndarray, members: list[int], sizes: list[int], seed: int) -> list[list[int]]:
     """Disjoint random parts of `members` of the given sizes whose class proportions are closest to the whole's.
 
     What is left over after the last part is a part of its own in the comparison (the training split).
@@ -228,7 +232,7 @@ def _explicit(share: Sequence[str], groups: list[str], name: str, group_column: 
     if unknown:
         raise ValueError(
             f"{name} asks for {group_column}s that the dataset does not have: {', '.join(unknown)}. It has "
-            f"{', '.join(groups[:12])}{' ...' if len(groups) > 12 else ''}."
+            f"{first_names(groups, 12)}."
         )
     return wanted
 
@@ -245,7 +249,18 @@ def _check_disjoint(chosen: Mapping[str, list[str]], group_column: str) -> None:
             owner[group] = name
 
 
-def _size(share: float | int, n_groups: int, name: str, group_column: str) -> int:
+def group_count(share: float | int, n_groups: int, name: str, group_column: str) -> int:
+    """The number of groups that a share asks for, at least one unless the share is 0.
+
+    Args:
+        share: A share in [0, 1), or a number of groups.
+        n_groups: Of how many.
+        name: The split, for the message.
+        group_column: What the groups are, for the message.
+
+    Raises:
+        ValueError: If the share is out of range.
+    """
     if isinstance(share, (bool, np.bool_)) or share < 0 or (isinstance(share, (float, np.floating)) and share >= 1):
         raise ValueError(
             f"{name}={share!r}: give a share of the {group_column}s in [0, 1), their number as an int, or their ids."

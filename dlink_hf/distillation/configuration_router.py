@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
+from ..core.checks import one_of
 from ..models.configuration_base import DLinkPreTrainedConfig, reject_unknown_fields, require, settle_labels
 
 
@@ -80,7 +81,7 @@ class DLinkRouterConfig(DLinkPreTrainedConfig):
                 self.hidden_sizes,
                 f"of the first teacher's width ({self.hidden_size}) first",
             )
-        require(self.routing in ROUTINGS, "routing", self.routing, f"one of {', '.join(map(repr, ROUTINGS))}")
+        one_of("`routing`", self.routing, ROUTINGS)
         require(self.temperature > 0, "temperature", self.temperature, "positive")
         require(0 <= self.router_dropout < 1, "router_dropout", self.router_dropout, "in [0, 1)")
         super().__post_init__(**kwargs)

@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
+from ..core.checks import one_of
 from ..models.configuration_base import DLinkPreTrainedConfig, reject_unknown_fields, require
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.teacher.configuration_teacher import DLinkTeacherConfig
@@ -156,8 +157,8 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         for field in _WEIGHTS:
             require(0 <= getattr(self, field) < math.inf, field, getattr(self, field), "zero or more")
         require(self.kd_temperature > 0, "kd_temperature", self.kd_temperature, "positive")
-        require(self.route_distance in DISTANCES, "route_distance", self.route_distance, f"one of {DISTANCES}")
-        require(self.magnitude_kind in MAGNITUDES, "magnitude_kind", self.magnitude_kind, f"one of {MAGNITUDES}")
+        one_of("`route_distance`", self.route_distance, DISTANCES)
+        one_of("`magnitude_kind`", self.magnitude_kind, MAGNITUDES)
         require(
             len(self.spectral_axes) > 0
             and len(set(self.spectral_axes)) == len(self.spectral_axes)

@@ -18,6 +18,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from ..core.checks import one_of
 from ..core.unlabelled import UNLABELLED
 from ..models.modeling_base import at_least_single
 
@@ -127,16 +128,15 @@ def feature_distance(student: torch.Tensor, teacher: torch.Tensor, kind: str = "
         ValueError: shapes differ or the kind is unknown.
     """
     _check_same_shape(student, teacher)
+    one_of("`kind`", kind, DISTANCES)
     student, teacher = _float(student, teacher)
     if kind == "mse":
         return F.mse_loss(student, teacher) if teacher.requires_grad else _MeanSquare.apply(student, teacher)
     if kind == "smooth_l1":
         return F.smooth_l1_loss(student, teacher)
-    if kind == "cosine":
-        # the same small number in product and norms: the gradient is finite, and 1 the cosine, for tokens of zeros
-        norms = (student.square().sum(-1) + 1e-12).sqrt() * (teacher.square().sum(-1) + 1e-12).sqrt()
-        return (1 - ((student * teacher).sum(-1) + 1e-12) / norms).mean()
-    raise ValueError(f"`kind` must be one of {', '.join(map(repr, DISTANCES))}, got {kind!r}.")
+    # the same small number in product and norms: the gradient is finite, and 1 the cosine, for tokens of zeros
+    norms = (student.square().sum(-1) + 1e-12).sqrt() * (teacher.square().sum(-1) + 1e-12).sqrt()
+    return (1 - ((student * teacher).sum(-1) + 1e-12) / norms).mean()
 
 
 def spectrum(values: torch.Tensor, axes: Sequence[str] = ("time",)) -> torch.Tensor:
@@ -202,14 +202,13 @@ def spectral_magnitude_loss(
     """
     _check_same_shape(student, teacher)
     student_bins, teacher_bins = _bins(student, axes), _bins(teacher, axes)
+    one_of("`kind`", kind, MAGNITUDES)
     floor = _floor(teacher_bins, eps)
     student_magnitude = smooth_magnitude(student_bins, floor)
     teacher_magnitude = smooth_magnitude(teacher_bins, floor)
     if kind == "relative":
         return (student_magnitude - teacher_magnitude).square().sum() / teacher_magnitude.square().sum()
-    if kind == "log":
-        return (student_magnitude.log() - teacher_magnitude.log()).square().mean()
-    raise ValueError(f"`kind` must be one of {', '.join(map(repr, MAGNITUDES))}, got {kind!r}.")
+    return (student_magnitude.log() - teacher_magnitude.log()).square().mean()
 
 
 def spectral_phase_loss(
@@ -393,8 +392,7 @@ def spectral_losses(
         raise ValueError(
             f"student and teacher must have the same shape, got {tuple(student.shape)} and {tuple(target.shape)}."
         )
-    if kind not in MAGNITUDES:
-        raise ValueError(f"`kind` must be one of {', '.join(map(repr, MAGNITUDES))}, got {kind!r}.")
+    one_of("`kind`", kind, MAGNITUDES)
     return _SpectralTerms.apply(_spectrum_parts(student, target.axes), target, kind)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from ..core.batch_statistics import is_shared, process_mean
+from ..core.checks import one_of
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.mic.modeling_mic import MiCForEEGClassification, MiCModelOutput, check_labels
 from ..models.modeling_base import DLinkPreTrainedModel
@@ -290,8 +291,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             ValueError: the stage is unknown, the input does not fit the teacher, only one of `teacher_states` and
                 `teacher_logits` is given, or `teacher_input_values` are needed.
         """
-        if stage not in STAGES:
-            raise ValueError(f"`stage` must be one of {', '.join(map(repr, STAGES))}, got {stage!r}.")
+        one_of("`stage`", stage, STAGES)
         return_dict = self.config.return_dict if return_dict is None else return_dict
         if (teacher_states is None) != (teacher_logits is None):
             raise ValueError(

@@ -73,8 +73,8 @@ class PublishingMixin:
         It reads them as the student does, or its own view beside them (`with_teacher_view`); None where it sees more
         than its student and they lack that.
         """
-        teacher = self._studio.teachers[0]
-        if self._studio.config.teacher_sees_more and TEACHER_VALUES not in dataset.column_names:
+        teacher = self.studio.teachers[0]
+        if self.studio.config.teacher_sees_more and TEACHER_VALUES not in dataset.column_names:
             return None
         dataset = teacher_view(dataset)
         return float(balanced_accuracy_score(dataset["labels"][:], predict_probabilities(teacher, dataset).argmax(1)))

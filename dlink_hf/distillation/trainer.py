@@ -279,7 +279,7 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         outputs = model(**inputs, class_weights=weights, stage=self.stage)
         # of the step itself: when it is logged, the next one may be in another stage
         mimics = torch.tensor(float(self.stage == "mimic"), device=outputs.loss.device)
-        self._collect_terms(outputs, mimic_stage=mimics)
+        self.collect_terms(outputs, mimic_stage=mimics)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
@@ -294,7 +294,7 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
     def _save_weights(self, folder: Path, state_dict: dict | None) -> None:
         super()._save_weights(folder, state_dict)
         if self.args.save_studio:
-            self._studio.save_pretrained(folder / "studio")
+            self.studio.save_pretrained(folder / "studio")
 
 
 __all__ = ["TRAINING_ARGS_NAME", "DLinkTrainer"]

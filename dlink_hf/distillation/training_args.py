@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
+from ..core.checks import one_of
 from ..training.base_trainer import CLASS_WEIGHTINGS
 
 
@@ -68,8 +69,7 @@ class DLinkTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.augmented_views < 0:
             raise ValueError(f"`augmented_views` must be zero or more, got {self.augmented_views}.")
-        if self.class_weighting not in CLASS_WEIGHTINGS:
-            raise ValueError(f"`class_weighting` must be one of {CLASS_WEIGHTINGS}, got {self.class_weighting!r}.")
+        one_of("`class_weighting`", self.class_weighting, CLASS_WEIGHTINGS)
         if not 0 <= self.mimic_epochs or (self.max_steps <= 0 and self.mimic_epochs > self.num_train_epochs):
             raise ValueError(
                 f"`mimic_epochs` must lie between 0 and `num_train_epochs` ({self.num_train_epochs}), got "

@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..core.atomic_files import staged
+from ..core.checks import one_of
 
 
 # colour-blind safe (Okabe & Ito 2008)
@@ -52,7 +53,7 @@ def _labels(labels: Any, n: int, label_names: Sequence[str], name: str = "labels
     return labels.astype(int)
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> Path:
+def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
     """Write a figure under a temporary name, then rename it."""
     path = Path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
@@ -62,7 +63,8 @@ def _save(figure: Figure, path: str | os.PathLike) -> Path:
     return path
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of a width and a height in inches, which no window shows."""
     figure = Figure(figsize=(width, height), layout="constrained")
     # inches around a panel: the title of one row keeps off the label of the row above
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
@@ -70,7 +72,8 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _plain(axes: Any) -> None:
+def plain_axes(axes: Any) -> None:
+    """Take the upper and right border off axes, and give them a pale grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -102,7 +105,7 @@ def plot_router_weights(
         raise ValueError(f"`layer_names` must name the {n_layers} layers, got {len(layers)}.")
     present = [label for label in range(len(label_names)) if (labels == label).any()]
 
-    figure = _figure(11, 4.2)
+    figure = new_figure(11, 4.2)
     bars, heat = figure.subplots(1, 2, width_ratios=(1.15, 1))
     width = 0.8 / len(present)
     for position, label in enumerate(present):
@@ -123,7 +126,7 @@ def plot_router_weights(
     bars.set_ylim(0, 1.2 * bars.get_ylim()[1])
     bars.set_title("Mean weight by class")
     bars.legend(fontsize=8, frameon=False)
-    _plain(bars)
+    plain_axes(bars)
 
     # within a class, inputs that lean on the same layers are drawn together
     order = np.lexsort((weights @ np.arange(n_layers), labels))
@@ -146,7 +149,7 @@ def plot_router_weights(
     heat.set_ylabel("window, by class", labelpad=9)
     heat.set_title(f"Weight of each of the {n} windows")
     figure.colorbar(image, ax=heat, label="router weight")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def representation_spectra(teacher: Any, student: Any, axis: str = "time") -> dict[str, np.ndarray]:
@@ -168,8 +171,7 @@ def representation_spectra(teacher: Any, student: Any, axis: str = "time") -> di
     Raises:
         ValueError: shapes differ, or the axis is unknown.
     """
-    if axis not in _AXES:
-        raise ValueError(f"`axis` must be one of {', '.join(map(repr, _AXES))}, got {axis!r}.")
+    one_of("`axis`", axis, _AXES)
     teacher, student = _array(teacher, 4, "teacher"), _array(student, 4, "student")
     if teacher.shape != student.shape:
         raise ValueError(f"Representations must have one layout, got {student.shape} and {teacher.shape}.")
@@ -219,7 +221,7 @@ def plot_representation_spectra(
         ValueError: shapes differ, or an axis is unknown.
     """
     named = dict(students) if isinstance(students, Mapping) else {"student": students}
-    figure = _figure(10, 3.4 * len(axes))
+    figure = new_figure(10, 3.4 * len(axes))
     panels = figure.subplots(len(axes), 2, squeeze=False)
     for (left, right), axis in zip(panels, axes, strict=True):
         scale, unit = (1.0, "cycles per feature") if axis == "features" else (1.0, "cycles per patch")
@@ -250,12 +252,12 @@ def plot_representation_spectra(
         right.set(xlabel=f"frequency along {axis} ({unit})", ylabel="phase error (degrees)", ylim=(0, 185))
         right.set_yticks(range(0, 181, 45))
         right.set_title(f"Phase error along {axis}")
-        _plain(left)
-        _plain(right)
+        plain_axes(left)
+        plain_axes(right)
     # one legend for all panels, above them: spectra of many bins leave no room inside
     handles = [*panels[0, 0].get_lines(), panels[0, 1].get_lines()[-1]]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)), fontsize=9, frameon=False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _base_name(key: str) -> str:
@@ -318,7 +320,7 @@ def plot_loss_curves(
     names = [name for name in components if name in curves] if components is not None else list(curves)
     n_columns = min(3, len(names))
     n_rows = -(-len(names) // n_columns)
-    figure = _figure(4.2 * n_columns, 3.0 * n_rows)
+    figure = new_figure(4.2 * n_columns, 3.0 * n_rows)
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for panel, name in zip(panels, names, strict=False):
         values = []
@@ -346,11 +348,11 @@ def plot_loss_curves(
         panel.set(xlabel="step", ylabel="value (no unit)")
         panel.set_title(title, fontsize=11)
         panel.margins(y=0.15)
-        _plain(panel)
+        plain_axes(panel)
         panel.legend(fontsize=8, frameon=False)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_confusion_matrix(
@@ -381,7 +383,7 @@ def plot_confusion_matrix(
     np.add.at(counts, (labels, predictions), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = 3.2 + 0.75 * n_labels
-    figure = _figure(size + 0.8, size)
+    figure = new_figure(size + 0.8, size)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row in range(n_labels):
@@ -395,7 +397,7 @@ def plot_confusion_matrix(
     axes.set_yticks(range(n_labels), [f"{name}\n(n = {counts[row].sum()})" for row, name in enumerate(label_names)])
     axes.set(xlabel="predicted", ylabel="true", title=title or f"{n} windows")
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def head_coordinates(positions: Any) -> np.ndarray:
@@ -442,7 +444,7 @@ def plot_montage(
     distance = np.hypot(*points.T)
     below = distance > 1.4
     points[below] *= (1.4 / distance[below])[:, None]
-    figure = _figure(5.6 if values is None else 6.6, 5.5)
+    figure = new_figure(5.6 if values is None else 6.6, 5.5)
     axes = figure.subplots()
     # the outline lies a little below the circle Fpz-T7-Oz, as a head does
     angle, rim = np.linspace(0, 2 * np.pi, 200), 1.2
@@ -483,4 +485,4 @@ def plot_montage(
     axes.set_axis_off()
     note = "; those below it are drawn around it" if below.any() else ""
     axes.set_title(f"{len(points)} channels on the head, from above{note}", fontsize=9)
-    return _save(figure, path)
+    return save_figure(figure, path)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.checks import int_at_least
 from .exported_student import ExportedStudent, Runner
 
 
@@ -99,8 +100,7 @@ def set_threads(n_threads: int) -> None:
         ImportError: ExecuTorch is not installed.
         ValueError: the number is below 1, or it is another than that of a program that was loaded before.
     """
-    if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
-        raise ValueError(f"n_threads must be a whole number of at least 1, got {n_threads!r}.")
+    int_at_least("n_threads", n_threads)
     import_runtime()
     from executorch.extension.pybindings import portable_lib
 

@@ -13,8 +13,9 @@ from typing import Any
 from huggingface_hub import is_offline_mode
 
 from ..core.checkpoint_names import found_checkpoint
+from ..core.checks import one_of
 from ..core.export_record import DEPLOY_FILE, PRECISIONS, check_belongs, read_deploy
-from ..core.fetch import fetch
+from ..core.fetch import HUB_OPTIONS, fetch
 from ..data.model_contract import label_names
 from .exported_student import ExportedStudent
 
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 # where the format of each backend is described; imported when it is asked for
 _FORMATS = {"onnx": ("onnx", "ONNX"), "executorch": ("executorch", "EXECUTORCH")}
 BACKENDS = ("torch", *_FORMATS)
-HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
 
 def load_exported(
@@ -65,8 +65,8 @@ def load_exported(
             f"{', '.join(unknown)} can't go with backend={backend!r}: an exported student is what it was made as, on "
             f"the CPU. It takes precision, n_threads, {', '.join(HUB_OPTIONS)}."
         )
-    if precision is not None and precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
+    if precision is not None:
+        one_of("precision", precision, PRECISIONS)
     kind = format_of(backend)
     with found_checkpoint(name, options.get("revision"), options.get("subfolder")) as resolved:
         own = Path(resolved, options.get("subfolder") or "")
@@ -92,8 +92,7 @@ def check_backend(backend: Any) -> None:
     Raises:
         ValueError: it is none of `BACKENDS`.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))}, got {backend!r}.")
+    one_of("backend", backend, BACKENDS)
 
 
 def format_of(backend: str) -> Any:
@@ -172,4 +171,4 @@ def _export_now(
     return student
 
 
-__all__ = ["BACKENDS", "HUB_OPTIONS", "check_backend", "format_of", "load_exported"]
+__all__ = ["BACKENDS", "check_backend", "format_of", "load_exported"]

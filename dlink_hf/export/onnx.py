@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from ..core.atomic_files import staged
 from ..core.checkpoint_names import found_checkpoint
+from ..core.checks import one_of
 from ..core.electrodes import channel_positions
 from ..core.export_record import DEPLOY_FILE, MODEL_FILES, weights_digest
 from ..core.fetch import fetch
@@ -152,8 +153,7 @@ def write_export(
     progress: bool = True,
 ) -> Path:
     """Write a trained student in a format, compared with PyTorch; arguments, result and errors as [`export_onnx`]."""
-    if precision not in kind.precisions:
-        raise ValueError(f"precision must be one of {', '.join(kind.precisions)}, got {precision!r}.")
+    one_of("precision", precision, kind.precisions)
     tolerance = TOLERANCES[precision] if tolerance is None else tolerance
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < np.inf:
         raise ValueError(f"tolerance must be a number above 0, such as {TOLERANCES[precision]}, got {tolerance!r}.")

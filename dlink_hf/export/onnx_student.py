@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.checks import int_at_least
 from .exported_student import ExportedStudent, Runner
 
 
@@ -52,8 +53,7 @@ def make_session(weights: bytes, n_threads: int = 1) -> Any:
         ImportError: ONNX Runtime is not installed.
         ValueError: the bytes are no model that it can run, or `n_threads` is below 1.
     """
-    if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
-        raise ValueError(f"n_threads must be a whole number of at least 1, got {n_threads!r}.")
+    int_at_least("n_threads", n_threads)
     try:
         import onnxruntime
     except ImportError as error:

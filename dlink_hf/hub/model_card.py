@@ -40,7 +40,7 @@ _COSTS = {
     "balanced_accuracy": "balanced accuracy",
 }
 
-_LIMITS = (
+LIMITS = (
     "Not a medical device: not for diagnosis, monitoring or treatment, nor for any decision about a person.",
     "Scores are those of the recordings named above; other headsets, populations and tasks will differ, and single "
     "subjects differ much from the mean.",
@@ -72,7 +72,7 @@ def _cell(value: Any) -> str:
     return _text(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table; numbers are aligned to the right."""
     right = [bool(rows) and isinstance(row, int | float) for row in rows[0]] if rows else []
     lines = [
@@ -107,7 +107,7 @@ def _contract(config: Mapping[str, Any], labels: Sequence[str]) -> str:
         ["channels trained with", f"{len(names)}: {', '.join(names)}"],
         ["labels", ", ".join(f"{index} {label}" for index, label in enumerate(labels))],
     ]
-    return _table(["", ""], rows)
+    return markdown_table(["", ""], rows)
 
 
 def _usage(config: Mapping[str, Any], model_id: str) -> str:
@@ -143,7 +143,7 @@ def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wis
     chance = f"Chance is a balanced accuracy of {_text(1 / n_labels)}."
     if subject_wise:
         chance += " No subject is in two splits."
-    parts = [_table(["split", "windows", "subjects", *SCORE_NAMES.values()], rows), chance]
+    parts = [markdown_table(["split", "windows", "subjects", *SCORE_NAMES.values()], rows), chance]
     for split, scores in results.items():
         alone = {
             who: value["balanced_accuracy"]
@@ -159,13 +159,17 @@ def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wis
             head = ["label", "windows", "recall", "precision", "F1"]
             keys = ["support", "recall", "precision", "f1"]
             parts.append(f"By label ({split}):")
-            parts.append(_table(head, [[name, *map(row.get, keys)] for name, row in scores["per_class"].items()]))
+            parts.append(
+                markdown_table(head, [[name, *map(row.get, keys)] for name, row in scores["per_class"].items()])
+            )
     return "\n\n".join(parts)
 
 
 def _comparison(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = {key: title for key, title in _COSTS.items() if any(key in row for row in rows)}
-    return _table(["model", *columns.values()], [[row["name"], *(row.get(key) for key in columns)] for row in rows])
+    return markdown_table(
+        ["model", *columns.values()], [[row["name"], *(row.get(key) for key in columns)] for row in rows]
+    )
 
 
 def _router(router: Mapping[str, Any]) -> str:
@@ -173,7 +177,7 @@ def _router(router: Mapping[str, Any]) -> str:
     layers = router.get("layer_names") or range(1, len(weights) + 1)
     text = "Mean weight of each of the teacher's layers in what the student mimicked"
     text += f" ({router['split']}):\n\n" if router.get("split") else ":\n\n"
-    text += _table(["layer", *map(str, layers)], [["weight", *weights]])
+    text += markdown_table(["layer", *map(str, layers)], [["weight", *weights]])
     if router.get("entropy") is not None:
         even = math.log(len(weights))
         text += (
@@ -185,21 +189,26 @@ def _router(router: Mapping[str, Any]) -> str:
 def _training(training: Mapping[str, Any], teacher: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
     parts = []
     if dataset:
-        parts.append(_table(["data", ""], [[key.replace("_", " "), value] for key, value in dataset.items()]))
+        parts.append(markdown_table(["data", ""], [[key.replace("_", " "), value] for key, value in dataset.items()]))
     if teacher:
-        parts.append(_table(["teacher", ""], [[key.replace("_", " "), value] for key, value in teacher.items()]))
+        parts.append(
+            markdown_table(["teacher", ""], [[key.replace("_", " "), value] for key, value in teacher.items()])
+        )
     weights = training.get("loss_weights")
     if weights:
         parts.append(
-            _table(["term of the objective", "weight"], [[key, float(value)] for key, value in weights.items()])
+            markdown_table(
+                ["term of the objective", "weight"], [[key, float(value)] for key, value in weights.items()]
+            )
         )
     rest = [[f"`{key}`", value] for key, value in training.items() if key != "loss_weights"]
     if rest:
-        parts.append(_table(["setting", "value"], rest))
+        parts.append(markdown_table(["setting", "value"], rest))
     return "\n\n".join(parts) or "Not recorded."
 
 
-def _environment(environment: Mapping[str, Any] | None) -> str:
+def environment_text(environment: Mapping[str, Any] | None) -> str:
+    """Versions as a line of a card; those of this process where None is given."""
     if environment is None:
         environment = {"dlink_hf": __version__, "python": platform.python_version(), "system": platform.system()}
         for package in _PACKAGES:
@@ -314,7 +323,7 @@ def build_model_card(
     labels = [id2label[index] for index in sorted(id2label)] or [f"LABEL_{i}" for i in range(config["num_labels"])]
     results, training, teacher, dataset = results or {}, training or {}, teacher or {}, dataset or {}
     images = {caption: f"![{caption}]({Path(path).as_posix()})" for caption, path in (plots or {}).items()}
-    all_limits = list(_LIMITS)
+    all_limits = list(LIMITS)
     if dataset.get("synthetic"):
         all_limits.insert(1, "Trained and scored on synthetic EEG: of no use on people's EEG without training on it.")
     template = jinja2.Template(_TEMPLATE.read_text("utf-8"), keep_trailing_newline=True)
@@ -334,10 +343,10 @@ def build_model_card(
             plots={"montage": images.pop("montage", "")},
             figures="\n\n".join(f"{image}\n\n*{caption}*" for caption, image in images.items()),
             limits="\n".join(f"- {limit}" for limit in [*all_limits, *limits]),
-            environment=_environment(environment),
+            environment=environment_text(environment),
             version=__version__,
         )
     )
 
 
-__all__ = ["SCORE_NAMES", "build_model_card", "save_model_card"]
+__all__ = ["LIMITS", "SCORE_NAMES", "build_model_card", "environment_text", "markdown_table", "save_model_card"]

@@ -70,7 +70,7 @@ PUBLISHED = (
 # tensors of a batch normalisation that are no parameters
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 # answers that mean the Hub stumbles or is busy, how often it is asked in all, and how long is waited at most (s)
-PASSING = (429, 500, 502, 503, 504)
+RETRY_STATUS_CODES = (429, 500, 502, 503, 504)
 TRIES, LONGEST_WAIT = 4, 60
 
 
@@ -143,19 +143,21 @@ def publish_folder(
         raise OSError("HF_HUB_OFFLINE is set, so that nothing can be published. Unset it first.")
     api = HfApi(token=token)
     with explained(repo_id), tempfile.TemporaryDirectory(prefix="dlink-push-") as temporary:
-        repo_id = patiently(api.create_repo, repo_id, private=private, exist_ok=True).repo_id
+        repo_id = with_retries(api.create_repo, repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not create_pr and not revision.startswith("refs/"):
-            patiently(api.create_branch, repo_id, branch=revision, exist_ok=True)
-        base = patiently(api.model_info, repo_id, revision=revision).sha
+            with_retries(api.create_branch, repo_id, branch=revision, exist_ok=True)
+        base = with_retries(api.model_info, repo_id, revision=revision).sha
         copy = _copy(folder, Path(temporary))
         if (copy / "config.json").is_file():
             if remote_code is None:
-                remote_code = f"{REMOTE_CODE_MODULES[0]}.py" in patiently(api.list_repo_files, repo_id, revision=base)
+                remote_code = f"{REMOTE_CODE_MODULES[0]}.py" in with_retries(
+                    api.list_repo_files, repo_id, revision=base
+                )
             add_remote_code(copy) if remote_code else remove_remote_code(copy)
             _write_card(copy, repo_id, _remote_card(api, repo_id, base), tags or [])
         files = publishable_files(copy, with_code=bool(remote_code))
         logger.info("publishing %s as %s", ", ".join(files), repo_id)
-        commit = patiently(
+        commit = with_retries(
             api.create_commit,
             repo_id,
             [CommitOperationAdd(path_in_repo=name, path_or_fileobj=copy / name) for name in files],
@@ -182,7 +184,7 @@ def _check_exports(folder: Path) -> None:
         check_belongs(read_deploy(export), tensors, None, export, str(folder))
 
 
-def patiently(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def with_retries(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What a call of the Hub's client gives; where the Hub stumbles or is busy it is asked again, up to `TRIES` times.
 
     The client itself does so for some of its requests, but not for that of a commit. All are safe to repeat.
@@ -200,7 +202,7 @@ def patiently(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         except Exception as error:
             response = getattr(error, "response", None)
             status = getattr(response, "status_code", None)
-            stumbles = status in PASSING if status is not None else _is_of_transport(error)
+            stumbles = status in RETRY_STATUS_CODES if status is not None else _is_of_transport(error)
             if not stumbles or attempt == TRIES:
                 raise
             asked = response.headers.get("Retry-After", "") if response is not None else ""

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from .._version import __version__
 from .card_merging import mark_generated
-from .model_card import _LIMITS, _environment, _table
+from .model_card import LIMITS, environment_text, markdown_table
 
 
 # type of a model -> what it is, and tags of its card
@@ -51,12 +51,12 @@ def build_part_card(config: Mapping[str, Any], *, name: str, model_id: str) -> M
     metadata = ModelCardData(library_name="dlink_hf", tags=["dlink_hf", "eeg", *tags])
     parts = [f"# {name}", what.format(backbone=config.get("backbone", "a network")), _ORIGIN]
     if rows := _contract(config):
-        parts += ["## What it takes", _table(["", ""], rows)]
+        parts += ["## What it takes", markdown_table(["", ""], rows)]
     package = "transformers" if class_name == "AutoModel" else "dlink_hf"
     usage = f"from {package} import {class_name}\n\nmodel = {class_name}.from_pretrained({model_id!r})"
     parts += ["## Use", f"```python\n{usage}\n```"]
-    parts += ["## Limits", "\n".join(f"- {limit}" for limit in (_LIMITS[0], _LIMITS[-1]))]
-    parts += ["## Environment", _environment(None), f"Made with dlink_hf {__version__}."]
+    parts += ["## Limits", "\n".join(f"- {limit}" for limit in (LIMITS[0], LIMITS[-1]))]
+    parts += ["## Environment", environment_text(None), f"Made with dlink_hf {__version__}."]
     body = "\n\n".join(parts)
     return ModelCard(mark_generated(f"---\n{metadata.to_yaml()}\n---\n{body}\n"))
 

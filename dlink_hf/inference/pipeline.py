@@ -24,9 +24,10 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import ChunkPipeline
 
 from ..core.checkpoint_names import found_checkpoint
+from ..core.checks import int_at_least, one_of, positive
 from ..core.electrodes import channel_positions
-from ..core.fetch import fetch
-from ..data.model_contract import check_delivered, label_names, own_channels
+from ..core.fetch import HUB_OPTIONS, fetch
+from ..data.model_contract import check_delivered, label_names, required_channels
 from ..evaluation.predict import load_classifier
 from ..export.exported_student import ExportedStudent
 from ..export.loading import check_backend, load_exported
@@ -46,7 +47,6 @@ BATCH_SIZE = 64
 _SIGNAL_KEYS = ("ch_names", "sfreq", "unit", "is_filtered")
 _SESSION_KEYS = ("session_recordings", "alignment_state")
 _CALL_OPTIONS = ("stride_seconds", *_SIGNAL_KEYS, *_SESSION_KEYS)
-_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
 
 class EEGClassificationPipeline(ChunkPipeline):
@@ -211,8 +211,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         postprocess_params: dict[str, Any],
     ) -> Iterator[Any]:
         """As in `ChunkPipeline`, but for the batches, which `preprocess` cuts."""
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number of windows, at least 1, got {batch_size!r}.")
+        int_at_least("batch_size", batch_size, unit="windows")
         preprocess_params = {**preprocess_params, "batch_size": batch_size}
         return super().get_iterator(inputs, num_workers, 1, preprocess_params, forward_params, postprocess_params)
 
@@ -225,8 +224,8 @@ class EEGClassificationPipeline(ChunkPipeline):
             )
         preparation = {name: kwargs[name] for name in _CALL_OPTIONS if kwargs.get(name) is not None}
         stride = preparation.get("stride_seconds")
-        if stride is not None and not (_is_number(stride) and 0 < stride < np.inf):
-            raise ValueError(f"stride_seconds must be a number of seconds above 0, got {stride!r}.")
+        if stride is not None:
+            positive("stride_seconds", stride, "seconds")
         _check_unit(preparation.get("unit"))
         answer = {"top_k": kwargs["top_k"]} if "top_k" in kwargs else {}
         top_k = answer.get("top_k")
@@ -258,7 +257,9 @@ class EEGClassificationPipeline(ChunkPipeline):
         with tqdm(total=len(windows), desc="classify", unit="window", leave=False, delay=2) as progress:
             for values, onsets in windows.batches(batch_size):
                 if state is not None:
-                    values = extractor._align({"input_values": values, "ch_names": windows.ch_names}, True, state)
+                    values = extractor.align_windows(
+                        {"input_values": values, "ch_names": windows.ch_names}, True, state
+                    )
                 done += len(onsets)
                 batch = {"is_last": done == len(windows), "input_values": torch.from_numpy(values)}
                 yield {**batch, "channel_positions": positions, "onset": onsets.tolist()}
@@ -305,7 +306,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         if not self._takes_positions:
             # a teacher knows its own channels only, a student takes what there is of them
             extractor.missing_channels = "error"
-            extractor.ch_names = extractor.ch_names or own_channels(self.model.config)
+            extractor.ch_names = extractor.ch_names or required_channels(self.model.config)
         return extractor
 
     def _windows(self, extractor: EEGFeatureExtractor, recording: Any, facts: Mapping[str, Any]) -> RecordingWindows:
@@ -386,7 +387,7 @@ def pipeline(
         )
     if model is None:
         raise ValueError("Which model? dlink_hf.pipeline(model=...) takes a folder, a Hub id or a short name.")
-    hub = {name: kwargs.pop(name) for name in _HUB_OPTIONS if name in kwargs}
+    hub = {name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs}
     name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else None
     if name is None and (hub or dtype is not None):
         raise ValueError(
@@ -469,12 +470,8 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _check_unit(unit: Any) -> None:
-    if unit is not None and unit not in MICROVOLTS_PER_UNIT:
-        raise ValueError(f"unit must be one of {', '.join(map(repr, MICROVOLTS_PER_UNIT))}, got {unit!r}.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if unit is not None:
+        one_of("unit", unit, MICROVOLTS_PER_UNIT)
 
 
 @lru_cache

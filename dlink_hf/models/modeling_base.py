@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from ..core.atomic_files import damaged, staged
 from ..core.checkpoint_names import found_checkpoint
+from ..core.checks import first_names
 from ..core.fetch import check_download
 
 
@@ -174,20 +175,20 @@ class DLinkPreTrainedModel(PreTrainedModel):
             check_download(name_or_path, kwargs)
             raise damaged(str(name_or_path), error) from error
         check_download(name_or_path, kwargs)
-        mismatched = [entry for entry in info["mismatched_keys"] if not (wants_mismatched and cls._is_head(entry[0]))]
+        mismatched = [entry for entry in info["mismatched_keys"] if not (wants_mismatched and cls.is_head(entry[0]))]
         if mismatched:
             rows = "; ".join(f"{name}: checkpoint {tuple(a)}, model {tuple(b)}" for name, a, b in sorted(mismatched))
             advice = (
                 " The head can be started from random weights with `ignore_mismatched_sizes=True`."
-                if all(cls._is_head(entry[0]) for entry in mismatched)
+                if all(cls.is_head(entry[0]) for entry in mismatched)
                 else " The checkpoint and its config.json do not belong together."
             )
             raise ValueError(f"{name_or_path}: tensors of another shape: {rows}.{advice}")
-        missing = sorted(key for key in info["missing_keys"] if not cls._is_head(key))
+        missing = sorted(key for key in info["missing_keys"] if not cls.is_head(key))
         if missing:
             raise ValueError(
                 f"{name_or_path} lacks {len(missing)} tensor(s) that {cls.__name__} needs: "
-                f"{', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}. A partly loaded model would give "
+                f"{first_names(missing)}. A partly loaded model would give "
                 "wrong answers; is this a checkpoint of another model, or was its file cut short?"
             )
         new_head = model.__dict__.pop("_new_head", set())
@@ -199,7 +200,7 @@ class DLinkPreTrainedModel(PreTrainedModel):
     def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
         """Leave a backbone's new head out of transformers' report of what went wrong: it is what a backbone is for."""
         super()._adjust_missing_and_unexpected_keys(loading_info)
-        head = {key for key in self.state_dict() if self._is_head(key)}
+        head = {key for key in self.state_dict() if self.is_head(key)}
         # a checkpoint that says it is of this very class has lost its head: that is reported
         is_backbone = type(self).__name__ not in (self.config.architectures or ())
         if head and head <= loading_info.missing_keys and is_backbone:
@@ -209,10 +210,11 @@ class DLinkPreTrainedModel(PreTrainedModel):
     @classmethod
     def lacked_head(cls, info: dict[str, Any]) -> bool:
         """Whether a checkpoint had no head, or not all of it, by the loading information of `from_pretrained`."""
-        return any(cls._is_head(key) for key in info["missing_keys"])
+        return any(cls.is_head(key) for key in info["missing_keys"])
 
     @classmethod
-    def _is_head(cls, key: str) -> bool:
+    def is_head(cls, key: str) -> bool:
+        """Whether a key of the state dict is of the head."""
         return key.startswith(cls._head_keys)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.checks import one_of
 from .alignment_methods import (
     REFERENCE_UV,
     Alignment,
@@ -101,8 +102,7 @@ def make_alignment(
     Raises:
         ValueError: If the method is unknown, or has no reference and is given one.
     """
-    if method not in _METHODS:
-        raise ValueError(f"alignment must be one of {', '.join(map(repr, ALIGNMENTS))}; got {method!r}.")
+    one_of("alignment", method, ALIGNMENTS)
     if method == "monge":
         own = {} if reference is None else {"reference": reference}
         # a measured reference says by which filter it was measured

@@ -90,7 +90,7 @@ class AlignmentMixin:
             )
         return alignment.fit(data["input_values"])
 
-    def _align(self, data: Mapping[str, Any], align: bool, state: Any) -> np.ndarray:
+    def align_windows(self, data: Mapping[str, Any], align: bool, state: Any) -> np.ndarray:
         """The windows, aligned where that is wanted."""
         if self.alignment is None and state is None:
             return data["input_values"]

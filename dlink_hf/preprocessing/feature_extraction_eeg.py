@@ -13,6 +13,7 @@ from transformers.feature_extraction_utils import BatchFeature, FeatureExtractio
 
 from ..core.atomic_files import staged
 from ..core.checkpoint_names import ShortNamesMixin
+from ..core.checks import one_of
 from ..core.electrodes import canonical_name, channel_positions, describe_unknown
 from .alignment import ALIGNMENTS, MIN_SECONDS, Alignment, AlignmentSession, make_alignment
 from .alignment_mixin import AlignmentMixin
@@ -134,9 +135,9 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
         elif notch_freq is not None:
             notch_freq = _positive("notch_freq", notch_freq)
         self.notch_freq = notch_freq
-        self.unit = _one_of("unit", unit, (None, *MICROVOLTS_PER_UNIT))
-        self.missing_channels = _one_of("missing_channels", missing_channels, ("subset", "error"))
-        self.unknown_channels = _one_of("unknown_channels", unknown_channels, ("error", "drop"))
+        self.unit = one_of("unit", unit, (None, *MICROVOLTS_PER_UNIT))
+        self.missing_channels = one_of("missing_channels", missing_channels, ("subset", "error"))
+        self.unknown_channels = one_of("unknown_channels", unknown_channels, ("error", "drop"))
         self.min_abs_uv = None if min_abs_uv is None else _positive("min_abs_uv", min_abs_uv)
         self.max_abs_uv = None if max_abs_uv is None else _positive("max_abs_uv", max_abs_uv)
         if None not in (self.min_abs_uv, self.max_abs_uv) and self.min_abs_uv >= self.max_abs_uv:
@@ -152,7 +153,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
                         f"{self.sfreq:g} Hz takes everything above {self.sfreq / 2:g} Hz out anyway)"
                     )
 
-        self.alignment = _one_of("alignment", alignment, (None, *ALIGNMENTS))
+        self.alignment = one_of("alignment", alignment, (None, *ALIGNMENTS))
         self.alignment_reference = None if alignment_reference is None else dict(alignment_reference)
         if self.alignment_reference is not None:
             if self.alignment is None:
@@ -218,7 +219,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
             windows, names, starts = self._one(recording, onsets=onsets, **options)
             data = {"input_values": windows, "ch_names": names, "onset": starts}
         if align or alignment_state is not None:
-            data["input_values"] = self._align(data, align, alignment_state)
+            data["input_values"] = self.align_windows(data, align, alignment_state)
         data["channel_positions"] = np.asarray(channel_positions(data["ch_names"]), dtype=np.float32)
         return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["ch_names"])
 
@@ -244,15 +245,15 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
 
     def _prepare(self, raw: mne.io.BaseRaw, unit: str | None, is_filtered: bool, source: str) -> mne.io.BaseRaw:
         """`prepare_raw` of a recording that `source` names in messages."""
-        unit = _one_of("unit", unit or self.unit or "V", tuple(MICROVOLTS_PER_UNIT))
+        unit = one_of("unit", unit or self.unit or "V", tuple(MICROVOLTS_PER_UNIT))
         check_pass_band(raw.info["sfreq"], self.l_freq, self.h_freq, source)
-        picks, names = self._pick(raw.ch_names, raw.get_channel_types(), raw.info["bads"], source)
+        picks, names = self.pick_channels(raw.ch_names, raw.get_channel_types(), raw.info["bads"], source)
         originals = [raw.ch_names[i] for i in picks]
         raw = raw.copy().reorder_channels(originals)
         raw.load_data(verbose="error")
         if raw.ch_names != names:
             raw.rename_channels(dict(zip(originals, names, strict=True)), verbose="error")
-        self._check(raw.get_data(), names, raw.info["sfreq"], unit, source)
+        self.check_signal(raw.get_data(), names, raw.info["sfreq"], unit, source)
         volts = MICROVOLTS_PER_UNIT[unit] / MICROVOLTS_PER_UNIT["V"]
         if volts != 1.0:
             raw.apply_function(lambda x: x * volts, picks="all", channel_wise=False, verbose="error")
@@ -328,15 +329,15 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
             if isinstance(recording, mne.io.BaseRaw):
                 source = _source_name(recording)
                 return self._cut(self._prepare(recording, unit, is_filtered, source), onsets, source)
-            unit = _one_of("unit", unit or self.unit or "V", tuple(MICROVOLTS_PER_UNIT))
-            picks, names = self._pick(
+            unit = one_of("unit", unit or self.unit or "V", tuple(MICROVOLTS_PER_UNIT))
+            picks, names = self.pick_channels(
                 recording.ch_names, recording.get_channel_types(), recording.info["bads"], "the Epochs"
             )
             values = recording.get_data(picks=picks, verbose="error")
             return self._windows(values, names, known, unit, onsets, is_filtered, "the Epochs")
 
         values = as_samples(recording)
-        unit = _one_of("unit", unit or self.unit, (None, *MICROVOLTS_PER_UNIT))
+        unit = one_of("unit", unit or self.unit, (None, *MICROVOLTS_PER_UNIT))
         missing = [name for name, v in (("sfreq", sfreq), ("ch_names", ch_names), ("unit", unit)) if v is None]
         if missing:
             raise ValueError(
@@ -353,7 +354,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
                 f"{values.shape}; expected is (channels, samples) or (windows, channels, samples).{turned}"
             )
         source = f"the array of shape {values.shape}"
-        picks, names = self._pick(ch_names, ["eeg"] * len(ch_names), [], source)
+        picks, names = self.pick_channels(ch_names, ["eeg"] * len(ch_names), [], source)
         values = values[..., picks, :]
         if values.ndim == 3:
             return self._windows(values, names, sfreq, unit, onsets, is_filtered, source)
@@ -404,7 +405,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
         check_pass_band(sfreq, self.l_freq, self.h_freq, source)
         if not len(values):
             raise ValueError(f"{source} holds no window")
-        self._check(values, names, sfreq, unit, source)
+        self.check_signal(values, names, sfreq, unit, source)
         if unit != "uV":
             values = values.astype(np.float64) * MICROVOLTS_PER_UNIT[unit]
         if not np.isclose(sfreq, self.sfreq, rtol=1e-6):
@@ -436,7 +437,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
             raise ValueError(f"{len(values)} prepared windows need as many onsets; got {len(starts)}")
         return np.array(values, dtype=np.float32), names, starts
 
-    def _pick(
+    def pick_channels(
         self, ch_names: Sequence[str], types: Sequence[str], bads: Sequence[str], source: str
     ) -> tuple[list[int], list[str]]:
         """Indices and canonical names of the channels to deliver."""
@@ -444,7 +445,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixi
             ch_names, types, bads, self.ch_names, self.missing_channels, self.unknown_channels, source
         )
 
-    def _check(self, values: np.ndarray, names: list[str], sfreq: float, unit: str, source: str) -> None:
+    def check_signal(self, values: np.ndarray, names: list[str], sfreq: float, unit: str, source: str) -> None:
         """Refuse samples that no scalp EEG has."""
         check_samples(values, names, sfreq, unit, (self.min_abs_uv, self.max_abs_uv), source)
 
@@ -511,9 +512,3 @@ def _positive_int(name: str, value: Any) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1; got {value}")
     return int(value)
-
-
-def _one_of(name: str, value: Any, choices: tuple) -> Any:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
-    return value

@@ -11,6 +11,7 @@ from typing import Any
 import mne
 import numpy as np
 
+from ..core.checks import positive
 from .alignment import Alignment
 from .feature_extraction_eeg import EEGFeatureExtractor
 from .recordings import read_recording
@@ -149,8 +150,7 @@ def _as_raw(values: np.ndarray, ch_names: Sequence[str], sfreq: float) -> mne.io
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"ch_names names {', '.join(twice)} more than once. Drop or rename all but one of each.")
-    if isinstance(sfreq, bool) or not isinstance(sfreq, (int, float, np.number)) or not 0 < sfreq < np.inf:
-        raise ValueError(f"sfreq must be a number of hertz above 0, got {sfreq!r}.")
+    positive("sfreq", sfreq, "hertz")
     info = mne.create_info(names, float(sfreq), "eeg", verbose="error")
     return mne.io.RawArray(values.astype(np.float64), info, verbose="error")
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import platform
 import statistics
 import threading
 import time
@@ -19,6 +20,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
+
+from ..core.checks import int_at_least
+from .memory_script import kernel_memory, reset_kernel_peak
 
 
 def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:
@@ -136,8 +140,9 @@ def measure_latency(
     """
     if not models:
         raise ValueError("`models` is empty: give at least one, as name -> model.")
-    if n_runs < 1 or n_threads < 1 or n_warmup < 0:
-        raise ValueError(f"`n_runs` and `n_threads` must be positive, got {n_runs} and {n_threads}.")
+    int_at_least("`n_runs`", n_runs)
+    int_at_least("`n_threads`", n_threads)
+    int_at_least("`n_warmup`", n_warmup, 0)
     own = set(inputs) == set(models) and all(isinstance(value, Mapping) for value in inputs.values())
     arguments = {name: inputs[name] if own else inputs for name in models}
     names = list(models)
@@ -197,22 +202,14 @@ def cost_of(models: Mapping[str, nn.Module], n_chans: int, n_times: int) -> dict
     }
 
 
-def _kernel_peak() -> int | None:
-    """The kernel's own high-water mark of this process's resident memory, bytes; None where it keeps none."""
+def processor_name() -> str:
+    """What the processor of this machine calls itself."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
-
-
-def _reset_kernel_peak() -> bool:
-    """Bring the high-water mark down to what is resident now (Linux, `man proc_pid_clear_refs`)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return _kernel_peak() is not None
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def peak_memory(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, int]:
@@ -236,7 +233,7 @@ def peak_memory(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict
     cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    kernel = _reset_kernel_peak()
+    kernel = reset_kernel_peak()
     start = process.memory_info().rss
     samples = [start]
     done = threading.Event()
@@ -257,7 +254,7 @@ def peak_memory(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict
             sampler.join()
     peak = max(samples)
     if kernel:
-        peak = max(peak, _kernel_peak() or 0)
+        peak = max(peak, kernel_memory("VmHWM") or 0)
     result = {"start": start, "peak": peak, "increase": peak - start}
     if cuda:
         result["cuda_peak"] = torch.cuda.max_memory_allocated()
@@ -277,8 +274,7 @@ def measure_machine(n_threads: int = 1) -> dict[str, float]:
     Raises:
         ValueError: `n_threads` is below 1.
     """
-    if n_threads < 1:
-        raise ValueError(f"`n_threads` must be positive, got {n_threads}.")
+    int_at_least("`n_threads`", n_threads)
     threads = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:

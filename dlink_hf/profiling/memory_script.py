@@ -1,7 +1,8 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Memory that a model takes in a process of its own: run as a script, whose last line of output is the answer.
+"""What Linux says of a process's memory; as a script, the memory that a model takes in a process of its own.
 
-Only the standard library is imported above: what a process weighs before anything else is part of the answer.
+The script's last line of output is its answer. Only the standard library is imported above: what a process weighs
+before anything else is part of the answer.
 """
 
 from __future__ import annotations
@@ -11,32 +12,48 @@ import sys
 from typing import Any
 
 
-def _status(field: str) -> int:
-    """Resident memory of this process now (`VmRSS`) or at its most (`VmHWM`), bytes."""
+def kernel_memory(field: str) -> int | None:
+    """Read this process's resident memory from the kernel.
+
+    Args:
+        field: `VmRSS` for what is resident now, `VmHWM` for the most since the start or [`reset_kernel_peak`].
+
+    Returns:
+        bytes; None where the kernel does not say, as on systems other than Linux.
+    """
     try:
         with open("/proc/self/status") as file:
-            return next(1024 * int(line.split()[1]) for line in file if line.startswith(field))
+            return next((1024 * int(line.split()[1]) for line in file if line.startswith(f"{field}:")), None)
     except OSError:
-        import resource
-
-        # elsewhere there is only the peak; macOS counts it in bytes
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return None
 
 
-def _reset_peak() -> None:
+def reset_kernel_peak() -> bool:
+    """Bring the high-water mark down to what is resident now (Linux, `man proc_pid_clear_refs`); False if it can't."""
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
     except OSError:
-        pass
+        return False
+    return kernel_memory("VmHWM") is not None
+
+
+def _resident(field: str) -> int:
+    found = kernel_memory(field)
+    if found is None:
+        import resource
+
+        # elsewhere only the peak is known; macOS counts it in bytes
+        found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return found
 
 
 def _run_onnx(task: dict[str, Any]) -> tuple[int, int]:
     import numpy
     import onnxruntime
 
-    imported, import_peak = _status("VmRSS"), _status("VmHWM")
-    _reset_peak()
+    imported, import_peak = _resident("VmRSS"), _resident("VmHWM")
+    reset_kernel_peak()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = task["n_threads"], 1
     options.log_severity_level = 3
@@ -54,8 +71,8 @@ def _run_torch(task: dict[str, Any]) -> tuple[int, int]:
 
     import_parts(task["model"], task["backend"])
     torch.set_num_threads(task["n_threads"])
-    imported, import_peak = _status("VmRSS"), _status("VmHWM")
-    _reset_peak()
+    imported, import_peak = _resident("VmRSS"), _resident("VmHWM")
+    reset_kernel_peak()
     if task["backend"] == "executorch":
         call = load_executorch(task["path"], task["n_threads"])
     else:
@@ -68,10 +85,10 @@ def _run_torch(task: dict[str, Any]) -> tuple[int, int]:
 
 def main() -> None:
     """Entry of the script: a task as JSON in, bytes as JSON out."""
-    bare = _status("VmRSS")
+    bare = _resident("VmRSS")
     task = json.loads(sys.argv[1])
     imported, import_peak = (_run_onnx if task["backend"] in ("onnx", "int8") else _run_torch)(task)
-    peak = _status("VmHWM")
+    peak = _resident("VmHWM")
     print(
         json.dumps(
             {
@@ -82,6 +99,8 @@ def main() -> None:
         )
     )
 
+
+__all__ = ["kernel_memory", "main", "reset_kernel_peak"]
 
 if __name__ == "__main__":
     main()

@@ -25,6 +25,7 @@ from .measure import (
     measure_energy,
     measure_latency,
     measure_machine,
+    processor_name,
 )
 from .models import ProfiledModel, Window, build_model, default_window
 from .runtimes import (
@@ -170,12 +171,6 @@ def _load() -> float | None:
 def _machine() -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
-    processor = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), processor)
-    except OSError:
-        pass
     versions = {"python": platform.python_version()}
     for package in ("torch", "onnxruntime", "executorch", "braindecode"):
         try:
@@ -183,7 +178,7 @@ def _machine() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        "processor": processor,
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "system": platform.system(),
         "versions": versions,

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
+from ..core.checks import one_of
 from ..core.electrodes import channel_positions
-from ..data.model_contract import check_delivered, label_names, own_channels
+from ..data.model_contract import check_delivered, label_names, required_channels
 from ..models.mic.modeling_mic import MiCForEEGClassification
 from ..preprocessing.alignment import Alignment, alignment_from_dict
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
@@ -121,11 +122,8 @@ class StreamClassifier:
         allow_missing: bool = False,
         say: Callable[[str], None] = logger.warning,
     ) -> None:
-        if unit not in MICROVOLTS_PER_UNIT:
-            raise ValueError(
-                f"The stream's unit must be one of {', '.join(MICROVOLTS_PER_UNIT)}, got {unit!r}. A stream that does "
-                "not say its unit needs yours: most amplifiers send microvolts, unit='uV'."
-            )
+        hint = "A stream that does not say its unit needs yours: most amplifiers send microvolts, unit='uV'."
+        one_of("The stream's unit", unit, MICROVOLTS_PER_UNIT, hint)
         for name, value, least in (
             ("hop_seconds", hop_seconds, 1 / extractor.sfreq),
             ("smoothing_seconds", smoothing_seconds, 0.0),
@@ -136,7 +134,7 @@ class StreamClassifier:
             raise ValueError(f"reject_below must be a probability, at least 0 and below 1, got {reject_below!r}.")
         self.model, self.labels, self._say = model, label_names(model), say
         self._is_torch = isinstance(model, torch.nn.Module)
-        own = own_channels(model.config)
+        own = required_channels(model.config)
         self.extractor = copy.copy(extractor)
         self.extractor.ch_names = own if extractor.ch_names is None else list(extractor.ch_names)
         self.extractor.unknown_channels = "drop"
@@ -187,7 +185,7 @@ class StreamClassifier:
         if self._alignment is not None and self._session is None:
             # which also refuses an alignment of other channels or another method, once for all windows
             data = {"input_values": noise, "ch_names": self.ch_names}
-            noise = self.extractor._align(data, True, self._alignment)
+            noise = self.extractor.align_windows(data, True, self._alignment)
         self._classify(noise)
 
     @property
@@ -242,7 +240,7 @@ class StreamClassifier:
         if not finite.all():
             rows = np.isfinite(values[self._picks]).all(1)
             broken = ", ".join(name for name, is_whole in zip(self.ch_names, rows, strict=True) if not is_whole)
-            self._say_seldom("not finite", f"{broken}: samples that are not finite, taken as missing", times[-1])
+            self._warn_throttled("not finite", f"{broken}: samples that are not finite, taken as missing", times[-1])
         n_broken = np.diff(np.flatnonzero(finite), prepend=-1) - 1
         if not finite.any():
             self._n_broken += len(times)
@@ -268,7 +266,7 @@ class StreamClassifier:
             text = f"{n_missing[i]} samples ({n_missing[i] * step:.3g} s) are missing"
             self.n_lost += int(n_missing[i])
             if n_missing[i] * step <= BRIDGED_SECONDS and self._last_sample is not None:
-                self._say_seldom("bridged", f"{text}, bridged by a straight line", times[i])
+                self._warn_throttled("bridged", f"{text}, bridged by a straight line", times[i])
                 self.n_bridged += int(n_missing[i])
                 share = np.arange(1, n_missing[i] + 1) / (n_missing[i] + 1)
                 line = self._last_sample[:, None] * (1 - share) + values[:, i : i + 1] * share
@@ -343,14 +341,14 @@ class StreamClassifier:
         start = self._next_start / self.extractor.sfreq * self.source_sfreq
         flat = [name for name, last in zip(self.ch_names, self._flat_at, strict=True) if last >= start]
         if flat:
-            self._say_seldom("flat", f"{', '.join(flat)} went flat: has the electrode come off?", time)
+            self._warn_throttled("flat", f"{', '.join(flat)} went flat: has the electrode come off?", time)
             return f"{', '.join(flat)} flat"
         seconds = time - self._segment_time
         if seconds >= JUDGED_SECONDS:
             rate = (self._n_in - 1) / seconds
             if abs(rate / self.source_sfreq - 1) > RATE_TOLERANCE:
                 text = f"{rate:.4g} samples come in a second, {self.source_sfreq:g} were announced"
-                self._say_seldom("rate", f"{text}: frequencies would be wrong", time)
+                self._warn_throttled("rate", f"{text}: frequencies would be wrong", time)
                 return text
         return None
 
@@ -376,10 +374,10 @@ class StreamClassifier:
         moving = np.ptp(values, axis=1) > 0
         if moving.any():
             names = [name for name, moves in zip(self.ch_names, moving, strict=True) if moves]
-            self.extractor._check(values[moving], names, self.source_sfreq, self._unit, "the stream")
+            self.extractor.check_signal(values[moving], names, self.source_sfreq, self._unit, "the stream")
             self._unjudged = None
 
-    def _say_seldom(self, kind: str, text: str, time: float) -> None:
+    def _warn_throttled(self, kind: str, text: str, time: float) -> None:
         """Say something of a kind at most once in ten seconds of the stream."""
         if time - self._said.get(kind, -np.inf) >= 10:
             self._said[kind] = time

@@ -15,6 +15,7 @@ from typing import Any
 import mne
 import numpy as np
 
+from ..core.checks import one_of, positive
 from ..preprocessing.recordings import read_recording
 from ..preprocessing.signals import MICROVOLTS_PER_UNIT
 from .sources import import_pylsl
@@ -63,10 +64,8 @@ class LslReplay:
         repeat: bool = False,
     ) -> None:
         for option, value in (("chunk_seconds", chunk_seconds), ("speed", speed)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < np.inf:
-                raise ValueError(f"{option} must be a number above 0, got {value!r}.")
-        if (unit or "V") not in MICROVOLTS_PER_UNIT:
-            raise ValueError(f"unit must be one of {', '.join(MICROVOLTS_PER_UNIT)}, got {unit!r}.")
+            positive(option, value)
+        one_of("unit", unit or "V", MICROVOLTS_PER_UNIT)
         self._pylsl = pylsl = import_pylsl()
         raw = read_recording(recording)
         picks = mne.pick_types(raw.info, eeg=True, exclude=())

@@ -11,6 +11,7 @@ import mne
 import numpy as np
 from scipy import signal
 
+from ..core.checks import one_of, positive
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..preprocessing.signals import MICROVOLTS_PER_UNIT, check_pass_band, resampling_filter
 
@@ -64,16 +65,13 @@ class StreamPreparation:
         unit: str = "uV",
         phase: str = "linear",
     ) -> None:
-        if unit not in MICROVOLTS_PER_UNIT:
-            raise ValueError(f"unit must be one of {', '.join(MICROVOLTS_PER_UNIT)}, got {unit!r}.")
-        if phase not in PHASES:
-            raise ValueError(f"phase must be one of {', '.join(PHASES)}, got {phase!r}.")
+        one_of("unit", unit, MICROVOLTS_PER_UNIT)
+        one_of("phase", phase, PHASES)
         if isinstance(ch_names, str):
             raise ValueError(f"ch_names is a list of channel names, such as ['C3', 'Cz'], got the text {ch_names!r}.")
-        if isinstance(sfreq, bool) or not isinstance(sfreq, (int, float, np.number)) or not 0 < sfreq < np.inf:
-            raise ValueError(f"sfreq must be a number of hertz above 0, got {sfreq!r}.")
+        positive("sfreq", sfreq, "hertz")
         check_pass_band(sfreq, extractor.l_freq, extractor.h_freq, "the stream")
-        self.picks, self.ch_names = extractor._pick(list(ch_names), ["eeg"] * len(ch_names), [], "the stream")
+        self.picks, self.ch_names = extractor.pick_channels(list(ch_names), ["eeg"] * len(ch_names), [], "the stream")
         self.sfreq, self.source_sfreq, self.unit, self.phase = extractor.sfreq, float(sfreq), unit, phase
         self._n_chans_in = len(ch_names)
         self._to_microvolts = MICROVOLTS_PER_UNIT[unit]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.checks import one_of
 from ..preprocessing.signals import MICROVOLTS_PER_UNIT
 from .times import SteadyTimes
 
@@ -99,9 +100,7 @@ def stream_clock() -> float:
 
 
 def _given_unit(unit: str | None) -> str | None:
-    if unit is not None and unit not in MICROVOLTS_PER_UNIT:
-        raise ValueError(f"unit must be one of {', '.join(MICROVOLTS_PER_UNIT)}, got {unit!r}.")
-    return unit
+    return None if unit is None else one_of("unit", unit, MICROVOLTS_PER_UNIT)
 
 
 class LslSource:

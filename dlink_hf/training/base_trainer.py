@@ -197,7 +197,8 @@ class StudioTrainer(BaseTrainer):
         super().__init__(*args, **kwargs)
 
     @property
-    def _studio(self) -> Any:
+    def studio(self) -> Any:
+        """The studio in training, without what wraps it for several processes."""
         return self.accelerator.unwrap_model(self.model)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -225,7 +226,7 @@ class StudioTrainer(BaseTrainer):
         """Windows of an optimizer's step, over all processes."""
         return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
-    def _collect_terms(self, outputs: Any, **more: torch.Tensor) -> None:
+    def collect_terms(self, outputs: Any, **more: torch.Tensor) -> None:
         """Add up the terms of a step on the device: reading them out each time would stall it."""
         terms = {**outputs.losses, **more}
         for layer, weight in enumerate(outputs.router_weights.detach().float().mean(0)):
@@ -248,9 +249,9 @@ class StudioTrainer(BaseTrainer):
         super().log(logs, *args, **kwargs)
 
     def _save_weights(self, folder: Path, state_dict: dict | None) -> None:
-        self._studio.student.save_pretrained(folder)
+        self.studio.student.save_pretrained(folder)
         if self._saving_checkpoint:
-            weights = {k: v.contiguous() for k, v in self._studio.training_only_state_dict().items()}
+            weights = {k: v.contiguous() for k, v in self.studio.training_only_state_dict().items()}
             with staged(folder) as partial:
                 metadata = {"format": "pt", "windows_per_step": str(self.windows_per_step)}
                 save_file(weights, partial / TRAINING_ONLY_NAME, metadata=metadata)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
 
+from ..core.checks import one_of
 from ..data.collator import EEGDataCollator
 from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled
 from ..data.model_contract import check_training_windows
@@ -170,8 +171,7 @@ def make_trainer(
     """
     if "train" not in splits:
         raise ValueError(f"`splits` must hold a dataset named 'train', got {list(splits)}.")
-    if class_weighting not in CLASS_WEIGHTINGS:
-        raise ValueError(f"`class_weighting` must be one of {CLASS_WEIGHTINGS}, got {class_weighting!r}.")
+    one_of("`class_weighting`", class_weighting, CLASS_WEIGHTINGS)
     if early_stopping_patience is not None and not args.load_best_model_at_end:
         raise ValueError(
             "`early_stopping_patience` needs `load_best_model_at_end=True` with `metric_for_best_model` in `args`, "

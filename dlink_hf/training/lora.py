@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel, TrainerCallback
 
+from ..core.checks import one_of
 from ..models.teacher.configuration_teacher import BACKBONES
 
 
@@ -184,8 +185,7 @@ def check_adaptation(adaptation: str, rank: int) -> None:
     Raises:
         ValueError: naming the argument.
     """
-    if adaptation not in ADAPTATIONS:
-        raise ValueError(f"`adaptation` must be one of {', '.join(ADAPTATIONS)}, got {adaptation!r}.")
+    one_of("`adaptation`", adaptation, ADAPTATIONS)
     if not isinstance(rank, int) or rank < 1:
         raise ValueError(f"The rank of low-rank adapters must be a positive whole number, got {rank!r}.")
 

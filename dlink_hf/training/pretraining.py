@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 from transformers.utils import ModelOutput
 
+from ..core.checks import positive
 from ..data.collator import EEGDataCollator
 from ..data.unlabelled import MixedWindows, MontageBatchSampler
 from ..models.modeling_base import check_input_values
@@ -84,8 +85,7 @@ class DLinkTeacherForPretraining(DLinkTeacherPreTrainedModel):
             raise ValueError(f"`mask_ratio` must lie between 0 and 1, got {mask_ratio}.")
         if spectral_weight < 0:
             raise ValueError(f"`spectral_weight` must be 0 or more, got {spectral_weight}.")
-        if not target_scale > 0:
-            raise ValueError(f"`target_scale` must be positive, got {target_scale}.")
+        positive("`target_scale`", target_scale)
         self.mask_ratio, self.spectral_weight, self.target_scale = mask_ratio, spectral_weight, target_scale
         self.teacher = DLinkTeacherModel(config)
         self.spectrum_head = nn.Linear(config.hidden_size, config.patch_size // 2)

@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from .._version import __version__
-from ..evaluation.plots import COLOURS, _figure, _plain, _save
+from ..evaluation.plots import COLOURS, new_figure, plain_axes, save_figure
 from ..hub.card_merging import mark_generated, save_model_card
 from .pretraining import DLinkTeacherForPretraining
 
@@ -93,7 +93,7 @@ def plot_reconstruction(
     shown = np.linspace(0, len(ch_names) - 1, min(_SHOWN_CHANNELS, len(ch_names))).round().astype(int)
     times = np.arange(values.shape[2]) / config.sfreq
     step = 6 * float(values[0].std())
-    figure = _figure(9.0, 0.8 * len(shown) + 1.2)
+    figure = new_figure(9.0, 0.8 * len(shown) + 1.2)
     axes = figure.subplots()
     for row, channel in enumerate(shown):
         offset = -row * step
@@ -106,8 +106,8 @@ def plot_reconstruction(
     axes.set_yticks([-row * step for row in range(len(shown))], [ch_names[channel] for channel in shown])
     axes.set_xlabel("time (s)")
     axes.set_title("hidden patches (shaded): recorded in grey, read back in red", fontsize=10)
-    _plain(axes)
-    return _save(figure, path)
+    plain_axes(axes)
+    return save_figure(figure, path)
 
 
 def plot_held_out_error(log: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> Path:
@@ -121,7 +121,7 @@ def plot_held_out_error(log: Sequence[Mapping[str, Any]], path: str | os.PathLik
         the path.
     """
     rows = [entry for entry in log if "eval_reconstruction_error" in entry and entry.get("step", 0) > 0]
-    figure = _figure(6.0, 3.2)
+    figure = new_figure(6.0, 3.2)
     axes = figure.subplots()
     lines = (("eval_reconstruction_error", "hidden patches"), ("eval_spectral_error", "log-spectra"))
     for (key, label), colour in zip(lines, COLOURS, strict=False):
@@ -138,8 +138,8 @@ def plot_held_out_error(log: Sequence[Mapping[str, Any]], path: str | os.PathLik
     axes.set_ylabel("error on people held out")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
-    _plain(axes)
-    return _save(figure, path)
+    plain_axes(axes)
+    return save_figure(figure, path)
 
 
 def write_pretraining_card(

@@ -36,13 +36,13 @@ def check_image(path, given):
 def drawn(monkeypatch):
     """The figures as they are saved, to look inside."""
     figures = []
-    save = visualization._save
+    save = visualization.save_figure
 
     def keep(figure, path):
         figures.append(figure)
         return save(figure, path)
 
-    monkeypatch.setattr(visualization, "_save", keep)
+    monkeypatch.setattr(visualization, "save_figure", keep)
     return figures
 
 

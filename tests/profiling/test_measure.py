@@ -138,7 +138,7 @@ def test_peak_of_a_short_lived_block(kernel):
 import time
 from dlink_hf.profiling import measure as profiling
 if not {kernel}:
-    profiling._reset_kernel_peak = lambda: False
+    profiling.reset_kernel_peak = lambda: False
 def work():
     block = bytearray(64 * 2**20)
     time.sleep({0 if kernel else 0.2})

@@ -126,8 +126,8 @@ def test_the_coefficients_are_enough_to_do_it_elsewhere():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"unit": "nV"}, "unit must be one of uV, mV, V"),
-        ({"phase": "zero"}, "phase must be one of linear, minimum"),
+        ({"unit": "nV"}, "unit must be one of 'uV', 'mV', 'V'"),
+        ({"phase": "zero"}, "phase must be one of 'linear', 'minimum'"),
         ({"sfreq": 0}, "sfreq must be a number of hertz above 0"),
         ({"sfreq": 8.0}, "l_freq .* lies beyond the Nyquist frequency"),
         ({"ch_names": "Cz"}, "a list of channel names"),

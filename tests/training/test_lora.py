@@ -414,7 +414,7 @@ def test_the_backbone_rests_for_the_first_epochs(splits, tmp_path):
 def test_adaptations_that_make_no_sense_are_errors(splits, tmp_path):
     args = plain(tmp_path)
     for fields, reason in (
-        ({"adaptation": "half"}, "`adaptation` must be one of full, probe, lora, got 'half'"),
+        ({"adaptation": "half"}, "`adaptation` must be one of 'full', 'probe', 'lora', got 'half'"),
         ({"adaptation": "lora", "lora_rank": 0}, "positive whole number, got 0"),
         ({"adaptation": "probe", "freeze_epochs": 2}, "with 'probe' the backbone stays frozen"),
         ({"freeze_epochs": -1}, "0 or more, got -1"),

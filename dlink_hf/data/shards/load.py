@@ -10,6 +10,7 @@ from datasets.iterable_dataset import ArrowExamplesIterable
 from fsspec.core import url_to_fs
 from tqdm.auto import tqdm
 
+from ...core.checks import first_names
 from ..cache import default_cache_dir, load_windows, write_windows
 from .manifest import SUFFIXES, ShardManifest
 from .reading import ADVICE, shard_tables
@@ -204,16 +205,16 @@ def _check_sizes(
             other.append(f"{shard['name']} has {size} bytes instead of {shard['bytes']}")
     if missing:
         raise FileNotFoundError(
-            f"{_some(missing)} that the manifest names {'are' if len(missing) > 1 else 'is'} not in {root}. Copy what "
-            "is missing, or run `dlink prepare` again with the same settings, which makes it."
+            f"{first_names(missing)} that the manifest names {'are' if len(missing) > 1 else 'is'} not in {root}. "
+            "Copy what is missing, or run `dlink prepare` again with the same settings, which makes it."
         )
     if other:
-        raise ValueError(f"in {root}, {_some(other)}. {ADVICE}.")
+        raise ValueError(f"in {root}, {first_names(other)}. {ADVICE}.")
     known = {Path(shard["name"]).name for shard in manifest.shards()}
     strange = sorted(name for name in set(sizes) - known if name.endswith(SUFFIXES[manifest.format]))
     if strange:
         raise ValueError(
-            f"{root}/data holds {_some(strange)}, which the manifest does not know: shards of another run. Take "
+            f"{root}/data holds {first_names(strange)}, which the manifest does not know: shards of another run. Take "
             "them out, or run `dlink prepare` into an empty folder."
         )
 
@@ -231,11 +232,9 @@ def _check_hashes(
         if digest.hexdigest() != shard["sha256"]:
             damaged.append(shard["name"])
     if damaged:
-        raise ValueError(f"in {root}, {_some(damaged)} is damaged: its contents are not those written. {ADVICE}.")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        raise ValueError(
+            f"in {root}, {first_names(damaged)} is damaged: its contents are not those written. {ADVICE}."
+        )
 
 
 __all__ = ["ShardManifest", "check_shards", "label_counts", "load_shards", "n_windows", "sized"]

@@ -13,7 +13,7 @@ from ...preprocessing.recordings import pick_channels
 from ..build import Header, Plan, read_header
 from ..labels import LabelSource
 from ..sources import Source
-from ..splits import _balanced_parts, _size
+from ..splits import balanced_parts, group_count
 from .manifest import SUFFIXES
 from .pool import Run
 from .write import ShardPlan, bad_file_text
@@ -121,7 +121,7 @@ def assign_people(plans: Sequence[Plan], validation: float | int, test: float | 
     """
     people = sorted({plan.subject for plan in plans})
     shares = {"validation": validation, "test": test}
-    sizes = [_size(share, len(people), name, "subject") for name, share in shares.items()]
+    sizes = [group_count(share, len(people), name, "subject") for name, share in shares.items()]
     if sum(sizes) >= len(people):
         raise ValueError(
             f"{len(people)} people are too few for {sizes[0]} in validation, {sizes[1]} in test and a training split: "
@@ -134,7 +134,7 @@ def assign_people(plans: Sequence[Plan], validation: float | int, test: float | 
         for plan in plans:
             np.add.at(counts[place[plan.subject]], plan.labels, 1)
         # labels that no one has would count as absent
-        parts = _balanced_parts(counts[:, counts.any(axis=0)], list(range(len(people))), sizes, seed)
+        parts = balanced_parts(counts[:, counts.any(axis=0)], list(range(len(people))), sizes, seed)
         for name, part in zip(shares, parts, strict=True):
             split_of.update({people[index]: name for index in part})
     return split_of

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from ...core.atomic_files import staged
+from ...core.checks import first_names
 from ...preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..build import build_options, plan_windows, source_states
 from ..build_steps import check_classes, finish_report
@@ -287,7 +288,7 @@ def _make_missing(
     folder = common.folder
     strange = unknown_files(folder, splits)
     if strange:
-        raise ValueError(f"{folder}/data holds files of something else: {', '.join(strange[:5])}. Take them out.")
+        raise ValueError(f"{folder}/data holds files of something else: {first_names(strange, 5)}. Take them out.")
     shards = [shard for members in splits.values() for shard in members]
     facts = {}
     for shard in shards:

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 
 from ..._version import __version__
 from ...data.public.own_sets import EEG_SETS
-from ...evaluation.plots import COLOURS, _figure, _plain, _save
+from ...evaluation.plots import COLOURS, new_figure, plain_axes, save_figure
 from ...hub.card_merging import mark_generated, save_model_card
 from ...models.mic.modeling_mic import MiCModel
 
@@ -82,7 +82,7 @@ def plot_backbone_curves(log: Sequence[Mapping[str, Any]], path: str | os.PathLi
         the path.
     """
     rows = [entry for entry in log if "eval_route_error" in entry]
-    figure = _figure(10.0, 3.4)
+    figure = new_figure(10.0, 3.4)
     errors, scores = figure.subplots(1, 2)
     steps = [row.get("step", 0) for row in rows]
     kinds = {"eval_route_error": "distance, over power", "eval_magnitude_mimic_loss": "magnitude of spectra"}
@@ -102,13 +102,13 @@ def plot_backbone_curves(log: Sequence[Mapping[str, Any]], path: str | os.PathLi
     for axes, label in ((errors, "distance from the teacher"), (scores, "balanced accuracy")):
         axes.set_xlabel("step")
         axes.set_title(f"{label}, people held out", fontsize=9)
-        _plain(axes)
+        plain_axes(axes)
     # below: a set of three lines leaves no corner free
     errors.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     if names:
         # next to the lines: with several sets it would cover them
         scores.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def write_backbone_card(folder: str | os.PathLike, student: MiCModel, results: Mapping[str, Any], name: str) -> Path:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
+from ...core.checks import one_of
 from ...data.collator import EEGDataCollator
 from ...data.description import alignment_info, signal_info
 from ...data.unlabelled import MixedWindows, MontageBatchSampler
@@ -156,8 +157,7 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
         )
         if not train_sources:
             raise ValueError("`train_sources` hold no window.")
-        if class_weighting not in CLASS_WEIGHTINGS:
-            raise ValueError(f"`class_weighting` must be one of {CLASS_WEIGHTINGS}, got {class_weighting!r}.")
+        one_of("`class_weighting`", class_weighting, CLASS_WEIGHTINGS)
         labelled_sets([*train_sources, *eval_sources])
         self._class_weights: dict[str, torch.Tensor] = {}
         for name in dict.fromkeys(source.name for source in train_sources):
@@ -198,13 +198,13 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
                 windows = source.dataset.select_columns(["input_values"]).with_format("torch")
                 yield windows[rows]["input_values"].to(self.args.device)
 
-        self._studio.settle_normalisation(batches())
+        self.studio.settle_normalisation(batches())
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Return the optimizer that the arguments name, with a slower rate for the kernels of the filter bank."""
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(model)
-        kernels = self._studio.student.filter_bank.filters.weight
+        kernels = self.studio.student.filter_bank.filters.weight
         if not is_new or self.filter_rate == 1:
             return optimizer
         for group in list(optimizer.param_groups):
@@ -235,7 +235,7 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
     ) -> Any:
         """Return the objective of a batch; its terms are added up for the log."""
         output = self._run(model, inputs, self.sources[int(inputs["source"][0])])
-        self._collect_terms(output)
+        self.collect_terms(output)
         return (output.loss, output) if return_outputs else output.loss
 
     def _run(self, model: nn.Module, inputs: Mapping[str, Any], source: WindowSource) -> BackboneStudioOutput:

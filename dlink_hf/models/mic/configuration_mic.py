@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
+from ...core.checks import one_of
 from ...core.electrodes import channel_positions as lookup_positions
 from ..configuration_base import (
     DEFAULT_CH_NAMES,
@@ -237,8 +238,7 @@ class MiCConfig(DLinkPreTrainedConfig):
         Raises:
             ValueError: the size is unknown.
         """
-        if size not in _SIZES:
-            raise ValueError(f"`size` must be one of {', '.join(map(repr, _SIZES))}, got {size!r}.")
+        one_of("`size`", size, _SIZES)
         return cls(**{**_SIZES[size], **fields})
 
 

@@ -18,8 +18,9 @@ from torch import nn
 from transformers.utils import logging
 from transformers.utils.hub import extract_commit_hash
 
+from ...core.checks import first_names, one_of
 from ...core.electrodes import canonical_name
-from ...core.fetch import fetch, find_weights, read_json, read_tensors, some
+from ...core.fetch import HUB_OPTIONS, fetch, find_weights, read_json, read_tensors
 from .backbones import BACKBONES
 from .building import braindecode_models
 from .configuration_teacher import DLinkTeacherConfig
@@ -110,8 +111,7 @@ def find_checkpoint(name_or_path: str | os.PathLike | None, kwargs: dict[str, An
 
     Args:
         name_or_path: folder or Hub id.
-        kwargs: keyword arguments of `from_pretrained`: of these `revision`, `token`, `cache_dir`, `subfolder`,
-            `force_download`, `local_files_only` and `backbone` are read.
+        kwargs: keyword arguments of `from_pretrained`: of these `HUB_OPTIONS` and `backbone` are read.
 
     Returns:
         The checkpoint, or None where it is in the format of this package (or no name was given).
@@ -123,9 +123,7 @@ def find_checkpoint(name_or_path: str | os.PathLike | None, kwargs: dict[str, An
     if name_or_path is None:
         return None
     name = str(name_or_path)
-    hub = {key: kwargs.get(key) for key in ("revision", "token", "cache_dir")}
-    hub.update({key: bool(kwargs.get(key)) for key in ("force_download", "local_files_only")})
-    hub["subfolder"] = kwargs.get("subfolder") or None
+    hub = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
     path = fetch(name, CONFIG, hub)
     if path is None and not kwargs.get("backbone"):
         raise ValueError(
@@ -176,7 +174,7 @@ def load_checkpoint(
         ValueError: pickled, damaged or foreign weights, a tensor that is missing, left over or of another shape, or
             channels, a window or a rate that the model can't take. The message names them.
     """
-    kwargs = {key: value for key, value in kwargs.items() if key not in (*checkpoint.hub, "ignore_mismatched_sizes")}
+    kwargs = {key: value for key, value in kwargs.items() if key not in (*HUB_OPTIONS, "ignore_mismatched_sizes")}
     filename, prefix = kwargs.pop("filename", WEIGHTS), kwargs.pop("key_prefix", "")
     drop, start_anew = _prefixes("drop", kwargs), _prefixes("start_anew", kwargs)
     dtype = kwargs.pop("dtype", kwargs.pop("torch_dtype", None))
@@ -194,7 +192,7 @@ def load_checkpoint(
     info = fit_tensors(checkpoint, config, backbone, tensors, drop, start_anew)
     backbone.load_state_dict(tensors)
     info["ignored_options"] = ignored
-    info["missing_keys"] |= {key for key in model.state_dict() if cls._is_head(key)}
+    info["missing_keys"] |= {key for key in model.state_dict() if cls.is_head(key)}
     _say(name, info)
     if dtype not in (None, "auto"):
         model.to(dtype)
@@ -280,7 +278,7 @@ def fit_tensors(
     unmatched = [prefix for prefix in start_anew if not any(key.startswith(prefix) for key in own)]
     unmatched += [prefix for prefix in drop if not any(key.startswith(prefix) for key in tensors)]
     if unmatched:
-        raise ValueError(f"{name}: no tensor begins with {some(unmatched)}, named in `start_anew` or `drop`.")
+        raise ValueError(f"{name}: no tensor begins with {first_names(unmatched)}, named in `start_anew` or `drop`.")
     anew = {key for key in own if start_anew and key.startswith(start_anew)}
     heads = (*(f"{head}." for head in BACKBONES[config.backbone].heads), *drop)
     left_out = {key for key in tensors if key not in own and key.startswith(heads)}
@@ -363,7 +361,7 @@ def _check_complete(
     if not (missing or unexpected or shapes):
         return
     parts = [
-        f"{words}: {some(keys)}"
+        f"{words}: {first_names(keys)}"
         for words, keys in (("missing", missing), ("left over", unexpected), ("of another shape", shapes))
         if keys
     ]
@@ -410,8 +408,8 @@ def _saved_options(checkpoint: Checkpoint, backbone: str, given: set[str]) -> tu
 
 def _settle_backbone(name: str, asked: str | None, tensors: dict[str, torch.Tensor]) -> str:
     found = identify(list(tensors))
-    if asked is not None and asked not in BACKBONES:
-        raise ValueError(f"`backbone` must be one of {', '.join(BACKBONES)}, got {asked!r}.")
+    if asked is not None:
+        one_of("`backbone`", asked, BACKBONES)
     if asked and found and asked != found:
         raise ValueError(
             f"{name} holds the tensors of {found}, not of {asked}. Leave `backbone=` out, or give a checkpoint of "
@@ -419,8 +417,9 @@ def _settle_backbone(name: str, asked: str | None, tensors: dict[str, torch.Tens
         )
     if not (asked or found):
         raise ValueError(
-            f"{name}: its tensors ({some(sorted(tensors))}) are those of none of {', '.join(BACKBONES)}. If it is one "
-            "of them under other names, say which with `backbone=` and what precedes the names with `key_prefix=`."
+            f"{name}: its tensors ({first_names(sorted(tensors))}) are those of none of {', '.join(BACKBONES)}. "
+            "If it is one of them under other names, say which with `backbone=` and what precedes the names with "
+            "`key_prefix=`."
         )
     chosen = asked or found
     if chosen not in BACKBONES:
@@ -436,7 +435,7 @@ def _say(name: str, info: dict[str, Any]) -> None:
         parts.append(f"left out {', '.join(heads)} ({len(info['dropped_keys'])} tensors; the head here is another)")
     parts += [f"cut {key} from {old} to {new} rows" for key, (old, new) in info["cut_keys"].items()]
     if info["new_keys"]:
-        parts.append(f"started from random weights: {some(sorted(info['new_keys']))}")
+        parts.append(f"started from random weights: {first_names(sorted(info['new_keys']))}")
     if info["ignored_options"]:
         parts.append(f"ignored options that this braindecode does not know: {info['ignored_options']}")
     if parts:
