@@ -21,14 +21,8 @@ from ..data.model_contract import label_names
 from ..data.views import teacher_view
 from ..distillation.modeling_studio import DLinkStudioModel
 from ..distillation.training_args import DLinkTrainingArguments
-from ..distillation.training_card import costs_by_window, teacher_facts, training_facts, view_facts
-from ..evaluation.plots import (
-    plot_confusion_matrix,
-    plot_loss_curves,
-    plot_montage,
-    plot_representation_spectra,
-    plot_router_weights,
-)
+from ..distillation.training_card import CAPTIONS, costs_by_window, draw_student_plots, student_facts
+from ..evaluation.plots import plot_representation_spectra, plot_router_weights
 from ..evaluation.predict import dataset_predictions, evaluate_model
 from ..hub.model_card import build_model_card, save_model_card
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
@@ -37,16 +31,6 @@ from ..profiling.measure import cost_of
 
 CHANCE = "chance"
 UNKNOWN_PEOPLE = "Whether the checkpoint that was given had seen the people scored on is not known."
-
-# what the card says below each plot; {} is the split
-CAPTIONS = {
-    "router_weights": "Router weights ({} windows): the share of each teacher layer in what was mimicked",
-    "spectra": "Spectra of what was mimicked and of what compression left of it, with the target ({} windows): "
-    "magnitude, and phase error in degrees",
-    "loss_curves": "The loss, and its terms before their weights, over the training steps",
-    "confusion_matrix": "Confusion matrix of the student ({} windows)",
-    "montage": "montage",
-}
 
 
 def format_table(
@@ -121,26 +105,22 @@ def draw_plots(
     Returns:
         name -> picture, and the router's mean weights (L,).
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    names, labels = label_names(studio), np.asarray(dataset["labels"][:])
+    labels = np.asarray(dataset["labels"][:])
     states = studio_states(studio, dataset)
     config = studio.config.student_config
-    stages = {"mimic": 0, "compress": mimic_steps} if mimic_steps else {"compress": 0}
     plots = {
-        "router_weights": plot_router_weights(states["weights"], labels, names, folder / "router_weights.png"),
+        **draw_student_plots(folder, studio.student, log_history, mimic_steps, (probabilities, labels)),
+        "router_weights": plot_router_weights(
+            states["weights"], labels, label_names(studio), folder / "router_weights.png"
+        ),
         "spectra": plot_representation_spectra(
             states["routed"],
             {"student, mimicked": states["mimic"], "student, compressed": states["decoded"]},
             folder / "spectra.png",
             token_rate=config.sfreq / config.patch_size,
         ),
-        "loss_curves": plot_loss_curves(log_history, folder / "loss_curves.png", stages=stages),
-        "confusion_matrix": plot_confusion_matrix(
-            labels, probabilities.argmax(1), names, folder / "confusion_matrix.png"
-        ),
-        "montage": plot_montage(config.channel_positions, config.ch_names, folder / "montage.png"),
     }
-    return plots, states["weights"].mean(0)
+    return {name: plots[name] for name in CAPTIONS if name in plots}, states["weights"].mean(0)
 
 
 def score_splits(
@@ -281,23 +261,25 @@ def write_card(
     plots: Mapping[str, Path],
     synthetic: bool,
 ) -> None:
-    """Write the student's card next to its weights; see `dlink_hf.model_card`."""
-    config, source = studio.config, str(results["source"])
-    split = list(results["scores"])[-1]
-    training = {**training_facts(config, args), "minutes of training": f"{results['minutes']['student']:.2f}"}
-    if args.load_best_model_at_end and "validation" in results["scores"]:
-        training["checkpoint kept"] = f"that of the best {args.metric_for_best_model} on the validation split"
+    """Write the student's card next to its weights; see [`build_model_card`]."""
+    source, split = str(results["source"]), list(results["scores"])[-1]
+    known = student_facts(
+        studio,
+        args,
+        path.parent,
+        results={name: scores["DLink student"] for name, scores in results["scores"].items()},
+        costs=results["cost"],
+        scores={name: scores["balanced_accuracy"] for name, scores in results["scores"][split].items()},
+        plots=plots,
+        minutes=results["minutes"]["student"],
+        keeps_best=args.load_best_model_at_end and "validation" in results["scores"],
+    )
+    known["teacher"]["description"] = results["teacher"]
     card = build_model_card(
-        config.student_config,
+        studio.config.student_config,
+        **known,
         name=f"MiC student, {source.split(':')[0]}",
         model_id=str(path.parent),
-        results={name: scores["DLink student"] for name, scores in results["scores"].items()},
-        training=training,
-        teacher={
-            **teacher_facts(config.teacher_config),
-            **view_facts(config),
-            "description": results["teacher"],
-        },
         dataset={
             "name": source,
             "synthetic": synthetic,
@@ -306,20 +288,8 @@ def write_card(
             **{f"{name}_{args.group_column}s": ", ".join(map(str, who)) for name, who in results["subjects"].items()},
             **{f"{name}_windows": count for name, count in results["windows"].items()},
         },
-        comparison=[
-            {
-                "name": name,
-                "parameters": results["cost"][name]["parameters"],
-                "mflop": results["cost"][name]["mflop"],
-                "p50_ms": results["cost"][name]["ms"],
-                "balanced_accuracy": results["scores"][split][name]["balanced_accuracy"],
-            }
-            for name in results["cost"]
-        ],
-        comparison_split=split,
         router={"mean_weights": results["router_weights"], "split": split},
         limits=[] if results["unseen"] else [UNKNOWN_PEOPLE],
-        plots={CAPTIONS[name].format(split): image.relative_to(path.parent) for name, image in plots.items()},
     )
     save_model_card(card, path.parent)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,15 @@ logger = logging.getLogger(__name__)
 
 # prefix of an evaluation -> what its split is called in a card
 SPLITS = {"eval": "validation"}
+# what a card says below each plot; {} is the split
+CAPTIONS = {
+    "router_weights": "Router weights ({} windows): the share of each teacher layer in what was mimicked",
+    "spectra": "Spectra of what was mimicked and of what compression left of it, with the target ({} windows): "
+    "magnitude, and phase error in degrees",
+    "loss_curves": "The loss, and its terms before their weights, over the training steps",
+    "confusion_matrix": "Confusion matrix of the student ({} windows)",
+    "montage": "montage",
+}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -120,12 +129,24 @@ class TrainingRecord:
         return found
 
 
-def draw_training_plots(
-    folder: Path, student: Any, record: TrainingRecord, log_history: list[Mapping[str, Any]], mimic_epochs: float
+def draw_student_plots(
+    folder: Path,
+    student: Any,
+    log_history: Sequence[Mapping[str, Any]],
+    mimic_steps: int,
+    predictions: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, Path]:
-    """Montage, confusion matrix of the last split, loss curves, in `folder`; caption -> picture.
+    """Draw a student's montage, its confusion matrix, and the losses of its training.
 
-    There are none without matplotlib.
+    Args:
+        folder: where the pictures go; made where absent.
+        student: trained.
+        log_history: the trainer's; without a loss in it there are no curves.
+        mimic_steps: steps of the first stage.
+        predictions: logits or probabilities (N, num_labels) of the student and the labels (N,), for the matrix.
+
+    Returns:
+        name in `CAPTIONS` -> picture; empty without matplotlib.
     """
     if find_spec("matplotlib") is None:
         logger.warning("The card has no pictures: matplotlib is not installed (`pip install matplotlib`).")
@@ -133,18 +154,14 @@ def draw_training_plots(
     folder.mkdir(parents=True, exist_ok=True)
     config = student.config
     plots = {"montage": plot_montage(config.channel_positions, config.ch_names, folder / "montage.png")}
-    if record.predictions:
-        split = list(record.predictions)[-1]
-        logits, labels = record.predictions[split]
-        caption = f"Confusion matrix of the student ({split} windows)"
-        plots[caption] = plot_confusion_matrix(
-            labels, logits.argmax(1), label_names(student), folder / "confusion_matrix.png"
+    if predictions is not None:
+        given, labels = predictions
+        plots["confusion_matrix"] = plot_confusion_matrix(
+            labels, given.argmax(1), label_names(student), folder / "confusion_matrix.png"
         )
     if any("loss" in entry for entry in log_history):
-        mimic_steps = max((e["step"] for e in log_history if "loss" in e and e["epoch"] <= mimic_epochs), default=0)
         stages = {"mimic": 0, "compress": mimic_steps} if mimic_steps else {"compress": 0}
-        caption = "The loss, and its terms before their weights, over the training steps"
-        plots[caption] = plot_loss_curves(log_history, folder / "loss_curves.png", stages=stages)
+        plots["loss_curves"] = plot_loss_curves(log_history, folder / "loss_curves.png", stages=stages)
     return plots
 
 
@@ -174,26 +191,31 @@ def costs_by_window(models: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return {name: measured[name] for name in models}
 
 
-def cost_rows(models: Mapping[str, Any], scores: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Parameters, MFLOP and milliseconds of a window for each model, and its score where known.
+def cost_rows(costs: Mapping[str, Mapping[str, float]], scores: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The comparison of a card, one row a model: parameters, MFLOP and milliseconds of a window, and its score.
 
     Args:
-        models: name -> student or teacher; they stay where they are.
-        scores: name -> balanced accuracy.
+        costs: name -> what [`cost_of`] measured.
+        scores: name -> balanced accuracy, of those of which it is known.
     """
+    return [
+        {
+            "name": name,
+            "parameters": cost["parameters"],
+            "mflop": cost["mflop"],
+            "p50_ms": cost["ms"],
+            **({"balanced_accuracy": scores[name]} if name in scores else {}),
+        }
+        for name, cost in costs.items()
+    ]
+
+
+def _cost_in_place(models: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """[`costs_by_window`] of models, which are back on their devices and in their types afterwards."""
     devices = {name: next(model.parameters()).device for name, model in models.items()}
     dtypes = {name: next(model.parameters()).dtype for name, model in models.items()}
     try:
-        return [
-            {
-                "name": name,
-                "parameters": cost["parameters"],
-                "mflop": cost["mflop"],
-                "p50_ms": cost["ms"],
-                **({"balanced_accuracy": scores[name]} if name in scores else {}),
-            }
-            for name, cost in costs_by_window(models).items()
-        ]
+        return costs_by_window(models)
     finally:
         for name, model in models.items():
             model.to(devices[name], dtypes[name])
@@ -206,6 +228,59 @@ def emissions_of(trainer: Any) -> float | None:
         if isinstance(emissions, float):
             return emissions
     return None
+
+
+def student_facts(
+    studio: Any,
+    args: DLinkTrainingArguments,
+    folder: Path,
+    *,
+    results: Mapping[str, Mapping[str, Any]],
+    costs: Mapping[str, Mapping[str, float]],
+    scores: Mapping[str, float],
+    plots: Mapping[str, Path],
+    minutes: float | None,
+    keeps_best: bool,
+    steps: int | None = None,
+    emissions_kg: float | None = None,
+) -> dict[str, Any]:
+    """What a run of `dlink distill` and a [`DLinkTrainer`] both say of a student, as [`build_model_card`] takes it.
+
+    Args:
+        studio: trained.
+        args: of the distillation.
+        folder: of the checkpoint, which holds the plots.
+        results: split -> scores of the student; the last split is that of the comparison.
+        costs: name of a model -> what [`cost_of`] measured.
+        scores: name of a model -> balanced accuracy on the last split, as far as it is known.
+        plots: name in `CAPTIONS` -> picture.
+        minutes: of training, where known.
+        keeps_best: whether the checkpoint is the best of those that were evaluated.
+        steps: of the optimizer, where they are to be shown.
+        emissions_kg: kilograms of CO2 equivalents, where measured.
+
+    Returns:
+        `results`, `training`, `teacher`, `comparison`, `comparison_split`, `plots` and `emissions_kg`.
+    """
+    config, split = studio.config, list(results)[-1] if results else None
+    training = training_facts(config, args)
+    if steps is not None:
+        training["steps"] = steps
+    if emissions_kg is not None:
+        training["emissions (g CO2 equivalents, codecarbon)"] = 1000 * emissions_kg
+    if minutes is not None:
+        training["minutes of training"] = f"{minutes:.2f}"
+    if keeps_best:
+        training["checkpoint kept"] = f"that of the best {args.metric_for_best_model} on the validation split"
+    return {
+        "results": results,
+        "training": training,
+        "teacher": {**teacher_facts(config.teacher_config), **view_facts(config)},
+        "comparison": cost_rows(costs, scores),
+        "comparison_split": split,
+        "plots": {CAPTIONS[name].format(split): path.relative_to(folder) for name, path in plots.items()},
+        "emissions_kg": emissions_kg,
+    }
 
 
 def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **facts: Any) -> ModelCard:
@@ -231,43 +306,37 @@ def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **
     scored = {"student": results[split]["balanced_accuracy"]} if split else {}
     if split and len(teachers) == 1 and (score := trainer.teacher_score(record.datasets[split])) is not None:
         scored["teacher"] = score
-    training = training_facts(studio.config, args)
-    training["steps"] = trainer.state.global_step
-    if (emissions := emissions_of(trainer)) is not None:
-        training["emissions (g CO2 equivalents, codecarbon)"] = 1000 * emissions
-    if trainer.train_minutes is not None:
-        training["minutes of training"] = f"{trainer.train_minutes:.2f}"
-    if args.load_best_model_at_end and trainer.state.best_model_checkpoint:
-        training["checkpoint kept"] = f"that of the best {args.metric_for_best_model} on the validation split"
-    plots = draw_training_plots(folder / "plots", student, record, history, args.mimic_epochs)
-    return build_model_card(
-        student.config,
-        **{
-            "name": name,
-            "model_id": model_id,
-            "results": results,
-            "training": training,
-            "teacher": {**teacher_facts(studio.config.teacher_config), **view_facts(studio.config)},
-            "dataset": trainer.dataset_facts(),
-            "comparison": cost_rows({**rows, "student": student}, scored),
-            "comparison_split": split,
-            "router": router_facts(history),
-            "plots": {caption: path.relative_to(folder) for caption, path in plots.items()},
-            "emissions_kg": emissions_of(trainer),
-            **facts,
-        },
+    # those of the first stage that were logged
+    mimic_steps = max((e["step"] for e in history if "loss" in e and e["epoch"] <= args.mimic_epochs), default=0)
+    plots = draw_student_plots(folder / "plots", student, history, mimic_steps, record.predictions.get(split))
+    known = student_facts(
+        studio,
+        args,
+        folder,
+        results=results,
+        costs=_cost_in_place({**rows, "student": student}),
+        scores=scored,
+        plots=plots,
+        minutes=trainer.train_minutes,
+        keeps_best=bool(args.load_best_model_at_end and trainer.state.best_model_checkpoint),
+        steps=trainer.state.global_step,
+        emissions_kg=emissions_of(trainer),
     )
+    known.update(name=name, model_id=model_id, dataset=trainer.dataset_facts(), router=router_facts(history))
+    return build_model_card(student.config, **{**known, **facts})
 
 
 __all__ = [
+    "CAPTIONS",
     "SPLITS",
     "TrainingRecord",
     "build_training_card",
     "cost_rows",
     "costs_by_window",
     "emissions_of",
-    "draw_training_plots",
+    "draw_student_plots",
     "router_facts",
+    "student_facts",
     "teacher_facts",
     "training_facts",
     "view_facts",

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from ..core.checks import int_at_least
-from .memory_script import kernel_memory, reset_kernel_peak
+from .kernel_memory import kernel_memory, reset_kernel_peak
 
 
 def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:

@@ -1,41 +1,23 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""What Linux says of a process's memory; as a script, the memory that a model takes in a process of its own.
+"""Memory that a model takes in a process of its own: run as a script, whose last line of output is the answer.
 
-The script's last line of output is its answer. Only the standard library is imported above: what a process weighs
-before anything else is part of the answer.
+Only the standard library is imported above: what a process weighs before anything else is part of the answer.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 
-def kernel_memory(field: str) -> int | None:
-    """Read this process's resident memory from the kernel.
-
-    Args:
-        field: `VmRSS` for what is resident now, `VmHWM` for the most since the start or [`reset_kernel_peak`].
-
-    Returns:
-        bytes; None where the kernel does not say, as on systems other than Linux.
-    """
-    try:
-        with open("/proc/self/status") as file:
-            return next((1024 * int(line.split()[1]) for line in file if line.startswith(f"{field}:")), None)
-    except OSError:
-        return None
-
-
-def reset_kernel_peak() -> bool:
-    """Bring the high-water mark down to what is resident now (Linux, `man proc_pid_clear_refs`); False if it can't."""
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError:
-        return False
-    return kernel_memory("VmHWM") is not None
+# by its path: with the package around it, it would weigh 2 MB in every process that is measured
+_spec = spec_from_file_location("kernel_memory", os.path.join(os.path.dirname(__file__), "kernel_memory.py"))
+_readers = module_from_spec(_spec)
+_spec.loader.exec_module(_readers)
+kernel_memory, reset_kernel_peak = _readers.kernel_memory, _readers.reset_kernel_peak
 
 
 def _resident(field: str) -> int:
@@ -99,8 +81,6 @@ def main() -> None:
         )
     )
 
-
-__all__ = ["kernel_memory", "main", "reset_kernel_peak"]
 
 if __name__ == "__main__":
     main()

@@ -119,7 +119,7 @@ def test_latency_with_inputs_of_each_model():
     assert set(measure_latency(models, inputs, n_runs=3, n_warmup=0)) == {"a", "b"}
     with pytest.raises(ValueError, match="empty"):
         measure_latency({}, {})
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="`n_runs` must be a whole number of at least 1, got 0"):
         measure_latency(models, inputs, n_runs=0)
 
 
