@@ -97,22 +97,6 @@ def logit_distillation_loss(
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
-class _MeanSquare(torch.autograd.Function):
-    """Mean squared difference from a constant target; the difference is taken once for both directions."""
-
-    @staticmethod
-    def forward(ctx: Any, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-        difference = student - teacher
-        ctx.save_for_backward(difference)
-        return difference.square().mean()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (difference,) = ctx.saved_tensors
-        return difference * (grad * 2 / difference.numel()), None
-
-
 def feature_distance(student: torch.Tensor, teacher: torch.Tensor, kind: str = "mse") -> torch.Tensor:
     """Distance between the student's mimic state and the routed target.
 
@@ -131,7 +115,7 @@ def feature_distance(student: torch.Tensor, teacher: torch.Tensor, kind: str = "
     one_of("`kind`", kind, DISTANCES)
     student, teacher = _float(student, teacher)
     if kind == "mse":
-        return F.mse_loss(student, teacher) if teacher.requires_grad else _MeanSquare.apply(student, teacher)
+        return F.mse_loss(student, teacher)
     if kind == "smooth_l1":
         return F.smooth_l1_loss(student, teacher)
     # the same small number in product and norms: the gradient is finite, and 1 the cosine, for tokens of zeros
@@ -160,109 +144,12 @@ def spectrum(values: torch.Tensor, axes: Sequence[str] = ("time",)) -> torch.Ten
         return torch.fft.rfftn(values, dim=[SPECTRAL_AXES[axis] for axis in axes], norm="ortho")
 
 
-def _bins(values: torch.Tensor, axes: Sequence[str]) -> torch.Tensor:
-    """The spectrum of a representation; what is a spectrum already stays as it is, so that two terms can share it."""
-    return values if values.is_complex() else spectrum(values, axes)
-
-
-def smooth_magnitude(bins: torch.Tensor, floor: torch.Tensor | float) -> torch.Tensor:
-    """|F| rounded off near zero, sqrt(|F|^2 + floor^2): its gradient is finite in empty bins."""
-    return (bins.real.square() + bins.imag.square() + floor**2).sqrt()
-
-
-def _floor(teacher_bins: torch.Tensor, relative: float) -> torch.Tensor:
-    """Rounding-off level: a small part of the batch's mean teacher magnitude, never zero."""
-    return (relative * teacher_bins.abs().mean()).clamp_min(1e-8).detach()
-
-
-def spectral_magnitude_loss(
-    student: torch.Tensor,
-    teacher: torch.Tensor,
-    axes: Sequence[str] = ("time",),
-    kind: str = "relative",
-    eps: float = 1e-3,
-) -> torch.Tensor:
-    """Difference of the magnitudes of two spectra; blind to phase.
-
-    `"relative"`: sum of (|S| - |T|)^2 divided by sum of |T|^2, over the whole batch. `"log"`: mean of
-    (log|S| - log|T|)^2, which weighs weak bins like strong ones. Magnitudes are rounded off at `eps` times the mean
-    teacher magnitude.
-
-    Args:
-        student, teacher: (B, C, P, D), real; or both as complex spectra that were taken already.
-        axes: see [`spectrum`].
-        kind: `"relative"` or `"log"`.
-        eps: rounding-off level, relative.
-
-    Returns:
-        scalar, zero for equal inputs; its gradient is finite for silent inputs.
-
-    Raises:
-        ValueError: shapes differ, or an axis or the kind is unknown.
-    """
-    _check_same_shape(student, teacher)
-    student_bins, teacher_bins = _bins(student, axes), _bins(teacher, axes)
-    one_of("`kind`", kind, MAGNITUDES)
-    floor = _floor(teacher_bins, eps)
-    student_magnitude = smooth_magnitude(student_bins, floor)
-    teacher_magnitude = smooth_magnitude(teacher_bins, floor)
-    if kind == "relative":
-        return (student_magnitude - teacher_magnitude).square().sum() / teacher_magnitude.square().sum()
-    return (student_magnitude.log() - teacher_magnitude.log()).square().mean()
-
-
-def spectral_phase_loss(
-    student: torch.Tensor, teacher: torch.Tensor, axes: Sequence[str] = ("time",), eps: float = 1e-3
-) -> torch.Tensor:
-    """1 - cos(phase difference) of two spectra, weighted by the teacher's magnitude; blind to magnitude.
-
-    The cosine is the real part of the normalised cross-spectrum, S conj(T) / (|S| |T|), with both magnitudes rounded
-    off at `eps` times the mean teacher magnitude: the angle itself, whose gradient is infinite at zero, is never
-    taken, and the phase of an empty bin, which is noise, has no weight.
-
-    Args:
-        student, teacher: (B, C, P, D), real; or both as complex spectra that were taken already.
-        axes: see [`spectrum`].
-        eps: rounding-off level, relative.
-
-    Returns:
-        scalar between 0 (in phase) and 2 (in opposition).
-
-    Raises:
-        ValueError: shapes differ or an axis is unknown.
-    """
-    _check_same_shape(student, teacher)
-    student_bins, teacher_bins = _bins(student, axes), _bins(teacher, axes)
-    floor = _floor(teacher_bins, eps)
-    product = smooth_magnitude(student_bins, floor) * smooth_magnitude(teacher_bins, floor)
-    # |S||T| - Re(S conj T), both rounded off alike, is exactly zero for equal spectra
-    cross = student_bins.real * teacher_bins.real + student_bins.imag * teacher_bins.imag + floor**2
-    weight = teacher_bins.abs().detach()
-    return (weight * (1 - cross / product)).sum() / weight.sum().clamp_min(1e-8)
-
-
 @functools.cache
 def _time_fourier_matrix(n_patches: int) -> torch.Tensor:
     """(2 F, P) float64: real, then imaginary parts of the F = P // 2 + 1 rows of the orthonormal real transform."""
     bins, patches = torch.arange(n_patches // 2 + 1.0), torch.arange(float(n_patches))
     angle = 2 * math.pi * bins.double()[:, None] * patches.double() / n_patches
     return torch.cat([angle.cos(), -angle.sin()]) / math.sqrt(n_patches)
-
-
-class _TimeSpectrum(torch.autograd.Function):
-    """Spectrum (B, 2 F, N) of values (B, P, N) over their patches: real parts, then imaginary ones."""
-
-    @staticmethod
-    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
-        ctx.matrix = _time_fourier_matrix(values.shape[1]).to(values)
-        with torch.autocast(values.device.type, enabled=False):
-            return torch.matmul(ctx.matrix, values)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(grad.device.type, enabled=False):
-            return torch.matmul(ctx.matrix.T.contiguous(), grad)
 
 
 def _spectrum_parts(values: torch.Tensor, axes: Sequence[str]) -> torch.Tensor:
@@ -273,7 +160,9 @@ def _spectrum_parts(values: torch.Tensor, axes: Sequence[str]) -> torch.Tensor:
         bins = spectrum(values, axes)
         return torch.cat([bins.real, bins.imag], dim=1)
     # patches first: what the student makes lies in memory in this order, and one matrix serves every channel
-    return _TimeSpectrum.apply(values.transpose(1, 2).flatten(2))
+    patches_first = values.transpose(1, 2).flatten(2)
+    with torch.autocast(values.device.type, enabled=False):
+        return torch.matmul(_time_fourier_matrix(n_patches).to(values), patches_first)
 
 
 def _dot(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -333,9 +222,13 @@ def target_spectrum(
 class _SpectralTerms(torch.autograd.Function):
     """Magnitude and phase term of a spectrum S in one go, each with its derivative by hand.
 
-    With s = sqrt(|S|^2 + floor^2) and t the target's: ds/dS = S / s, so that the magnitude term has the derivative
-    `pull * S`; and cos = (Re(S conj T) + floor^2) / (s t) gives the phase term `follow * S - turn * T`.
+    With s = sqrt(|S|^2 + floor^2) and t the target's: ds/dS = S / s, so the derivative of the magnitude term is
+    `magnitude_slope * S`. With cos = (Re(S conj T) + floor^2) / (s t), that of the phase term is
+    `own_slope * S - target_slope * T`.
     """
+
+    # by hand, since it saves 8 % of a step of the small student and 15 % of the tiny one's (one CPU thread, 32 windows
+    # of 19 channels and five patches, width 200, stored features of four layers, both placements)
 
     @staticmethod
     def forward(ctx: Any, bins: torch.Tensor, target: TargetSpectrum, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -346,44 +239,53 @@ class _SpectralTerms(torch.autograd.Function):
             total = target.power
             difference = size - target.magnitude
             magnitude = difference.square().sum() / total
-            pull = difference.mul_(inverse).mul_(2 / total)
+            magnitude_slope = difference.mul_(inverse).mul_(2 / total)
         else:
             difference = (size / target.magnitude).log_()
             magnitude = difference.square().mean()
-            pull = difference.mul_(inverse).mul_(inverse).mul_(2 / difference.numel())
-        turn = target.weight / target.magnitude
-        turn.mul_(inverse)
+            magnitude_slope = difference.mul_(inverse).mul_(inverse).mul_(2 / difference.numel())
+        target_slope = target.weight / target.magnitude
+        target_slope.mul_(inverse)
         # the weights sum to one, or to zero for a silent target
-        share = _dot(bins, target.bins).add_(square).mul_(turn)
+        share = _dot(bins, target.bins).add_(square).mul_(target_slope)
         phase = target.weight.sum() - share.sum()
-        follow = share.mul_(inverse).mul_(inverse)
-        ctx.save_for_backward(bins, target.bins, pull, follow, turn)
+        own_slope = share.mul_(inverse).mul_(inverse)
+        ctx.save_for_backward(bins, target.bins, magnitude_slope, own_slope, target_slope)
         return magnitude, phase
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, magnitude_grad: torch.Tensor, phase_grad: torch.Tensor) -> tuple[Any, ...]:
-        bins, target_bins, pull, follow, turn = ctx.saved_tensors
-        along = (pull * magnitude_grad).addcmul_(follow, phase_grad)
-        away = turn * -phase_grad
+        bins, target_bins, magnitude_slope, own_slope, target_slope = ctx.saved_tensors
+        of_own = (magnitude_slope * magnitude_grad).addcmul_(own_slope, phase_grad)
+        of_target = target_slope * -phase_grad
         grad = torch.empty_like(bins)
         for part, own, other in zip(grad.chunk(2, 1), bins.chunk(2, 1), target_bins.chunk(2, 1), strict=True):
-            torch.mul(along, own, out=part).addcmul_(away, other)
+            torch.mul(of_own, own, out=part).addcmul_(of_target, other)
         return grad, None, None
 
 
 def spectral_losses(
     student: torch.Tensor, target: TargetSpectrum, kind: str = "relative"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """[`spectral_magnitude_loss`] and [`spectral_phase_loss`] of a state, at a fraction of their time.
+    """Differences of the magnitudes and of the phases of two spectra.
+
+    Magnitude, blind to phase: `"relative"`, sum of (|S| - |T|)^2 divided by sum of |T|^2, over the whole batch; or
+    `"log"`, mean of (log|S| - log|T|)^2, which weighs weak bins like strong ones. Magnitudes are rounded off at the
+    target's floor, sqrt(|F|^2 + floor^2): the gradient is finite in empty bins.
+
+    Phase, blind to magnitude: 1 - cos(phase difference), weighted by the teacher's magnitude. The cosine is the real
+    part of the normalised cross-spectrum, S conj(T) / (|S| |T|), both magnitudes rounded off: the angle itself, whose
+    gradient is infinite at zero, is never taken, and the phase of an empty bin, which is noise, has no weight.
 
     Args:
         student: (B, C, P, D), real.
         target: of [`target_spectrum`].
-        kind: `"relative"` or `"log"`, see [`spectral_magnitude_loss`].
+        kind: of the magnitude term, `"relative"` or `"log"`.
 
     Returns:
-        the magnitude term and the phase term, scalars. They can be differentiated once.
+        the magnitude term, zero for equal inputs, and the phase term between 0 (in phase) and 2 (in opposition);
+        scalars that can be differentiated once.
 
     Raises:
         ValueError: shapes differ, or the kind is unknown.
@@ -394,6 +296,24 @@ def spectral_losses(
         )
     one_of("`kind`", kind, MAGNITUDES)
     return _SpectralTerms.apply(_spectrum_parts(student, target.axes), target, kind)
+
+
+def spectral_magnitude_loss(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    axes: Sequence[str] = ("time",),
+    kind: str = "relative",
+    eps: float = 1e-3,
+) -> torch.Tensor:
+    """The magnitude term of [`spectral_losses`], of a student's state and a teacher's (B, C, P, D)."""
+    return spectral_losses(student, target_spectrum(teacher, axes, eps), kind)[0]
+
+
+def spectral_phase_loss(
+    student: torch.Tensor, teacher: torch.Tensor, axes: Sequence[str] = ("time",), eps: float = 1e-3
+) -> torch.Tensor:
+    """The phase term of [`spectral_losses`], of a student's state and a teacher's (B, C, P, D)."""
+    return spectral_losses(student, target_spectrum(teacher, axes, eps))[1]
 
 
 def router_balance_loss(weights: torch.Tensor, over_processes: OverProcesses = _alone) -> torch.Tensor:
@@ -441,7 +361,6 @@ __all__ = [
     "logit_distillation_loss",
     "router_balance_loss",
     "router_entropy",
-    "smooth_magnitude",
     "spectral_losses",
     "spectral_magnitude_loss",
     "spectral_phase_loss",

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
@@ -33,10 +31,6 @@ class DLinkRouterOutput(ModelOutput):
     logits: torch.Tensor | None = None
 
 
-# values that are brought to single precision at a time on a CPU: what stays in its cache
-_VALUES_AT_ONCE = 2**18
-
-
 def normalise_layers(hidden_states: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what the router reads of a teacher: its layers, each token normalised, and their means.
 
@@ -52,42 +46,6 @@ def normalise_layers(hidden_states: Sequence[torch.Tensor]) -> tuple[torch.Tenso
     return torch.stack(layers, dim=1).transpose(2, 3), pooled
 
 
-class _MixLayers(torch.autograd.Function):
-    """Sum (B, N) of states (B, L, N), weighted by (B, L). The states may be stored in half precision.
-
-    Window by window on a CPU: single-precision copies of all layers at once would cost more time than the sums.
-    """
-
-    @staticmethod
-    def _parts(states: torch.Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Some windows' rows and their states in another type, in memory that the next ones take over."""
-        size = max(1, _VALUES_AT_ONCE // states[0].numel()) if states.device.type == "cpu" else len(states)
-        converted = None if states.dtype == dtype else torch.empty_like(states[:size], dtype=dtype)
-        for start in range(0, len(states), size):
-            rows = slice(start, start + size)
-            part = states[rows]
-            yield rows, part if converted is None else converted[: len(part)].copy_(part)
-
-    @staticmethod
-    def forward(ctx: Any, weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(weights, states)
-        mixed = weights.new_empty(len(states), 1, states.shape[-1])
-        with torch.autocast(weights.device.type, enabled=False):
-            for rows, part in _MixLayers._parts(states, weights.dtype):
-                torch.bmm(weights[rows, None], part, out=mixed[rows])
-        return mixed[:, 0]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        weights, states = ctx.saved_tensors
-        weights_grad = weights.new_empty(*weights.shape, 1)
-        grad = grad.contiguous()
-        for rows, part in _MixLayers._parts(states, weights.dtype):
-            torch.bmm(part, grad[rows, :, None], out=weights_grad[rows])
-        return weights_grad[..., 0], None
-
-
 def mix_layers(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
     """Sum over l of w_l * state_l.
 
@@ -98,10 +56,10 @@ def mix_layers(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, C, P, D), of the weights' type.
     """
-    if states.requires_grad:
-        return torch.einsum("bl,blcpd->bcpd", weights, states.to(weights.dtype))
+    # patches first, as they lie in memory: nothing is copied
     patches_first = states.transpose(2, 3)
-    mixed = _MixLayers.apply(weights, patches_first.flatten(2))
+    with torch.autocast(weights.device.type, enabled=False):
+        mixed = torch.einsum("bl,bln->bn", weights, patches_first.flatten(2).to(weights.dtype))
     return mixed.unflatten(1, patches_first.shape[2:]).transpose(1, 2)
 
 

@@ -138,22 +138,6 @@ class MiCPositionEmbedding(nn.Module):
         return self.linear(torch.cat([unit, waves.sin(), waves.cos()], dim=-1))
 
 
-class Dropout(nn.Dropout):
-    """Dropout that draws 16 random bits a value on a CPU, at a fifth of the time.
-
-    A value is dropped with a probability of p rounded to 1 / 65536, and scaled by the inverse of just that.
-    """
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Drop values of a tensor of any shape while training."""
-        if not self.training or not 0 < self.p < 1 or values.device.type != "cpu" or torch.compiler.is_compiling():
-            return super().forward(values)
-        bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-        n_dropped = min(round(self.p * 2**16), 2**16 - 1)
-        kept = bits[: values.numel()].view(values.shape) >= n_dropped - 2**15
-        return values * kept.to(values.dtype).mul_(2**16 / (2**16 - n_dropped))
-
-
 class TimeConv1d(nn.Conv1d):
     """A depthwise convolution of three taps over patches, which leaves tokens in their order in memory."""
 
@@ -190,7 +174,7 @@ class MiCBlock(GradientCheckpointingLayer):
         self.mlp_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.mlp_in = nn.Linear(width, config.intermediate_size)
         self.mlp_out = nn.Linear(config.intermediate_size, width)
-        self.dropout = Dropout(config.hidden_dropout)
+        self.dropout = nn.Dropout(config.hidden_dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map tokens (B, P, C, d) to (B, P, C, d)."""
@@ -279,7 +263,6 @@ class MiCCompressor(nn.Module):
 
 
 __all__ = [
-    "Dropout",
     "GaborConv1d",
     "MiCBlock",
     "MiCCompressor",

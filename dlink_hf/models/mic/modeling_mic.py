@@ -20,7 +20,6 @@ from ...core.unlabelled import UNLABELLED
 from ..modeling_base import DLinkPreTrainedModel, check_input_values
 from .configuration_mic import MiCConfig
 from .mic_layers import (
-    Dropout,
     GaborConv1d,
     MiCBlock,
     MiCClassifierOutput,
@@ -216,7 +215,7 @@ class MiCForEEGClassification(MiCPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.mic = MiCModel(config)
-        self.dropout = Dropout(config.classifier_dropout)
+        self.dropout = nn.Dropout(config.classifier_dropout)
         size = config.num_spatial_slots * config.num_temporal_slots * config.compressed_size
         self.classifier = nn.Linear(size, config.num_labels)
         self.post_init()

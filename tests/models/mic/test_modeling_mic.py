@@ -22,7 +22,7 @@ import dlink_hf
 from dlink_hf import MiCConfig, MiCForEEGClassification, MiCModel
 from dlink_hf.core.electrodes import channel_positions
 from dlink_hf.hub.remote_code import REMOTE_CODE_FILES, REMOTE_CODE_MODULES, flatten_imports
-from dlink_hf.models.mic.mic_layers import Dropout, GaborConv1d, TimeConv1d
+from dlink_hf.models.mic.mic_layers import GaborConv1d, TimeConv1d
 
 
 NAMES = ["Fp1", "C3", "Cz", "C4", "O2"]
@@ -626,37 +626,6 @@ def test_importing_the_student_brings_nothing_heavy():
 
 
 # --- fast paths against torch's own
-
-
-@pytest.mark.parametrize("rate", [0.1, 0.5, 1e-3])
-def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate):
-    torch.manual_seed(0)
-    values = torch.ones(300, 1001, requires_grad=True)
-    dropped = Dropout(rate)(values)
-    zero = (dropped == 0).float()
-    n_values = values.numel()
-    assert abs(zero.mean().item() - rate) < 5 * (rate * (1 - rate) / n_values) ** 0.5 + 2**-16
-    assert torch.allclose(dropped[dropped != 0], torch.tensor(1 / (1 - rate)), rtol=3e-5)
-    assert abs(dropped.mean().item() - 1) < 5 * (rate / (1 - rate) / n_values) ** 0.5 + 3e-5
-    # a value says nothing of its neighbours, which share a random number with it
-    centred = (zero - zero.mean()).flatten()
-    for lag in (1, 2, 3, 4):
-        correlation = (centred[lag:] * centred[:-lag]).mean() / centred.square().mean()
-        assert abs(correlation.item()) < 5 / n_values**0.5
-    dropped.sum().backward()
-    assert torch.equal(values.grad, dropped.detach())
-
-
-def test_dropout_repeats_with_the_seed_and_rests_in_evaluation():
-    values, dropout = torch.randn(7, 13), Dropout(0.3)
-    torch.manual_seed(5)
-    first = dropout(values)
-    torch.manual_seed(5)
-    assert torch.equal(dropout(values), first)
-    assert not torch.equal(dropout(values), first)
-    assert torch.equal(dropout.eval()(values), values)
-    assert torch.equal(Dropout(0.0)(values), values)
-    assert not Dropout(1.0)(values).any()
 
 
 def test_convolutions_are_those_of_torch():
