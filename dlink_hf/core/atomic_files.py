@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -41,6 +42,11 @@ def write_json(path: Path, value: Any) -> Path:
     return path
 
 
+def is_disk_full(error: OSError) -> bool:
+    """Whether an error says that no more fits on the disk, into a file or into the user's share."""
+    return error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
 def damaged(name: str, error: Exception) -> ValueError:
     """Return the error for weights that are no whole safetensors file."""
     return ValueError(
@@ -61,4 +67,4 @@ def _jsonable(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-__all__ = ["damaged", "staged", "write_json"]
+__all__ = ["damaged", "is_disk_full", "staged", "write_json"]

@@ -1,7 +1,6 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Windows on disk: written recording by recording, found again by fingerprint, never half there."""
 
-import errno
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from datasets.arrow_writer import ArrowWriter
 from datasets.features.features import Array2DExtensionType
 
 from .. import data, preprocessing
+from ..core.atomic_files import is_disk_full
 
 
 # Raise when the files' layout or the cutting of windows changes.
@@ -141,7 +141,7 @@ def write_windows(
             if not folder.is_dir():
                 raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        if is_disk_full(error):
             raise OSError(
                 error.errno,
                 f"there is no room for the windows in {folder.parent} ({error.strerror}); nothing was left there. "

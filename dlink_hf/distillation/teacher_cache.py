@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from safetensors.numpy import save_file
 from tqdm.auto import tqdm
 
-from ..core.atomic_files import staged
+from ..core.atomic_files import is_disk_full, staged
 from ..data.cache import default_cache_dir
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
 from ..models.token_grid import windows_for
@@ -396,7 +396,7 @@ def _write_shard(folder: Path, number: int, arrays: dict[str, np.ndarray]) -> No
             save_file(arrays, path)
             path.rename(partial / f"shard-{number:05d}-{_hash(path)}.safetensors")
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        if is_disk_full(error):
             raise OSError(
                 error.errno,
                 f"there is no more room for teacher features in {folder} ({error.strerror}). What is whole is kept: "

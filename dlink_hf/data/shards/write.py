@@ -1,7 +1,6 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """One shard: its recordings read, filtered and cut, its windows in random order, its file whole or not there."""
 
-import errno
 import hashlib
 import io
 import json
@@ -19,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.features.features import Array2DExtensionType
 
-from ...core.atomic_files import staged
+from ...core.atomic_files import is_disk_full, staged
 from ...preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..build import Plan, cut_windows
 from ..build_steps import align_channels
@@ -106,7 +105,7 @@ def write_shard(shard: ShardPlan, settings: ShardSettings) -> dict[str, Any]:
         with staged(sidecar.parent) as partial:
             (partial / sidecar.name).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        if is_disk_full(error):
             needed = shard.n_windows * settings.window_bytes / 1e6
             free = shutil.disk_usage(settings.folder).free / 1e6
             raise OSError(
