@@ -486,7 +486,7 @@ def test_finetune_teacher_adapts_a_pretrained_teacher_in_a_process(recordings, t
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (["--adaptation", "some"], "full, probe, lora, got 'some'"),
+        (["--adaptation", "some"], "'full', 'probe', 'lora', got 'some'"),
         (["--lora_rank", "0", "--adaptation", "lora"], "positive whole number, got 0"),
         (["--layer_decay", "2"], "(0, 1]"),
         (["--label_smoothing", "1"], "[0, 1), got 1"),
