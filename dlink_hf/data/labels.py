@@ -17,6 +17,8 @@ from typing import NamedTuple
 import mne
 import numpy as np
 
+from ..core.checks import first_names
+
 
 logger = logging.getLogger(__name__)
 
@@ -248,7 +250,10 @@ class TableLabels:
         unused = [key for key in self._rows if key not in user]
         if unused:
             logger.warning(
-                "%s names %d recordings that are not among those given: %s", self.path, len(unused), _some(unused)
+                "%s names %d recordings that are not among those given: %s",
+                self.path,
+                len(unused),
+                first_names(map(repr, unused), 5),
             )
 
     def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
@@ -257,7 +262,7 @@ class TableLabels:
         if not rows and self.missing == "error":
             raise ValueError(
                 f"the table {Path(self.path).name} has no row for the recording {recording!r} (it names "
-                f"{_some(self._rows)}). Add the row, or leave such recordings out with TableLabels(missing='skip')."
+                f"{first_names(map(repr, self._rows), 5)}). Add the row, or leave such recordings out with TableLabels(missing='skip')."
             )
         segments = []
         for number, row in rows:
@@ -409,8 +414,3 @@ def _number(text: str, path: Path, line: int, column: str) -> float:
 
 def _as_posix(name: str) -> str:
     return name.replace("\\", "/")
-
-
-def _some(names, limit: int = 5) -> str:
-    names = list(names)
-    return ", ".join(map(repr, names[:limit])) + (f" and {len(names) - limit} more" if len(names) > limit else "")

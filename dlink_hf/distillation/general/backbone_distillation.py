@@ -13,7 +13,6 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from ...core.electrodes import channel_positions
-from ...models.mic.mic_layers import Dropout
 from ...models.mic.modeling_mic import MiCModel, check_labels
 from ...models.teacher.backbones import ANY_CHANNELS
 from ...models.teacher.configuration_teacher import BACKBONES, DLinkTeacherConfig
@@ -129,7 +128,7 @@ class BackboneStudio(nn.Module):
         # its features of every channel, which do not depend on the montage, serve the heads of all sets
         self.router.classifier = nn.Identity()
         self.decoder = MiCDecoder(neutral)
-        self.dropout = Dropout(neutral.classifier_dropout)
+        self.dropout = nn.Dropout(neutral.classifier_dropout)
         size = neutral.num_spatial_slots * neutral.num_temporal_slots * neutral.compressed_size
         self.heads, self.router_heads = nn.ModuleDict(), nn.ModuleDict()
         for name, labelled in labelled_sets.items():
