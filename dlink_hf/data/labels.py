@@ -262,7 +262,8 @@ class TableLabels:
         if not rows and self.missing == "error":
             raise ValueError(
                 f"the table {Path(self.path).name} has no row for the recording {recording!r} (it names "
-                f"{first_names(map(repr, self._rows), 5)}). Add the row, or leave such recordings out with TableLabels(missing='skip')."
+                f"{first_names(map(repr, self._rows), 5)}). Add the row, or leave such recordings out with "
+                "TableLabels(missing='skip')."
             )
         segments = []
         for number, row in rows:
