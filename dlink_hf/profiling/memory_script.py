@@ -14,7 +14,8 @@ from typing import Any
 
 
 # by its path: with the package around it, it would weigh 2 MB in every process that is measured
-_spec = spec_from_file_location("kernel_memory", os.path.join(os.path.dirname(__file__), "kernel_memory.py"))
+_folder = os.path.dirname(__file__)  # noqa: PTH120 (pathlib would weigh something too)
+_spec = spec_from_file_location("kernel_memory", f"{_folder}/kernel_memory.py")
 _readers = module_from_spec(_spec)
 _spec.loader.exec_module(_readers)
 kernel_memory, reset_kernel_peak = _readers.kernel_memory, _readers.reset_kernel_peak
