@@ -17,6 +17,7 @@ from datasets import Array2D, Dataset, Features
 from tqdm.auto import tqdm
 
 from ..core.checks import first_names, one_of
+from ..core.unlabelled import UNLABELLED
 from ..preprocessing.alignment import MIN_SECONDS, Alignment, alignment_facts, make_alignment
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .cache import default_cache_dir, fingerprint_of, load_windows, write_windows
@@ -269,7 +270,8 @@ def find_single_class_groups(dataset: Dataset, groups: np.ndarray, name: str, on
     labels = np.asarray(dataset.select_columns(["labels"]).with_format(None)[:]["labels"])
     pairs = sorted(set(zip(groups.tolist(), labels.tolist(), strict=True)))
     owners = [group for group, _ in pairs]
-    single = {group: label for group, label in pairs if owners.count(group) == 1}
+    # people of whom no window has a label give none away
+    single = {group: label for group, label in pairs if owners.count(group) == 1 and label != UNLABELLED}
     if not single:
         return np.ones(len(dataset), dtype=bool)
     if one_class == "drop":

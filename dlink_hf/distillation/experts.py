@@ -291,14 +291,14 @@ def fit_experts(
 ) -> ExpertEnsemble:
     """Cross-fit experts on the people who have labels, and weigh them.
 
-    Linear experts choose their settings within their own training people where these are several, so that the
-    validation people, who weigh the experts, are new to all of them.
+    They are weighed ([`mixture_weights`]) by what each says of subjects it has not seen: the validation subjects, and
+    each training subject by the model fitted without that subject. Linear experts choose their settings within their
+    own training subjects where these are several, so the subjects that weigh them are new to them.
 
     Args:
         kinds: see [`fit_expert`]; a name twice is an error.
         train: windows, labels of -1 where there are none.
-        validation: labelled windows of other subjects, by which the experts are weighed ([`mixture_weights`]); without
-            them, each is weighed by what it says of the training subjects it has not seen.
+        validation: labelled windows of other subjects, which weigh the experts too.
         n_folds: at least 2, of people; as many as people who have labels, where these are fewer.
         seeds: a `student` is trained once a seed; other kinds once.
         steps, augmentation, size, progress: see [`fit_student`].
@@ -339,11 +339,13 @@ def fit_experts(
 
 def _weighed(ensemble: ExpertEnsemble, train: datasets.Dataset, validation: datasets.Dataset | None) -> ExpertEnsemble:
     """Set the weights and scores of an ensemble by subjects its models have not seen."""
+    parts, watched = [_out_of_fold(ensemble, train)], [train]
     if validation is not None and len(validation):
-        watched, said = validation, ensemble._by_expert(validation)
-    else:
-        watched, said = train, _out_of_fold(ensemble, train)
-    labels, groups = labels_of(watched), np.asarray(watched[ensemble.group_column][:])
+        parts.append(ensemble._by_expert(validation))
+        watched.append(validation)
+    said = np.concatenate(parts, axis=1)
+    labels = np.concatenate([labels_of(dataset) for dataset in watched])
+    groups = np.concatenate([np.asarray(dataset[ensemble.group_column][:]) for dataset in watched])
     ensemble.weights = mixture_weights(said, labels, groups)
     for name, weight, one in zip(ensemble.names, ensemble.weights, said, strict=True):
         ensemble.scores[name] = float(np.mean(list(subject_scores(labels, one, groups).values())))

@@ -224,7 +224,7 @@ def fit_linear(
     check_every_class(train, f"The expert {kind!r}")
     labels, watched = labels_of(train), None if validation is None else labelled_rows(validation)
     splits = [] if watched is not None and len(watched) else _inner_folds(train, labels, group_column)
-    best: tuple[float, Measure, Any, float] | None = None
+    best: tuple[float, Measure, Any, np.ndarray, float] | None = None
     for measure in MEASURES[kind]:
         vectors = measure.vectors()
         numbers = vectors.fit_transform(measure.of_dataset(train))
@@ -235,12 +235,11 @@ def fit_linear(
         for strength in strengths if tried else (1e-2,):
             loss = float(np.mean([_loss(strength, *parts) for parts in tried])) if tried else 0.0
             if best is None or loss < best[0]:
-                best = loss, measure, vectors, strength
+                best = loss, measure, vectors, numbers, strength
     assert best is not None
-    _, measure, vectors, strength = best
-    model = make_pipeline(vectors, *_regression(strength))
-    _fit(model, measure.of_dataset(train), labels)
-    return LinearExpert(kind, measure, model, signal_info(train).sfreq)
+    _, measure, vectors, numbers, strength = best
+    regression = _fit(make_pipeline(*_regression(strength)), numbers, labels)
+    return LinearExpert(kind, measure, make_pipeline(vectors, regression), signal_info(train).sfreq)
 
 
 def _regression(strength: float) -> tuple[StandardScaler, LogisticRegression]:

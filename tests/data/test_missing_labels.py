@@ -119,3 +119,15 @@ def test_a_folder_without_labels_is_cut_and_aligned_person_by_person(tmp_path):
         labelled.select(range(6)), found.select(range(6, 18)), {"test": labelled.select(range(0))}
     )
     assert is_labelled(joined).sum() == 6 and alignment_info(joined)["method"] == "euclidean"
+
+
+def test_people_without_labels_are_aligned_beside_others_and_those_of_one_class_are_not(tmp_path):
+    both = with_unlabelled(windows(["A", "B"], cache_dir=tmp_path), windows(["C"], seed=1, cache_dir=tmp_path))
+    aligned = align_dataset(both, "euclidean", cache_dir=tmp_path, progress=False)
+    assert labels_of(aligned).tolist() == labels_of(both).tolist()
+    rows = np.asarray(aligned["input_values"][:])[8:].transpose(1, 0, 2).reshape(3, -1)
+    # white, 10 uV in every channel
+    np.testing.assert_allclose(rows @ rows.T / rows.shape[1], 100 * np.eye(3), atol=2)
+    one_class = both.select([0, 2, *range(4, 12)])
+    with pytest.raises(ValueError, match="windows of one class only, such as A: rest"):
+        align_dataset(one_class, "euclidean", cache_dir=tmp_path, progress=False)
