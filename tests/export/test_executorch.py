@@ -106,7 +106,7 @@ def test_bad_windows_and_folders_are_refused(checkpoint, exported, tmp_path):
         ExecutorchStudent.from_pretrained(exported, n_threads=0)
     with pytest.raises(ValueError, match="one pool of threads.*n_threads=77 to the first"):
         ExecutorchStudent.from_pretrained(exported, n_threads=77)
-    with pytest.raises(ValueError, match="float32, int8, got 'float16'"):
+    with pytest.raises(ValueError, match="'float32', 'int8', got 'float16'"):
         export_executorch(checkpoint, tmp_path / "out", precision="float16")
     with pytest.raises(ValueError, match="model.pte, an export of another format"):
         dlink_hf.export_onnx(checkpoint, exported)

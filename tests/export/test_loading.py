@@ -164,7 +164,7 @@ def test_an_export_that_does_not_belong_to_the_weights_is_refused(checkpoint, tm
         ({"backend": "onnx", "dtype": "float16"}, "dtype can't go"),
         ({"backend": "onnx", "num_labels": 3}, "num_labels can't go"),
         ({"backend": "onnx", "output_loading_info": True}, "output_loading_info can't go"),
-        ({"backend": "onnx", "precision": "int4"}, "float32, float16, int8, got 'int4'"),
+        ({"backend": "onnx", "precision": "int4"}, "'float32', 'float16', 'int8', got 'int4'"),
         ({"backend": "onnx", "precision": "float16"}, "no onnx export in float16; it has float32, int8"),
         ({"backend": "onnx", "n_threads": 0}, "n_threads"),
     ],

@@ -261,7 +261,7 @@ def test_what_cannot_be_exported_is_refused(checkpoint, model, windows, tmp_path
             export_onnx(given, folder, **kwargs)
         assert not (tmp_path / "out").exists()
 
-    refused("float32, float16, int8, got 'int4'", precision="int4")
+    refused("'float32', 'float16', 'int8', got 'int4'", precision="int4")
     refused("int8 needs windows", precision="int8")
     refused("tolerance", tolerance=0)
     refused("folder of its own", folder=checkpoint)
@@ -365,7 +365,7 @@ def test_the_command_writes_a_folder_for_each_precision(checkpoint, windows, tmp
         (["student", "--output_dir", "out", "--precision", "int4"], "int4"),
         (["student", "--output_dir", "out", "--precision", "int8"], "--calibration"),
         (["student", "--output_dir", "out", "--format", "tflite"], "onnx or executorch"),
-        (["student", "--output_dir", "out", "--format", "executorch", "--precision", "float16"], "float32, int8"),
+        (["student", "--output_dir", "out", "--format", "executorch", "--precision", "float16"], "'float32', 'int8'"),
         (["student", "--output_dir", "out", "--phase", "zero"], "linear or minimum"),
         (["student", "--output_dir", "out", "--any_montage", "--precision", "float16"], "--any_montage"),
         (["student", "--output_dir", "out", "--windows", "nowhere"], "--windows 'nowhere'"),
