@@ -365,7 +365,7 @@ def test_the_command_writes_a_folder_for_each_precision(checkpoint, windows, tmp
         (["student", "--output_dir", "out", "--precision", "int4"], "int4"),
         (["student", "--output_dir", "out", "--precision", "int8"], "--calibration"),
         (["student", "--output_dir", "out", "--format", "tflite"], "onnx or executorch"),
-        (["student", "--output_dir", "out", "--format", "executorch", "--precision", "float16"], "'float32', 'int8'"),
+        (["student", "--output_dir", "out", "--format", "executorch", "--precision", "float16"], "float32, int8"),
         (["student", "--output_dir", "out", "--phase", "zero"], "linear or minimum"),
         (["student", "--output_dir", "out", "--any_montage", "--precision", "float16"], "--any_montage"),
         (["student", "--output_dir", "out", "--windows", "nowhere"], "--windows 'nowhere'"),
