@@ -44,7 +44,7 @@ def check_stream(
     if args.class_weighting == "balanced" and label_counts is None:
         raise ValueError(
             "`class_weighting='balanced'` needs the number of windows of each label, which a stream does not tell. "
-            "Give `label_counts=`: a folder of shards has them, `dlink_hf.data.shards.label_counts(path)`."
+            "Give `label_counts=`: a folder of shards has them, `dlink_hf.data.shards.load.label_counts(path)`."
         )
     if augmentation is not None:
         raise ValueError(
@@ -109,7 +109,7 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         augmentation (`Callable`, *optional*): changes the training windows: called as `augmentation(window (1, C, T),
             view, row)`, as [`EEGAugmentation`] takes it; see `args.augmented_views`.
         label_counts (`Mapping[str, int]`, *optional*): windows of each label, for balanced class weights of a stream,
-            which can't be counted: `data.shards.label_counts(path)`.
+            which can't be counted: `data.shards.load.label_counts(path)`.
         **kwargs: `train_dataset`, `eval_dataset`, `processing_class` (the feature extractor) ... as for `Trainer`. A
             stream ([`load_shards`]) is trained from too; give it its length by `data.shards.sized`, or `max_steps`.
 

@@ -330,7 +330,7 @@ def test_the_command_on_recordings_of_ones_own(tmp_path: Path, capsys: pytest.Ca
     student = tmp_path / "run" / "student"
     assert sorted(path.name for path in student.iterdir()) == [
         *("README.md", "config.json", "held_out.png", "model.safetensors", "people.json", "preprocessor_config.json"),
-        "results.json",
+        *("results.json", "training_args.json"),
     ]
     seen = json.loads((student / "people.json").read_text(encoding="utf-8"))["pretraining"]
     assert [len(entry["people"]) for entry in seen[:2]] == [3, 3]
