@@ -306,7 +306,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         # left attached, the router would pick whichever layer is easiest to copy
         target = router.routed_state.detach()
         student = self.student.mic(input_values, return_dict=True)
-        logits = self.student.classify(student.compressed_state)
+        logits = self.student.classify(student.compressed_state, student.signed_state)
         mimic_state, decoded = student.mimic_state, self.decoder(student)
         # the router has read all that the teacher sees
         parts = self.config.teacher_config, self.config.student_config

@@ -110,6 +110,11 @@ class BackboneStudio(nn.Module):
                 f"A teacher of mixed montages is one that takes any channels, {' or '.join(able)}; got "
                 f"{teacher.config.backbone}."
             )
+        if student.config.signed_path:
+            raise ValueError(
+                "A general student has no signed path: the potentials that it is for belong to one task's moment. "
+                "Make the student with `signed_path=False`, and train one of the task's own for evoked potentials."
+            )
         if not 0 <= channel_subset <= 1:
             raise ValueError(f"`channel_subset` is a probability, got {channel_subset}.")
         names = [name for name in labelled_sets if not name.isidentifier()]

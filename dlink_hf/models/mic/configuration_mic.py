@@ -89,6 +89,12 @@ class MiCConfig(DLinkPreTrainedConfig):
             Hop in samples between the positions at which a patch is filtered; their powers are averaged.
         num_slow_features (`int`, *optional*, defaults to 20):
             Box-averaged samples of a patch that enter with the band powers, for evoked and slow activity.
+        signed_path (`bool`, *optional*, defaults to `False`):
+            Whether the box-averaged samples also reach the compressed state by a linear map alone, each spatial slot
+            through a signed pattern over the scalp: for potentials that are locked to a moment.
+        signed_path_alone (`float`, *optional*, defaults to 0.5):
+            Share of the training windows that are classified by the signed path alone, where there is one. The other
+            path memorises single windows sooner, and would leave it nothing to learn.
         min_freq, max_freq (`float`, *optional*, default to 1.0 and 45.0):
             Range in Hz of the initial filters; `max_freq` is below `sfreq / 2`.
         mimic_size (`int`, *optional*, defaults to 200):
@@ -131,6 +137,8 @@ class MiCConfig(DLinkPreTrainedConfig):
     filter_size: int = 100
     filter_stride: int = 50
     num_slow_features: int = 20
+    signed_path: bool = False
+    signed_path_alone: float | int = 0.5
     min_freq: float | int = 1.0
     max_freq: float | int = 45.0
     mimic_size: int = 200
@@ -218,7 +226,7 @@ class MiCConfig(DLinkPreTrainedConfig):
             (self.min_freq, self.max_freq),
             f"0 < min_freq < max_freq < sfreq / 2 ({self.sfreq / 2} Hz)",
         )
-        for field in ("hidden_dropout", "classifier_dropout"):
+        for field in ("hidden_dropout", "classifier_dropout", "signed_path_alone"):
             require(0 <= getattr(self, field) < 1, field, getattr(self, field), "in [0, 1)")
         require(0 < self.input_scale < math.inf, "input_scale", self.input_scale, "positive")
 

@@ -201,6 +201,13 @@ class MiCInference(_Folded):
         over_patches = torch.einsum("lkqf,qp->lkpf", head, compressor.temporal_weights(n_patches))
         # weighted means leave the features' bias as it is: it goes into the head's
         bias = source.classifier.bias + torch.einsum("lkqf,f->l", head, feature_bias)
+        self.num_filters = config.num_filters
+        self.register_buffer("signed", None)
+        if mic.signed_path is not None:
+            patterns, features = mic.signed_path.spatial_weights(positions[None])[0], mic.signed_path.features.weight
+            signed = torch.einsum("lkpf,kc,fs->lcps", over_patches, patterns, features)
+            bias = bias + torch.einsum("lcps,s->l", signed, shift[self.num_filters :])
+            self.keep(signed=(signed * scale[self.num_filters :]).flatten(1).T)
         self.keep(head=over_patches.flatten(1).T, head_bias=bias)
 
     def forward(self, input_values: torch.Tensor) -> MiCClassifierOutput:
@@ -225,7 +232,8 @@ class MiCInference(_Folded):
             )
         patches = input_values.to(self.embedding.dtype).reshape(-1, self.patch_size)
         width = self.place.shape[1:]
-        tokens = torch.mm(self.filter_bank(patches), self.embedding).view(batch, -1, *width)
+        features = self.filter_bank(patches)
+        tokens = torch.mm(features, self.embedding).view(batch, -1, *width)
         tokens = (tokens + self.place).view(-1, *width)
         for block in self.blocks:
             tokens = block(tokens)
@@ -235,7 +243,10 @@ class MiCInference(_Folded):
         channels = tokens.view(batch, self.n_chans, -1).transpose(1, 2)
         spatial = (torch.matmul(self.match, channels) + self.near).softmax(-1)
         slots = torch.bmm(spatial, values.view(batch, self.n_chans, -1))
-        return MiCClassifierOutput(logits=torch.addmm(self.head_bias, slots.view(batch, -1), self.head))
+        logits = torch.addmm(self.head_bias, slots.view(batch, -1), self.head)
+        if self.signed is not None:
+            logits = torch.addmm(logits, features[:, self.num_filters :].reshape(batch, -1), self.signed)
+        return MiCClassifierOutput(logits=logits)
 
 
 def behind_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:

@@ -32,6 +32,8 @@ class MiCModelOutput(ModelOutput):
         spatial_weights (`torch.Tensor`, (B, K, C)): how much each slot takes of each channel; rows sum to one.
         temporal_weights (`torch.Tensor`, (Q, P)): how much each slot takes of each patch; rows sum to one.
         hidden_states (`tuple[torch.Tensor]`, each (B, C, P, d)): the embedding, then the output of every block.
+        signed_state (`torch.Tensor`, (B, K, Q, c)): the signed path's part of the compressed state, where there is
+            one.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -40,6 +42,7 @@ class MiCModelOutput(ModelOutput):
     spatial_weights: torch.Tensor | None = None
     temporal_weights: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
+    signed_state: torch.Tensor | None = None
 
 
 @dataclass
@@ -126,10 +129,10 @@ class MiCFilterBank(nn.Module):
 class MiCPositionEmbedding(nn.Module):
     """Embedding of a 3-D electrode position: Fourier features, then a linear map."""
 
-    def __init__(self, config: MiCConfig, num_frequencies: int = 3):
+    def __init__(self, config: MiCConfig, num_frequencies: int = 3, size: int | None = None):
         super().__init__()
         self.num_frequencies = num_frequencies
-        self.linear = nn.Linear(3 + 6 * num_frequencies, config.hidden_size)
+        self.linear = nn.Linear(3 + 6 * num_frequencies, config.hidden_size if size is None else size)
 
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
         """Embed positions (..., 3), metres, as (..., d)."""
@@ -262,11 +265,44 @@ class MiCCompressor(nn.Module):
         return compressed, spatial, temporal
 
 
+class MiCSignedPath(nn.Module):
+    """Signed amplitudes as the compressed state takes them: a linear map of the box-averaged samples.
+
+    Log powers know no sign, and attention and normalisations keep little of an amplitude's pattern over the scalp; a
+    potential that is locked to a moment has nothing else. Every spatial slot has a pattern of its own, a smooth signed
+    function of the electrode's place, so that any montage will do. For one montage all of it is one linear map.
+    """
+
+    def __init__(self, config: MiCConfig):
+        super().__init__()
+        self.features = nn.Linear(config.num_slow_features, config.compressed_size, bias=False)
+        self.pattern = MiCPositionEmbedding(config, size=config.num_spatial_slots)
+
+    def spatial_weights(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return the signed weights (B or 1, K, C) of channels at positions (B or 1, C, 3) in metres."""
+        return self.pattern(positions).transpose(1, 2) / math.sqrt(positions.shape[1])
+
+    def forward(self, slow: torch.Tensor, positions: torch.Tensor, temporal_weights: torch.Tensor) -> torch.Tensor:
+        """Map the signed amplitudes of windows.
+
+        Args:
+            slow: (B, C, P, S), the box-averaged samples, normalised.
+            positions: (B or 1, C, 3), metres.
+            temporal_weights: (Q, P).
+
+        Returns:
+            (B, K, Q, c).
+        """
+        values = self.features(torch.matmul(temporal_weights, slow))  # (B, C, Q, c)
+        return torch.matmul(self.spatial_weights(positions), values.flatten(2)).unflatten(2, values.shape[2:])
+
+
 __all__ = [
     "GaborConv1d",
     "MiCBlock",
     "MiCCompressor",
     "MiCFilterBank",
     "MiCPositionEmbedding",
+    "MiCSignedPath",
     "TimeConv1d",
 ]

@@ -27,6 +27,7 @@ from .mic_layers import (
     MiCFilterBank,
     MiCModelOutput,
     MiCPositionEmbedding,
+    MiCSignedPath,
 )
 
 
@@ -85,6 +86,7 @@ class MiCModel(MiCPreTrainedModel):
         self.mimic_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mimic_projection = nn.Linear(config.hidden_size, config.mimic_size)
         self.compressor = MiCCompressor(config)
+        self.signed_path = MiCSignedPath(config) if config.signed_path else None
         self._kept_positions: tuple[list, torch.Tensor] | None = None
         self.post_init()
 
@@ -193,6 +195,11 @@ class MiCModel(MiCPreTrainedModel):
 
         mimic_state = self.mimic_projection(self.mimic_norm(tokens))
         compressed, spatial, temporal = self.compressor(mimic_state, tokens, positions)
+        signed_state = None
+        if self.signed_path is not None:
+            slow = features[:, self.config.num_filters :].reshape(batch, n_chans, n_patches, -1)
+            signed_state = self.signed_path(slow, positions, temporal)
+            compressed = compressed + signed_state
         output = MiCModelOutput(
             last_hidden_state=tokens.transpose(1, 2),
             mimic_state=mimic_state.transpose(1, 2),
@@ -200,6 +207,7 @@ class MiCModel(MiCPreTrainedModel):
             spatial_weights=spatial,
             temporal_weights=temporal,
             hidden_states=tuple(state.transpose(1, 2) for state in states) if output_hidden_states else None,
+            signed_state=signed_state,
         )
         return output if return_dict else output.to_tuple()
 
@@ -260,8 +268,24 @@ class MiCForEEGClassification(MiCPreTrainedModel):
         """None: the input is a signal, there is no table of embeddings."""
         return None
 
-    def classify(self, compressed_state: torch.Tensor) -> torch.Tensor:
-        """Return the logits (B, num_labels) of a compressed state (B, K, Q, c)."""
+    def classify(self, compressed_state: torch.Tensor, signed_state: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the logits of a compressed state.
+
+        In training, `config.signed_path_alone` of the windows are classified by the signed path alone.
+
+        Args:
+            compressed_state: (B, K, Q, c).
+            signed_state: (B, K, Q, c), the signed path's part of it, where there is one.
+
+        Returns:
+            (B, num_labels).
+        """
+        share = self.config.signed_path_alone
+        if self.training and signed_state is not None and share > 0:
+            kept = torch.rand(len(compressed_state), 1, 1, 1, device=compressed_state.device) >= share
+            # larger, as dropout makes it: its mean over the windows stays
+            rest = (compressed_state - signed_state) * kept.to(compressed_state.dtype) / (1 - share)
+            compressed_state = signed_state + rest
         return self.classifier(self.dropout(compressed_state.flatten(1)))
 
     def for_inference(
@@ -331,7 +355,7 @@ class MiCForEEGClassification(MiCPreTrainedModel):
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
         outputs = self.mic(input_values, channel_positions, output_hidden_states, return_dict=True)
-        logits = self.classify(outputs.compressed_state)
+        logits = self.classify(outputs.compressed_state, outputs.signed_state)
         loss = None
         if labels is not None:
             check_labels(labels, logits)

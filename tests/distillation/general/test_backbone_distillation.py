@@ -291,6 +291,8 @@ def test_what_does_not_fit_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="takes any channels, CBraMod or CodeBrain; got Labram"):
         teacher = DLinkTeacherModel(DLinkTeacherConfig(backbone="Labram", backbone_kwargs={"num_layers": 1}))
         BackboneStudio(teacher, studio.student, SETS)
+    with pytest.raises(ValueError, match="no signed path.*signed_path=False"):
+        BackboneStudio(studio.teacher, MiCModel(MiCConfig(n_times=400, signed_path=True, **SMALL)), SETS)
     with pytest.raises(ValueError, match="of hands, tones; got 'feet' and labels"):
         studio(windows(4), NAMES, "feet", torch.zeros(6, dtype=torch.long))
     with pytest.raises(ValueError, match="got 'hands' and no labels"):
