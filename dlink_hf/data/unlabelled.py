@@ -89,11 +89,17 @@ def set_recordings(name: str, data_dir: str | Path, people: Sequence[str] | None
 
     Raises:
         FileNotFoundError: the set is not there.
-        ValueError: the set is unknown, or one of `people` is not in it.
+        ValueError: the set is unknown or holds no recordings, or one of `people` is not in it.
     """
     if name not in EEG_SETS:
         raise ValueError(f"unknown EEG set {name!r}; known are {', '.join(EEG_SETS)}.")
     eeg_set = EEG_SETS[name]
+    if eeg_set.trials is not None:
+        raise ValueError(
+            f"{name} holds trials that are cut already, no recordings to cut windows from. Load it with load_eeg_set, "
+            "or name a set of recordings: "
+            f"{', '.join(other for other, one in EEG_SETS.items() if one.trials is None)}."
+        )
     of_path = {path: _group_of(path, name) for path in find_recordings(find_set_folder(name, data_dir))}
     if people is None:
         return list(of_path)

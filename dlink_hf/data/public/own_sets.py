@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Four public, labelled EEG sets as one table: how each is read, cut, labelled and split.
+"""Public, labelled EEG sets as one table: how each is read, cut, labelled and split.
 
 The recordings are not part of this package; a folder that holds them is named by the user.
 """
@@ -15,6 +15,7 @@ from ...preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ...preprocessing.recordings import find_recordings
 from ..build import build_dataset
 from ..labels import AnnotationLabels, EventLabels, LabelSource
+from .trials import build_trials, read_trials
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class EEGTask:
     Args:
         labels: Where its labels come from.
         files: File names it takes, as a pattern of `Path.match`; several are alternatives.
-        ignore_labels: Labels that are in the files and not in the task.
+        ignore_labels: Labels that are in the files and not in the task. Of trials all but the task's are left out.
     """
 
     labels: LabelSource
@@ -45,6 +46,7 @@ class EEGSet:
         max_abs_uv: Windows beyond this amplitude in microvolts are rejected.
         group_column: What splits must keep apart: "subject", or "recording" when there is one subject.
         split: Published split, name to subjects.
+        trials: Name of the file that holds trials which are cut already, see `read_trials`; None for recordings.
     """
 
     folder: str
@@ -55,6 +57,7 @@ class EEGSet:
     max_abs_uv: float | None = None
     group_column: str = "subject"
     split: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    trials: str | None = None
 
 
 def _runs(first: str, second: str, *numbers: int) -> EEGTask:
@@ -113,6 +116,22 @@ EEG_SETS: dict[str, EEGSet] = {
         source="PhysioNet EEGMMIDB 1.0.0, subject 1 (Schalk et al. 2004, doi:10.1109/TBME.2004.827072), ODC-BY 1.0",
         group_column="recording",
     ),
+    "uci_erp": EEGSet(
+        folder="uci_erp",
+        tasks={
+            # a first picture against a second one that is another; a second one that is the same against that
+            "first_second": EEGTask(AnnotationLabels({"S1 obj": "first", "S2 nomatch": "second"})),
+            "match": EEGTask(AnnotationLabels({"S2 match": "match", "S2 nomatch": "no match"})),
+        },
+        subject_pattern=r"(co2[ac]\d+)",
+        # a second from the picture's onset, one patch
+        extractor={"sfreq": 200.0, "n_times": 200},
+        source=(
+            "UCI Machine Learning Repository, EEG Database (Begleiter 1999), CC BY 4.0 as that "
+            "site states it (confirm before weights trained on it are published)"
+        ),
+        trials="uci_erp.npz",
+    ),
 }
 
 
@@ -125,12 +144,12 @@ def load_eeg_set(
     cache_dir: str | Path | None = None,
     **options: Any,
 ) -> Dataset:
-    """Return the windows of one of the four public sets.
+    """Return the windows of one of the package's public sets.
 
     Args:
-        name: "eegmat", "ssvep_exo", "eyes_gnb" or "eegmmidb".
-        data_dir: Folder that holds the set's folder (`eegmat/`, `ssvep_exo/`, `eyes_gnb/`, `eegmmidb_s001/`), or that
-            folder itself.
+        name: "eegmat", "ssvep_exo", "eyes_gnb", "eegmmidb" or "uci_erp".
+        data_dir: Folder that holds the set's folder (`eegmat/`, `ssvep_exo/`, `eyes_gnb/`, `eegmmidb_s001/`,
+            `uci_erp/`), or that folder itself.
         task: Name of the task, see `EEG_SETS[name].tasks`; None takes the first.
         extractor: Another `EEGFeatureExtractor` than `eeg_set_extractor(name)`, e.g. for another window length.
         cache_dir: Cache folder of `build_dataset`.
@@ -154,6 +173,12 @@ def load_eeg_set(
         raise ValueError(f"{name} has no task {task!r}; it has {', '.join(eeg_set.tasks)}.")
     chosen = eeg_set.tasks[task]
     folder = find_set_folder(name, data_dir)
+    extractor = extractor if extractor is not None else eeg_set_extractor(name)
+    options.setdefault("max_abs_uv", eeg_set.max_abs_uv)
+    options.setdefault("alignment_group", eeg_set.group_column)
+    if eeg_set.trials is not None:
+        trials = read_trials(folder / eeg_set.trials, eeg_set.source)
+        return build_trials(trials, chosen.labels, extractor, cache_dir=cache_dir, **options)
     paths = [path for path in find_recordings(folder) if any(path.match(pattern) for pattern in chosen.files)]
     if not paths:
         raise FileNotFoundError(
@@ -163,11 +188,9 @@ def load_eeg_set(
     if eeg_set.split:
         of_subject = {subject: split for split, members in eeg_set.split.items() for subject in members}
         options.setdefault("subject_columns", {"split": of_subject})
-    options.setdefault("max_abs_uv", eeg_set.max_abs_uv)
-    options.setdefault("alignment_group", eeg_set.group_column)
     return build_dataset(
         paths,
-        extractor if extractor is not None else eeg_set_extractor(name),
+        extractor,
         chosen.labels,
         subject_pattern=eeg_set.subject_pattern,
         ignore_labels=chosen.ignore_labels,

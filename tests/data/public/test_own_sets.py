@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""The four public sets give the windows, channels, amplitudes and splits that are known of them."""
+"""The public sets give the windows, channels, amplitudes and splits that are known of them."""
 
 from collections import Counter
 
@@ -11,6 +11,7 @@ from scipy.signal import welch
 from dlink_hf.data.description import build_report, signal_info
 from dlink_hf.data.public.own_sets import EEG_SETS, eeg_set_extractor, load_eeg_set
 from dlink_hf.data.splits import split_by_column, subject_kfold
+from dlink_hf.data.unlabelled import set_recordings
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,101 @@ def test_eegmmidb(load, data_dir, task, expected):
     assert [len(fold["test"]) for fold in folds] == [15, 15, 15]
 
 
+@pytest.mark.parametrize(
+    ("task", "conditions"),
+    [
+        ("first_second", {"S1 obj": "first", "S2 nomatch": "second"}),
+        ("match", {"S2 match": "match", "S2 nomatch": "no match"}),
+    ],
+)
+def test_uci_erp(load, data_dir, task, conditions):
+    dataset = load("uci_erp", task)
+    with np.load(data_dir / "uci_erp" / "uci_erp.npz", allow_pickle=False) as file:
+        rows = np.flatnonzero(np.isin(file["condition"], list(conditions)))
+        expected = file["x"][rows] * float(file["uv_per_count"])
+        subjects, shown = file["subject"][rows].tolist(), file["condition"][rows].tolist()
+    names = dataset.features["labels"].names
+    assert names == list(conditions.values())
+    plain = dataset.with_format(None)
+    assert plain["subject"][:] == subjects and len(set(subjects)) == 16
+    assert [names[label] for label in plain["labels"][:]] == [conditions[condition] for condition in shown]
+    info = signal_info(dataset)
+    assert info.n_times == 200 and info.sfreq == 200.0 and info.n_chans == 61 and "AFz" in info.ch_names
+    windows = dataset.with_format("numpy")["input_values"][:]
+    # resampled from 256 Hz: means of an eighth of a second stay, but for the first and the last, where nothing is known
+    # of what lies beyond the trial
+    found = windows.reshape(len(windows), 61, 8, 25).mean(-1)[..., 1:-1]
+    wanted = expected.reshape(len(windows), 61, 8, 32).mean(-1)[..., 1:-1]
+    assert np.sqrt(np.square(found - wanted).mean()) < 0.02 * wanted.std()
+    folds = list(subject_kfold(dataset, 4))
+    assert sum(len(fold["test"]) for fold in folds) == len(rows)
+
+
+def a_file_of_trials(folder, **changes):
+    """An .npz as that of uci_erp: 8 trials of 3 channels, a second at 256 Hz."""
+    (folder / "uci_erp").mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    fields = {
+        "x": rng.integers(-500, 500, (8, 3, 256)).astype(np.int16),
+        "uv_per_count": np.float32(0.02),
+        "sfreq": np.float32(256),
+        "ch_names": np.array(["CZ", "FPZ", "O1"]),
+        "subject": np.array(["co2a1"] * 4 + ["co2a2"] * 4),
+        "condition": np.array(["S1 obj", "S1 obj", "S2 nomatch", "S2 match"] * 2),
+        **changes,
+    }
+    path = folder / "uci_erp" / "uci_erp.npz"
+    np.savez(path, **{name: value for name, value in fields.items() if value is not None})
+    return path, fields
+
+
+def test_trials_keep_their_amplitude_and_labels(tmp_path):
+    _, fields = a_file_of_trials(tmp_path)
+    extractor = eeg_set_extractor("uci_erp", sfreq=256.0, n_times=256)
+    dataset = load_eeg_set("uci_erp", tmp_path, extractor=extractor, cache_dir=tmp_path / "cache", progress=False)
+    assert dataset.with_format(None)["labels"][:] == [0, 0, 1, 0, 0, 1]
+    assert signal_info(dataset).ch_names == ("Cz", "Fpz", "O1")
+    rows = [0, 1, 2, 4, 5, 6]
+    windows = dataset.with_format("numpy")["input_values"][:]
+    np.testing.assert_allclose(windows, fields["x"][rows] * 0.02, atol=1e-4)
+    aligned = load_eeg_set(
+        "uci_erp",
+        tmp_path,
+        extractor=eeg_set_extractor("uci_erp", alignment="euclidean"),
+        cache_dir=tmp_path / "cache",
+        progress=False,
+    )
+    assert aligned.num_rows == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"subject": np.array(["co2a1", 3], dtype=object)}, "could not be read as an .npz of plain arrays"),
+        ({"x": np.zeros((8, 3, 256))}, "x is float64 of shape"),
+        ({"condition": None}, "lacks condition"),
+        ({"subject": np.array(["co2a1"])}, "subject has 1 entries"),
+        ({"condition": np.array(["rest"] * 8)}, "no trial has one of the conditions"),
+    ],
+)
+def test_files_of_trials_that_do_not_fit(tmp_path, changes, words):
+    a_file_of_trials(tmp_path, **changes)
+    with pytest.raises(ValueError, match=words):
+        load_eeg_set("uci_erp", tmp_path, cache_dir=tmp_path / "cache", progress=False)
+
+
+def test_a_file_of_trials_that_is_cut_short_or_absent(tmp_path):
+    path, _ = a_file_of_trials(tmp_path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ValueError, match="uci_erp.npz could not be read"):
+        load_eeg_set("uci_erp", tmp_path, cache_dir=tmp_path / "cache")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="uci_erp.npz. The set is published at: UCI"):
+        load_eeg_set("uci_erp", tmp_path, cache_dir=tmp_path / "cache")
+    with pytest.raises(ValueError, match="uci_erp holds trials that are cut already.*eegmmidb"):
+        set_recordings("uci_erp", tmp_path)
+
+
 def test_other_windows(load):
     dataset = load("eegmat", extractor=eeg_set_extractor("eegmat", n_times=2000, ch_names=["Fz", "Cz", "Pz"]))
     assert signal_info(dataset).n_times == 2000 and signal_info(dataset).ch_names == ("Fz", "Cz", "Pz")
@@ -111,7 +207,7 @@ def test_other_windows(load):
 def test_absent_recordings_and_unknown_names(tmp_path):
     with pytest.raises(FileNotFoundError, match="published as: PhysioNet eegmat"):
         load_eeg_set("eegmat", tmp_path)
-    with pytest.raises(ValueError, match="known are eegmat, ssvep_exo, eyes_gnb, eegmmidb"):
+    with pytest.raises(ValueError, match="known are eegmat, ssvep_exo, eyes_gnb, eegmmidb, uci_erp"):
         load_eeg_set("bci4", tmp_path)
     with pytest.raises(ValueError, match="no task 'sleep'; it has imagined_fists"):
         load_eeg_set("eegmmidb", tmp_path, "sleep")
