@@ -125,8 +125,8 @@ def test_uci_erp(load, data_dir, task, conditions):
     info = signal_info(dataset)
     assert info.n_times == 200 and info.sfreq == 200.0 and info.n_chans == 61 and "AFz" in info.ch_names
     windows = dataset.with_format("numpy")["input_values"][:]
-    # resampled from 256 Hz: means of an eighth of a second stay, but for the first and the last, where nothing is known
-    # of what lies beyond the trial
+    # resampled from 256 Hz: means of an eighth of a second stay, but for the first and the last, at the edges of what
+    # is known
     found = windows.reshape(len(windows), 61, 8, 25).mean(-1)[..., 1:-1]
     wanted = expected.reshape(len(windows), 61, 8, 32).mean(-1)[..., 1:-1]
     assert np.sqrt(np.square(found - wanted).mean()) < 0.02 * wanted.std()
