@@ -103,7 +103,8 @@ def test_the_discriminants_are_those_of_scikit_learn():
     """Its covariance is the mean of the classes' own estimates, ours one of all: the scores differ a little."""
     rng = np.random.default_rng(1)
     groups, labels = np.repeat(np.arange(9), 30), rng.integers(0, 3, 270)
-    values = rng.standard_normal((270, 20)) @ rng.standard_normal((20, 20)) + 3 * rng.standard_normal((3, 20))[labels]
+    mixing = np.eye(20) + 0.3 * rng.standard_normal((20, 20))
+    values = rng.standard_normal((270, 20)) @ mixing + 0.7 * rng.standard_normal((3, 20))[labels]
     scores = []
     for train, test in GroupKFold(3).split(values, labels, groups):
         model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(values[train], labels[train])
