@@ -131,15 +131,26 @@ def student_scores(dataset: Any, cell: Cell) -> list[float]:
     return scores
 
 
-def read_lines() -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """All lines that are there; one that was cut short is left out."""
     lines = []
-    for line in RESULTS.read_text("utf-8").splitlines() if RESULTS.is_file() else []:
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
         try:
             lines.append(json.loads(line))
         except ValueError:
             continue
     return lines
+
+
+def append_line(path: Path, line: dict[str, Any]) -> None:
+    """Add a line; one before it that was cut short is ended."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(line).encode() + b"\n")
 
 
 def key_of(line: dict[str, Any]) -> Cell:
@@ -151,14 +162,12 @@ def run(args: argparse.Namespace) -> None:
     """Compute the cells that are not there yet."""
     wanted = [Cell("lda", alignment, 0, 0) for alignment in ALIGNMENTS] + list(cells(args.steps, args.seeds))
     for cell in wanted:
-        if cell in set(map(key_of, read_lines())):
+        if cell in set(map(key_of, read_lines(args.results))):
             continue
         dataset = windows_of(cell.alignment, args.data_dir, args.cache_dir)
         scores = lda_scores(dataset) if cell.model == "lda" else student_scores(dataset, cell)
         line = {**cell._asdict(), "folds": [round(score, 4) for score in scores], "auroc": round(np.mean(scores), 4)}
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(args.results, line)
         print(json.dumps(line), flush=True)
 
 
@@ -202,11 +211,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache_dir", default=None, help="where prepared windows are kept")
     parser.add_argument("--steps", type=int, nargs="+", default=[300, 800])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON lines")
     args = parser.parse_args(argv)
     if args.action == "run":
         run(args)
     else:
-        print(table(read_lines()))
+        print(table(read_lines(args.results)))
 
 
 if __name__ == "__main__":
