@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from ..core.atomic_files import damaged, staged
 from ..core.checkpoint_names import found_checkpoint
 from ..core.checks import first_names
 from ..core.fetch import check_download
+from ..core.weight_files import check_weight_files
 
 
 logger = logging.get_logger(__name__)
 
 # keyword arguments by which `from_pretrained` is told which classes a new head is for
 LABEL_FIELDS = frozenset({"num_labels", "id2label", "label2id"})
+# whether a head of another shape may be replaced by a random one in the loading that is going on
+_NEW_HEAD_WANTED = ContextVar("_NEW_HEAD_WANTED", default=False)
 
 
 def check_input_values(input_values: torch.Tensor, patch_size: int, what: str) -> None:
@@ -160,7 +164,9 @@ class DLinkPreTrainedModel(PreTrainedModel):
         names_labels = bool(LABEL_FIELDS & set(kwargs)) or kwargs.get("config") is not None
         if kwargs.get("torch_dtype") is None:
             kwargs.setdefault("dtype", torch.float32)
+        check_weight_files(name_or_path, kwargs)
         # mismatches are collected here rather than raised by transformers, whose message leaves the names to a log
+        wanted = _NEW_HEAD_WANTED.set(wants_mismatched)
         try:
             model, info = super().from_pretrained(
                 name_or_path,
@@ -174,28 +180,49 @@ class DLinkPreTrainedModel(PreTrainedModel):
         except SafetensorError as error:
             check_download(name_or_path, kwargs)
             raise damaged(str(name_or_path), error) from error
+        finally:
+            _NEW_HEAD_WANTED.reset(wanted)
         check_download(name_or_path, kwargs)
-        mismatched = [entry for entry in info["mismatched_keys"] if not (wants_mismatched and cls.is_head(entry[0]))]
-        if mismatched:
-            rows = "; ".join(f"{name}: checkpoint {tuple(a)}, model {tuple(b)}" for name, a, b in sorted(mismatched))
-            advice = (
-                " The head can be started from random weights with `ignore_mismatched_sizes=True`."
-                if all(cls.is_head(entry[0]) for entry in mismatched)
-                else " The checkpoint and its config.json do not belong together."
-            )
-            raise ValueError(f"{name_or_path}: tensors of another shape: {rows}.{advice}")
-        missing = sorted(key for key in info["missing_keys"] if not cls.is_head(key))
-        if missing:
-            raise ValueError(
-                f"{name_or_path} lacks {len(missing)} tensor(s) that {cls.__name__} needs: "
-                f"{first_names(missing)}. A partly loaded model would give "
-                "wrong answers; is this a checkpoint of another model, or was its file cut short?"
-            )
         new_head = model.__dict__.pop("_new_head", set())
         info["missing_keys"] = info["missing_keys"] | new_head
         if new_head and not names_labels:
             warn_of_new_head(name_or_path, model)
         return (model, info) if output_loading_info else model
+
+    @staticmethod
+    def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:
+        """Refuse weights that are not those of the config, before memory is taken for what they lack.
+
+        Up to here the model lies on the device `meta`: its tensors are those of the file, or have no memory.
+        """
+        model._check_shapes(load_config.pretrained_model_name_or_path, loading_info)
+        return PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
+
+    @classmethod
+    def _check_shapes(cls, name: Any, loading_info: Any) -> None:
+        """Refuse tensors that are missing or of another shape, unless they are of a head that is to be new.
+
+        Raises:
+            ValueError: there are such; the message names them.
+        """
+        wants_mismatched = _NEW_HEAD_WANTED.get()
+        entries = loading_info.mismatched_keys
+        mismatched = [entry for entry in entries if not (wants_mismatched and cls.is_head(entry[0]))]
+        if mismatched:
+            shapes = [f"{key}: checkpoint {tuple(a)}, model {tuple(b)}" for key, a, b in sorted(mismatched)]
+            advice = (
+                " The head can be started from random weights with `ignore_mismatched_sizes=True`."
+                if all(cls.is_head(entry[0]) for entry in mismatched)
+                else " The checkpoint and its config.json do not belong together."
+            )
+            raise ValueError(f"{name}: tensors of another shape: {'; '.join(shapes)}.{advice}")
+        missing = sorted(key for key in loading_info.missing_keys if not cls.is_head(key))
+        if missing:
+            raise ValueError(
+                f"{name} lacks {len(missing)} tensor(s) that {cls.__name__} needs: "
+                f"{first_names(missing)}. A partly loaded model would give "
+                "wrong answers; is this a checkpoint of another model, or was its file cut short?"
+            )
 
     def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
         """Leave a backbone's new head out of transformers' report of what went wrong: it is what a backbone is for."""
