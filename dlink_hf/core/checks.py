@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
+# what code raises that was given values of other types than it expects: those of a file that nobody has checked
+MALFORMED = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
+
 
 def one_of(name: str, value: Value, choices: Collection[Any], hint: str = "") -> Value:
     """Return the value if it is one of the choices.
@@ -80,4 +83,4 @@ def first_names(names: Iterable[Any], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-__all__ = ["first_names", "int_at_least", "one_of", "positive"]
+__all__ = ["MALFORMED", "first_names", "int_at_least", "one_of", "positive"]

@@ -155,12 +155,28 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is not JSON, or not an object.
     """
+    return parse_json(path.read_bytes(), str(path))
+
+
+def parse_json(content: bytes | str, where: str) -> dict[str, Any]:
+    """Return the object that a JSON text holds.
+
+    Args:
+        content: The text, in UTF-8.
+        where: The file that it is from, for the message.
+
+    Raises:
+        ValueError: It is not JSON, not an object, or nested deeper than anything that is meant to be read.
+    """
     try:
-        value = json.loads(path.read_text("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a JSON file ({error}). Copy it again, or download it again.") from error
+        text = content.decode("utf-8") if isinstance(content, bytes) else content
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{where} is nested too deep to be read: it is not what it should be.") from None
+    except ValueError as error:
+        raise ValueError(f"{where} is not a JSON file ({error}). Copy it again, or download it again.") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}.")
+        raise ValueError(f"{where} must hold a JSON object, got {type(value).__name__}.")
     return value
 
 
@@ -177,4 +193,4 @@ def _list_files(name: str, hub: dict[str, Any]) -> list[str]:
         return []
 
 
-__all__ = ["HUB_OPTIONS", "check_download", "fetch", "find_weights", "read_json", "read_tensors"]
+__all__ = ["HUB_OPTIONS", "check_download", "fetch", "find_weights", "parse_json", "read_json", "read_tensors"]

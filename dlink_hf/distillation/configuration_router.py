@@ -7,7 +7,14 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 
 from ..core.checks import one_of
-from ..models.configuration_base import DLinkPreTrainedConfig, reject_unknown_fields, require, settle_labels
+from ..models.configuration_base import (
+    MOST_CHANNELS,
+    DLinkPreTrainedConfig,
+    in_bounds,
+    reject_unknown_fields,
+    require,
+    settle_labels,
+)
 
 
 ROUTINGS = ("input", "static", "uniform", "last")
@@ -57,14 +64,13 @@ class DLinkRouterConfig(DLinkPreTrainedConfig):
     def __post_init__(self, **kwargs):
         reject_unknown_fields(self, kwargs)
         settle_labels(self, kwargs)
-        for field in ("hidden_size", "num_layers", "n_chans", "router_size"):
-            require(getattr(self, field) > 0, field, getattr(self, field), "a positive integer")
+        in_bounds(self, 1, hidden_size=16_384, num_layers=4096, n_chans=MOST_CHANNELS, router_size=16_384)
         for field in ("layers_per_teacher", "hidden_sizes"):
             numbers = getattr(self, field)
-            require(numbers is None or all(number > 0 for number in numbers), field, numbers, "positive integers")
+            require(numbers is None or all(0 < number <= 16_384 for number in numbers), field, numbers, "positive")
         if self.layers_per_teacher is not None or self.hidden_sizes is not None:
             require(
-                len(self.layers_per_teacher or ()) == len(self.hidden_sizes or ()),
+                len(self.layers_per_teacher or ()) == len(self.hidden_sizes or ()) > 0,
                 "hidden_sizes",
                 self.hidden_sizes,
                 f"one a teacher, like `layers_per_teacher` ({self.layers_per_teacher})",

@@ -114,11 +114,16 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         reject_unknown_fields(self, kwargs)
         for name, config_class in type(self).sub_configs.items():
             if isinstance(getattr(self, name), dict):
-                setattr(self, name, config_class.from_dict(getattr(self, name)))
+                try:
+                    setattr(self, name, config_class.from_dict(getattr(self, name)))
+                except ValueError as error:
+                    raise ValueError(f"`{name}`: {error}") from error
         if self.teacher_configs is not None:
             require(
                 len(self.teacher_configs) > 1, "teacher_configs", self.teacher_configs, "a list of several configs"
             )
+            good = all(isinstance(config, dict | DLinkTeacherConfig) for config in self.teacher_configs)
+            require(good, "teacher_configs", self.teacher_configs, "a list of configs of teachers")
             self.teacher_configs = [
                 DLinkTeacherConfig.from_dict(config) if isinstance(config, dict) else config
                 for config in self.teacher_configs

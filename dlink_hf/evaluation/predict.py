@@ -14,12 +14,13 @@ from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..core.atomic_files import staged
 from ..core.checkpoint_names import found_checkpoint
 from ..data.collator import EEGDataCollator
 from ..data.model_contract import check_label_names, label_names, montage_arguments
+from ..models.configuration_base import DLinkPreTrainedConfig
 from ..models.mic.modeling_mic import MiCForEEGClassification
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
 from .metrics import classification_scores
@@ -88,8 +89,8 @@ def _load_classifier(name_or_path: str, allow_backbone: bool, hub_kwargs: dict[s
     config_file = os.path.join(name_or_path, hub_kwargs.get("subfolder") or "", "config.json")
     if os.path.isdir(name_or_path) and not os.path.isfile(config_file):
         raise FileNotFoundError(f"{name_or_path} holds no config.json: it is not the folder of a saved model.")
-    fields, _ = PreTrainedConfig.get_config_dict(name_or_path, **hub_kwargs)
-    if fields.get("model_type") not in kinds:
+    fields, _ = DLinkPreTrainedConfig.read_config_dict(name_or_path, **hub_kwargs)
+    if str(fields.get("model_type")) not in kinds:
         raise ValueError(
             f"{name_or_path} holds a model of type {fields.get('model_type')!r}; a student is 'dlink_mic', a teacher "
             "'dlink_teacher'."

@@ -17,6 +17,8 @@ from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAuto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from ..core.checkpoint_names import found_checkpoint
+from ..core.fetch import HUB_OPTIONS, fetch, read_json
+from ..core.weight_files import check_weight_files
 from ..export.loading import load_exported
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.mic.modeling_mic import MiCForEEGClassification, MiCModel
@@ -81,11 +83,23 @@ class AutoModelForEEGClassification(_BaseAutoModelClass):
         with found_checkpoint(
             pretrained_model_name_or_path, kwargs.get("revision"), kwargs.get("subfolder")
         ) as resolved:
+            _check_files(resolved, kwargs)
             model, info = super().from_pretrained(resolved, *model_args, output_loading_info=True, **kwargs)
         # the model's own `from_pretrained` is given a whole config, which hides whether the classes were named
         if isinstance(model, DLinkPreTrainedModel) and not names_labels and model.lacked_head(info):
             warn_of_new_head(resolved, model)
         return (model, info) if output_loading_info else model
+
+
+def _check_files(name: str, options: dict[str, Any]) -> None:
+    """Refuse what transformers would follow before the model's own class is asked: an adapter, a malformed config."""
+    check_weight_files(name, options)
+    hub = {key: options[key] for key in HUB_OPTIONS if options.get(key) is not None}
+    path = fetch(name, "config.json", hub)
+    kind = None if path is None else read_json(path).get("model_type")
+    for config in (MiCConfig, DLinkTeacherConfig):
+        if kind == config.model_type:
+            config.get_config_dict(name, **hub)
 
 
 for _config, _model, _classifier in (

@@ -1,15 +1,19 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """What the configs share: fields that are unknown or contradict each other are errors that name them."""
 
-import math
 import os
+from collections import Counter
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig
 
 from ..core.checkpoint_names import ShortNamesMixin
+from ..core.checks import MALFORMED
 from ..core.electrodes import canonical_name
+from ..core.fetch import read_json
 
 
 # the 19 electrodes of the 10-20 system, the montage that most EEG corpora share
@@ -50,6 +54,30 @@ def reject_unknown_fields(config: PreTrainedConfig, kwargs: dict[str, Any]) -> N
         )
 
 
+# More than any EEG or model of it has; what lies beyond is a damaged or hostile file, and would take memory or hours.
+MOST_CHANNELS = 1024
+MOST_LABELS = 10_000
+MOST_SAMPLES = 10_000_000
+MOST_HERTZ = 1_000_000
+
+
+def in_bounds(config: PreTrainedConfig, least: int, **most: int) -> None:
+    """Check whole numbers among the fields of a config.
+
+    Args:
+        config: the config that is being built.
+        least: the smallest value that is allowed.
+        **most: field -> the largest.
+
+    Raises:
+        ValueError: naming the field that is out of bounds.
+    """
+    for field, largest in most.items():
+        value = getattr(config, field)
+        expected = f"a whole number from {least:,} to {largest:,}"
+        require(type(value) is int and least <= value <= largest, field, value, expected)
+
+
 def require(condition: bool, field: str, value: Any, expected: str) -> None:
     """Raise a `ValueError` that names the field, what was given and what was expected, unless `condition` holds."""
     if not condition:
@@ -67,12 +95,25 @@ def settle_labels(config: PreTrainedConfig, kwargs: dict[str, Any]) -> None:
         ValueError: naming the field that contradicts another, or fewer than two classes.
     """
     num_labels = kwargs.get("num_labels")
+    expected = f"a whole number of at least two classes, at most {MOST_LABELS:,}"
+    good = num_labels is None or (type(num_labels) is int and 2 <= num_labels <= MOST_LABELS)
+    require(good, "num_labels", num_labels, expected)
+    for field in ("id2label", "label2id"):
+        names = getattr(config, field)
+        require(names is None or isinstance(names, dict), field, names, "a mapping of numbers and names")
+        require(len(names or ()) <= MOST_LABELS, field, f"{len(names or ())} classes", f"at most {MOST_LABELS:,}")
     if config.id2label is None and config.label2id is not None:
+        good = all(type(index) is int for index in config.label2id.values())
+        require(good, "label2id", config.label2id, "a mapping of names to whole numbers")
         config.id2label = {index: name for name, index in config.label2id.items()}
     if config.id2label is None:
-        require(num_labels is None or num_labels >= 2, "num_labels", num_labels, "at least two classes")
         return
-    names = {int(index): name for index, name in config.id2label.items()}
+    try:
+        names = {int(index): name for index, name in config.id2label.items()}
+    except (TypeError, ValueError):
+        names = {}
+    texts = all(isinstance(name, str) for name in names.values())
+    require(texts, "id2label", config.id2label, "a mapping of numbers to names as text")
     good = sorted(names) == list(range(len(names))) and len(set(names.values())) == len(names) >= 2
     require(good, "id2label", config.id2label, "two or more different names, numbered 0, 1, 2 ... without a gap")
     require(num_labels in (None, len(names)), "num_labels", num_labels, f"{len(names)}, as many as `id2label` names")
@@ -88,15 +129,30 @@ def check_signal_fields(config: PreTrainedConfig) -> None:
         ValueError: naming the field that is empty, repeated or not positive.
     """
     require(len(config.ch_names) > 0, "ch_names", config.ch_names, "a list of at least one channel name")
+    count = f"{len(config.ch_names)} names"
+    require(len(config.ch_names) <= MOST_CHANNELS, "ch_names", count, f"at most {MOST_CHANNELS:,} channel names")
     electrodes = [canonical_name(name) or name for name in config.ch_names]
-    repeated = [name for name, place in zip(config.ch_names, electrodes, strict=True) if electrodes.count(place) > 1]
+    counts = Counter(electrodes)
+    repeated = [name for name, place in zip(config.ch_names, electrodes, strict=True) if counts[place] > 1]
     require(not repeated, "ch_names", repeated, "free of duplicates; these are names of the same electrode")
-    require(0 < config.sfreq < math.inf, "sfreq", config.sfreq, "a positive sampling rate in Hz")
-    require(config.n_times > 0, "n_times", config.n_times, "a positive number of samples")
+    expected = f"a positive sampling rate in Hz, at most {MOST_HERTZ:,}"
+    require(0 < config.sfreq <= MOST_HERTZ, "sfreq", config.sfreq, expected)
+    expected = f"a positive number of samples, at most {MOST_SAMPLES:,}"
+    require(0 < config.n_times <= MOST_SAMPLES, "n_times", config.n_times, expected)
 
 
 class DLinkPreTrainedConfig(ShortNamesMixin, PreTrainedConfig):
     """Base class of the configs: fields given at `from_pretrained` are checked like those of a new config."""
+
+    @classmethod
+    def read_config_dict(cls, name_or_path: str | os.PathLike, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read a config.json of any model; see `transformers.PreTrainedConfig.get_config_dict`.
+
+        Raises:
+            OSError: there is none, or it can't be reached.
+            ValueError: it is no JSON object.
+        """
+        return super().get_config_dict(name_or_path, **kwargs)
 
     @classmethod
     def get_config_dict(
@@ -106,11 +162,22 @@ class DLinkPreTrainedConfig(ShortNamesMixin, PreTrainedConfig):
 
         Raises:
             OSError: there is none, for which transformers would give a config of defaults.
+            ValueError: it holds what no config of this class does; the message names file and field.
         """
         config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if not config_dict:
             raise OSError(f"{pretrained_model_name_or_path} holds no config.json: it is not a checkpoint of a model.")
+        # by itself, before anything that was given takes part: it is an error of the file, and named so
+        try:
+            cls.from_dict(dict(config_dict))
+        except (*MALFORMED, StrictDataclassError) as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"config.json of {pretrained_model_name_or_path}: {text}") from error
         return config_dict, unused
+
+    @classmethod
+    def _dict_from_json_file(cls, json_file: str | os.PathLike) -> dict[str, Any]:
+        return cls._decode_special_floats(read_json(Path(json_file)))
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -138,8 +205,12 @@ class DLinkPreTrainedConfig(ShortNamesMixin, PreTrainedConfig):
 
 __all__ = [
     "DEFAULT_CH_NAMES",
+    "MOST_CHANNELS",
+    "MOST_LABELS",
+    "MOST_SAMPLES",
     "DLinkPreTrainedConfig",
     "check_signal_fields",
+    "in_bounds",
     "reject_unknown_fields",
     "require",
     "settle_labels",

@@ -3,6 +3,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ..core.electrodes import canonical_name, channel_positions, describe_unknow
 from .alignment import ALIGNMENTS, MIN_SECONDS, Alignment, AlignmentSession, make_alignment
 from .alignment_mixin import AlignmentMixin
 from .recordings import pick_channels, read_recording
+from .settings_file import SettingsFileMixin
 from .signals import MICROVOLTS_PER_UNIT, as_samples, check_pass_band, check_samples, long_enough, resample
 
 
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 _FOREIGN_KEYS = {"feature_extractor_type", "processor_class", "auto_map"}
 
 
-class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, FeatureExtractionMixin):
+class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, FeatureExtractionMixin):
     r"""
     Turns EEG recordings into model inputs: EEG channels picked and named alike, microvolts, one sampling rate,
     optional filters, windows of one length.
@@ -491,7 +493,7 @@ def _canonical_names(ch_names: Sequence[str]) -> list[str]:
     unknown = [given for given, name in zip(ch_names, names, strict=True) if name is None]
     if unknown:
         raise ValueError(f"ch_names has channels whose place is unknown, {describe_unknown(unknown)}")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         given = [g for g, name in zip(ch_names, names, strict=True) if name in twice]
         raise ValueError(f"ch_names holds duplicates: {given} are names of {twice}")

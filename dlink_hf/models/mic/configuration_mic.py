@@ -13,6 +13,7 @@ from ..configuration_base import (
     DEFAULT_CH_NAMES,
     DLinkPreTrainedConfig,
     check_signal_fields,
+    in_bounds,
     reject_unknown_fields,
     require,
     settle_labels,
@@ -48,6 +49,23 @@ _SIZES: dict[str, dict[str, int]] = {
         "num_temporal_slots": 4,
         "compressed_size": 32,
     },
+}
+
+
+# the largest values: far above any student's, and small enough that checking a file against them takes no memory
+_MOST = {
+    "patch_size": 65_536,
+    "hidden_size": 16_384,
+    "num_attention_heads": 1024,
+    "intermediate_size": 65_536,
+    "num_filters": 4096,
+    "filter_size": 65_536,
+    "filter_stride": 65_536,
+    "num_slow_features": 65_536,
+    "mimic_size": 16_384,
+    "num_spatial_slots": 4096,
+    "num_temporal_slots": 4096,
+    "compressed_size": 16_384,
 }
 
 
@@ -180,22 +198,8 @@ class MiCConfig(DLinkPreTrainedConfig):
         self.channel_positions = [[float(x) for x in row] for row in rows]
 
     def _check_sizes(self) -> None:
-        for field in (
-            "patch_size",
-            "hidden_size",
-            "num_attention_heads",
-            "intermediate_size",
-            "num_filters",
-            "filter_size",
-            "filter_stride",
-            "num_slow_features",
-            "mimic_size",
-            "num_spatial_slots",
-            "num_temporal_slots",
-            "compressed_size",
-        ):
-            require(getattr(self, field) > 0, field, getattr(self, field), "a positive integer")
-        require(self.num_hidden_layers >= 0, "num_hidden_layers", self.num_hidden_layers, "zero or more")
+        in_bounds(self, 1, **_MOST)
+        in_bounds(self, 0, num_hidden_layers=256)
         require(
             self.n_times % self.patch_size == 0,
             "n_times",
@@ -229,6 +233,7 @@ class MiCConfig(DLinkPreTrainedConfig):
         for field in ("hidden_dropout", "classifier_dropout", "signed_path_alone"):
             require(0 <= getattr(self, field) < 1, field, getattr(self, field), "in [0, 1)")
         require(0 < self.input_scale < math.inf, "input_scale", self.input_scale, "positive")
+        require(0 < self.layer_norm_eps < 1, "layer_norm_eps", self.layer_norm_eps, "in (0, 1)")
 
     @property
     def n_patches(self) -> int:

@@ -8,9 +8,11 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers.utils import logging
 
+from ...core.checks import MALFORMED
 from ...core.electrodes import canonical_name, describe_unknown
 from ..configuration_base import (
     DEFAULT_CH_NAMES,
+    MOST_SAMPLES,
     DLinkPreTrainedConfig,
     check_signal_fields,
     reject_unknown_fields,
@@ -25,6 +27,9 @@ logger = logging.get_logger(__name__)
 
 # constructor arguments that the config's own fields decide
 _RESERVED = {"n_outputs", "n_chans", "chs_info", "n_times", "input_window_seconds", "sfreq", "return_encoder_output"}
+
+# of a whole number in `backbone_kwargs`, and of layers: far above any foundation model's
+_MOST_OF_AN_OPTION, _MOST_LAYERS = 100_000, 256
 
 # what `from_module` stores of a network of the user's own
 _MODULE_FIELDS = {
@@ -115,7 +120,10 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
             self._check_channels(BACKBONES[self.backbone])
         require(0 < self.input_scale < math.inf, "input_scale", self.input_scale, "positive")
         require(
-            self.head_size is None or self.head_size > 0, "head_size", self.head_size, "a positive integer, or None"
+            self.head_size is None or 0 < self.head_size <= 16_384,
+            "head_size",
+            self.head_size,
+            "a positive integer, at most 16,384, or None",
         )
         require(0 <= self.head_dropout < 1, "head_dropout", self.head_dropout, "in [0, 1)")
         super().__post_init__(**kwargs)
@@ -129,6 +137,14 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
             self.module_info,
             f"what `from_module` writes: {', '.join(_MODULE_FIELDS)}",
         )
+        for name, kind in _MODULE_FIELDS.items():
+            value = self.module_info[name]
+            if kind is int:
+                good = 0 <= value <= MOST_SAMPLES
+                require(good, f"module_info[{name!r}]", value, f"a whole number from 0 to {MOST_SAMPLES:,}")
+        layers = self.module_info["layers"]
+        good = 0 < len(layers) <= _MOST_LAYERS and all(isinstance(name, str) for name in layers)
+        require(good, "module_info['layers']", layers, f"names of 1 to {_MOST_LAYERS} modules")
         require(not self.backbone_kwargs, "backbone_kwargs", self.backbone_kwargs, "empty for a network of your own")
         require(self.sfreq is not None, "sfreq", self.sfreq, "given for a network of your own")
         require(self.n_times is not None, "n_times", self.n_times, "given for a network of your own")
@@ -150,8 +166,13 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
             default = spec.defaults.get(argument)
             if type(default) is int:
                 # an overlap may be none; every other number counts something
-                good = type(value) is int and value >= (0 if argument == "patch_overlap" else 1)
-                require(good, f"backbone_kwargs[{argument!r}]", value, "a positive whole number")
+                least = 0 if argument == "patch_overlap" else 1
+                good = type(value) is int and least <= value <= _MOST_OF_AN_OPTION
+                expected = f"a positive whole number, at most {_MOST_OF_AN_OPTION:,}"
+                require(good, f"backbone_kwargs[{argument!r}]", value, expected)
+        depth = spec.arguments(given).get(spec.depth_argument)
+        few = type(depth) is not int or depth <= _MOST_LAYERS
+        require(few, f"backbone_kwargs[{spec.depth_argument!r}]", depth, f"at most {_MOST_LAYERS} layers")
         for argument, value in spec.fixed.items():
             require(
                 given.get(argument, value) == value, f"backbone_kwargs[{argument!r}]", given.get(argument), f"{value}"
@@ -162,7 +183,7 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
                 spec.grid(given, len(self.ch_names), self.n_times or 1)
                 spec.width(spec.arguments(given))
                 spec.taps(given)
-        except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+        except MALFORMED as error:
             raise ValueError(f"`backbone_kwargs` {given} do not fit {self.backbone}: {error}") from error
         require(problem is None, "backbone_kwargs", given, f"such that {problem}")
         if self.sfreq is None:
