@@ -97,7 +97,12 @@ setup(
     ],
     packages=find_packages(include=["dlink_hf", "dlink_hf.*"]),
     package_data={
-        "dlink_hf": ["py.typed", "hub/*.md", *(f"checkpoints/*/*.{kind}" for kind in ("safetensors", "json", "md"))]
+        "dlink_hf": [
+            "py.typed",
+            "hub/*.md",
+            "export/c/*",
+            *(f"checkpoints/*/*.{kind}" for kind in ("safetensors", "json", "md")),
+        ]
     },
     # what numpy, scipy, pandas, mne and transformers ask for themselves
     python_requires=">=3.11",

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""`dlink export`: a student as ONNX or for ExecuTorch, for a device."""
+"""`dlink export`: a student as ONNX, for ExecuTorch or as C, for a device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datasets import Dataset, load_from_disk
 
 from ..core.atomic_files import write_json
 from ..core.export_record import DEPLOY_FILE, read_deploy
-from ..export.loading import BACKENDS, format_of
+from ..export.loading import FORMATS, format_of
 from ..export.onnx import TOLERANCES, write_export
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..streaming.preparation import PHASES, filter_coefficients
@@ -24,10 +24,11 @@ from .arguments import arg, named, parse
 FILTERS_FILE = "filters.json"
 
 DESCRIPTION = (
-    "Write a trained student as ONNX or for ExecuTorch: `dlink export MODEL --output_dir DIR`. Each precision gets a "
-    "folder in DIR: the model, and deploy.json, which says channels, rate, unit, window, labels, filters and how far "
-    "the logits are from PyTorch's. An export that is too far off is refused. With --output_dir CHECKPOINT/onnx (or "
-    "executorch) it is what `from_pretrained(CHECKPOINT, backend=...)` loads and `dlink push` takes along."
+    "Write a trained student as ONNX, for ExecuTorch or as C: `dlink export MODEL --output_dir DIR`. Each precision "
+    "gets a folder in DIR: the model, and deploy.json, which says channels, rate, unit, window, labels, filters and "
+    "how far the logits are from PyTorch's. An export that is too far off is refused. With --output_dir "
+    "CHECKPOINT/onnx (or executorch) it is what `from_pretrained(CHECKPOINT, backend=...)` loads and `dlink push` "
+    "takes along."
 )
 
 
@@ -37,7 +38,10 @@ class ExportArguments:
 
     model: str = arg("", "Folder, Hub id or short name of a student; also the first word after `export`.")
     output_dir: str = arg("", "Where to; a folder in it for each precision. Required.")
-    format: str = arg("onnx", "onnx, or executorch for a program of XNNPACK, one window at a time.")
+    format: str = arg(
+        "onnx",
+        "onnx; executorch for a program of XNNPACK, one window at a time; or c for C99 that a microcontroller runs.",
+    )
     precision: list[str] = arg(["float32"], "Some of float32, float16 (ONNX only) and int8.")
     ch_names: str | None = arg(None, "Another montage to export for, comma separated; the student's own if left out.")
     any_montage: bool = arg(
@@ -77,8 +81,8 @@ def run(argv: Sequence[str]) -> None:
     (args,) = parse("export", DESCRIPTION, (ExportArguments,), named(argv, "--model"))
     if not args.model or not args.output_dir:
         raise ValueError("say what and where to: dlink export MODEL --output_dir DIR.")
-    if args.format not in BACKENDS[1:]:
-        raise ValueError(f"--format must be {' or '.join(BACKENDS[1:])}, got {args.format!r}.")
+    if args.format not in FORMATS:
+        raise ValueError(f"--format must be {' or '.join(FORMATS)}, got {args.format!r}.")
     kind = format_of(args.format)
     unknown = [name for name in args.precision if name not in kind.precisions]
     if unknown or not args.precision:
@@ -88,7 +92,7 @@ def run(argv: Sequence[str]) -> None:
         )
     if args.any_montage and (args.format, args.precision) != ("onnx", ["float32"]):
         raise ValueError("--any_montage is only for --format onnx --precision float32.")
-    if "int8" in args.precision and args.calibration is None:
+    if "int8" in args.precision and args.calibration is None and kind.is_calibrated:
         raise ValueError("int8 needs --calibration FOLDER, windows (Dataset.save_to_disk) like those of its use.")
     if args.phase not in PHASES:
         raise ValueError(f"--phase must be {' or '.join(PHASES)}, got {args.phase!r}.")
@@ -109,6 +113,9 @@ def run(argv: Sequence[str]) -> None:
             tolerance=args.tolerance,
         )
         check = json.loads((path.parent / DEPLOY_FILE).read_text("utf-8"))["check"]
+        if "not_compared" in check:
+            print(f"{path!s:<{width}}{path.stat().st_size / 1e6:>8.3f}  not compared: {check['not_compared']}")
+            continue
         scores = check.get("balanced_accuracy")
         scores = f"{scores['pytorch']:.3f} -> {scores[args.format]:.3f}" if scores else "no labels"
         row = f"{path.stat().st_size / 1e6:>8.3f}{check['largest_difference']:>20.2g}{check['same_labels']:>13.1%}"
@@ -116,7 +123,8 @@ def run(argv: Sequence[str]) -> None:
     if args.source_sfreq is not None:
         told = _write_filters(path.parent, Path(args.output_dir, FILTERS_FILE), args.source_sfreq, args.phase)
         print(f"\n{told}")
-    print(f"\ncompared with PyTorch on {check['n_windows']} windows: {check['windows']}{_elsewhere(check)}")
+    if "not_compared" not in check:
+        print(f"\ncompared with PyTorch on {check['n_windows']} windows: {check['windows']}{_elsewhere(check)}")
 
 
 def _write_filters(export: Path, path: Path, sfreq: float, phase: str) -> str:

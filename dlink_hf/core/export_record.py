@@ -15,7 +15,7 @@ import torch
 
 DEPLOY_FILE = "deploy.json"
 # of every format, for what must not lie next to it
-MODEL_FILES = ("model.onnx", "model.pte")
+MODEL_FILES = ("model.onnx", "model.pte", "mic_weights.h")
 # where exports lie in a checkpoint's folder, by backend
 EXPORT_FOLDERS = ("onnx", "executorch")
 PRECISIONS = ("float32", "float16", "int8")

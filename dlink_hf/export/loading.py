@@ -23,8 +23,10 @@ from .exported_student import ExportedStudent
 logger = logging.getLogger(__name__)
 
 # where the format of each backend is described; imported when it is asked for
-_FORMATS = {"onnx": ("onnx", "ONNX"), "executorch": ("executorch", "EXECUTORCH")}
-BACKENDS = ("torch", *_FORMATS)
+_FORMATS = {"onnx": ("onnx", "ONNX"), "executorch": ("executorch", "EXECUTORCH"), "c": ("c_student", "C")}
+# what students are exported as; C is compiled by whoever uses it, never loaded
+FORMATS = tuple(_FORMATS)
+BACKENDS = ("torch", "onnx", "executorch")
 
 
 def load_exported(
@@ -96,7 +98,7 @@ def check_backend(backend: Any) -> None:
 
 
 def format_of(backend: str) -> Any:
-    """Return the [`onnx.ExportFormat`] of a backend, one of `BACKENDS` but `"torch"`."""
+    """Return the [`onnx.ExportFormat`] of one of `FORMATS`."""
     module, name = _FORMATS[backend]
     return getattr(import_module(f".{module}", __package__), name)
 
@@ -171,4 +173,4 @@ def _export_now(
     return student
 
 
-__all__ = ["BACKENDS", "check_backend", "format_of", "load_exported"]
+__all__ = ["BACKENDS", "FORMATS", "check_backend", "format_of", "load_exported"]

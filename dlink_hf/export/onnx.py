@@ -61,6 +61,9 @@ class ExportFormat:
         build: bytes of the file, of a student on the CPU in float32, a precision, windows (N, C, T) float32 that set
             the ranges of int8 or None, and whether it is to be for any montage.
         facts: what deploy.json says of the format and of what it was made with.
+        files: further files of the folder, by name.
+        why_not_compared: why it can't be run here, and so not compared with PyTorch; None where it can.
+        is_calibrated: whether int8 needs windows that set its ranges.
     """
 
     student: type[ExportedStudent]
@@ -69,6 +72,9 @@ class ExportFormat:
     check_installed: Callable[[], None]
     build: Callable[[MiCForEEGClassification, str, np.ndarray | None, bool], bytes]
     facts: Callable[[], dict[str, Any]]
+    files: Callable[[], dict[str, bytes]] = dict
+    why_not_compared: Callable[[], str | None] = lambda: None
+    is_calibrated: bool = True
 
 
 def export_onnx(
@@ -157,7 +163,7 @@ def write_export(
     tolerance = TOLERANCES[precision] if tolerance is None else tolerance
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < np.inf:
         raise ValueError(f"tolerance must be a number above 0, such as {TOLERANCES[precision]}, got {tolerance!r}.")
-    if precision == "int8" and calibration is None:
+    if precision == "int8" and calibration is None and kind.is_calibrated:
         raise ValueError(
             "int8 needs windows to calibrate on, such as those the student was trained on: calibration=dataset or an "
             "array (N, C, T) in microvolts; on the command line --calibration FOLDER of Dataset.save_to_disk."
@@ -179,11 +185,16 @@ def write_export(
     with tqdm(total=2, desc=f"export {backend} {precision}", unit="step", leave=False, disable=not progress) as steps:
         weights = kind.build(student, precision, ranges, any_montage)
         steps.update()
-        run = kind.student.make_runner(weights)
-        check = {"windows": what, "n_windows": len(values)}
-        check |= _compare(student, backend, run, values, labels, any_montage)
+        not_compared = kind.why_not_compared()
+        if not_compared is None:
+            run = kind.student.make_runner(weights)
+            check = {"windows": what, "n_windows": len(values)}
+            check |= _compare(student, backend, run, values, labels, any_montage)
+        else:
+            logger.warning("the export is not compared with PyTorch: there is %s here", not_compared)
+            check = {"windows": what, "n_windows": 0, "not_compared": not_compared}
         steps.update()
-    if not check["relative_difference"] <= tolerance:
+    if not_compared is None and not check["relative_difference"] <= tolerance:
         raise ValueError(
             f"The {precision} export differs from PyTorch by up to {check['largest_difference']:.3g} in a logit, "
             f"{check['relative_difference']:.3g} of their spread, beyond the tolerance of {tolerance:g} (on "
@@ -193,7 +204,8 @@ def write_export(
     check["tolerance"] = tolerance
     deploy = _deployment(student, feature_extractor, kind, weights, precision, any_montage, check)
     with staged(folder) as partial:
-        (partial / model_file).write_bytes(weights)
+        for name, content in {**kind.files(), model_file: weights}.items():
+            (partial / name).write_bytes(content)
         (partial / DEPLOY_FILE).write_text(json.dumps(deploy, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         student.config.save_pretrained(partial)
         if feature_extractor is not None:
