@@ -279,8 +279,7 @@ def test_without_a_compiler_an_export_says_so(checkpoint, tmp_path, monkeypatch,
 
 
 def test_what_is_refused(checkpoint, tmp_path):
-    model = student_of(*SHAPES["tiny"])
-    model.config.signed_path = True
+    model = student_of("tiny", {"ch_names": NAMES, "n_times": N_TIMES, "signed_path": True})
     with pytest.raises(ValueError, match="signed path .* --format onnx"):
         weights_header(model, "float32")
     with pytest.raises(ValueError, match="num_hidden_layers 0"):
