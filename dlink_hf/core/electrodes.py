@@ -15,13 +15,15 @@ _REFERENCE = re.compile(
     r"\(?A1\s*\+?\s*A2\)?(?:/2)?|\(?M1\s*\+?\s*M2\)?(?:/2)?)$"
 )
 _PREFIX = re.compile(r"^(?:EEG|POL)[\s_:.-]*(?=\S)")
-_OLD_NAMES = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
+# T1 and T2 are no places of the 10-20 system; by common use they are the anterior temporal FT9 and FT10.
+_OLD_NAMES = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8", "T1": "FT9", "T2": "FT10"}
 _EARS = ("A1", "A2", "M1", "M2")
 
 # What recorders store besides EEG, by the start of the upper-cased name.
 _NOT_EEG = re.compile(
     r"^(?:[HVLR]?EOG|EO[LR]\b|E[CK]G|[LR]?EMG|X[1-8]?$|LOC\b|ROC\b|CHIN|STI\b|STI\d|STIM|STATUS|TRIG|MARKER|MKR|"
     r"EVENT|EVT|EDF ANNOT|BDF ANNOT|ANNOT|PHOTIC|PHO\b|IBI|BURSTS|SUPPR|RESP|ABDO|THOR|FLOW|AIRFLOW|NASAL|SNORE|SAO2|"
+    r"EXG\s?\d|(?:(?:LEFT|RIGHT|[LR])[\s_]?)?AUX|[HV]EO[GLRUD]?\b|BIP\s?\d|OSAT|ETCO2|PR$|HR$|E$|\$|"
     r"SPO2|PULSE|PLETH|PPG|GSR|EDA\b|TEMP|ACC|GYRO|MAG[XYZ]|COUNTER|INTERPOLATED|RAW_CQ|BATTERY|GND$|REF$|DC\s?\d|VNS|LEG|BP\d|TIME)"
 )
 _PLACEHOLDER = re.compile(r"^[-.\s]+\d*$")
@@ -172,9 +174,11 @@ def canonical_name(name: str) -> str | None:
     """Return one spelling for a channel: that of MNE's `standard_1005` template.
 
     Understood are upper and lower case, the prefixes `EEG` and `POL`, trailing dots (`"Fc5."`), the suffixes of a
-    common reference (`-REF`, `-LE`, `-AR`, `-Avg` ...), the old names T3, T4, T5, T6 (T7, T8, P7, P8), the `-0`, `-1`
-    which MNE appends to names that occur twice, and bipolar pairs (`"FP1-F7"`). An electrode measured against one ear
-    or mastoid (`"C3-M2"`) counts as that electrode, its partner being the reference; two ears (`"A2-A1"`) are a pair.
+    common reference (`-REF`, `-LE`, `-AR`, `-Avg` ...), the old names T3, T4, T5, T6 (T7, T8, P7, P8) and T1, T2 (FT9,
+    FT10 by common use), the `-0`, `-1` which MNE appends to names that occur twice, and bipolar pairs (`"FP1-F7"`). An
+    electrode measured against one ear or mastoid (`"C3-M2"`) counts as that electrode, its partner being the
+    reference; two ears (`"A2-A1"`) are a pair. What only the company of a name tells (a reference that all names
+    share, the sockets of a cap) is read by `dlink_hf.core.channel_names.read_names`.
 
     Args:
         name (`str`): Name of the channel as the recording has it.

@@ -3,8 +3,7 @@
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,16 @@ from transformers.feature_extraction_utils import BatchFeature, FeatureExtractio
 from ..core.atomic_files import staged
 from ..core.checkpoint_names import ShortNamesMixin
 from ..core.checks import one_of
-from ..core.electrodes import canonical_name, channel_positions, describe_unknown
+from ..core.electrodes import channel_positions
 from .alignment import ALIGNMENTS, MIN_SECONDS, Alignment, AlignmentSession, make_alignment
 from .alignment_mixin import AlignmentMixin
-from .recordings import pick_channels, read_recording
+from .channels import pick_channels, samples_are_equal
+from .cutting import cut_raw
+from .recordings import read_recording
+from .settings import as_onsets, canonical_names, positive_int, positive_number
 from .settings_file import SettingsFileMixin
 from .signals import MICROVOLTS_PER_UNIT, as_samples, check_pass_band, check_samples, long_enough, resample
+from .units import check_finite, header_units_of, outlying_channels
 
 
 logger = logging.getLogger(__name__)
@@ -69,8 +72,15 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
             What to do where a recording lacks some of `ch_names`: `"subset"` delivers the others, `"error"` raises.
         unknown_channels (`str`, *optional*, defaults to `"error"`):
             What to do with EEG channels whose name is unknown: `"error"` names them, `"drop"` leaves them out.
+            Where `ch_names` names the channels, others never stand in the way.
             Channels of another type or of a known other name (ECG, EOG, trigger ...) are always left out, and so are
             those that MNE's `info["bads"]` marks; the log says which.
+        duplicate_channels (`str`, *optional*, defaults to `"error"`):
+            What to do where several channels are one electrode and their samples differ: `"error"` names them,
+            `"first"` and `"last"` choose. Where the samples are equal to the bit the first is taken.
+        outlying_channels (`str`, *optional*, defaults to `"error"`):
+            What to do with a channel whose amplitude is hundreds of times that of the others, so that its unit is
+            wrong or its electrode broken: `"error"` names it, `"drop"` leaves it out.
         min_abs_uv, max_abs_uv (`float`, *optional*, default to 0.1 and 1000.0):
             Plausible typical amplitude in microvolts: mean absolute deviation from the median within one second, then
             the median over seconds and channels. Outside, the unit is taken to be wrong. `None` switches a bound off.
@@ -110,6 +120,8 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
         unit: str | None = None,
         missing_channels: str = "subset",
         unknown_channels: str = "error",
+        duplicate_channels: str = "error",
+        outlying_channels: str = "error",
         min_abs_uv: float | None = 0.1,
         max_abs_uv: float | None = 1000.0,
         alignment: str | None = None,
@@ -121,27 +133,30 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
         if unknown:
             raise TypeError(
                 f"EEGFeatureExtractor has no setting named {', '.join(map(repr, unknown))}; it has ch_names, sfreq, "
-                "n_times, stride, l_freq, h_freq, notch_freq, unit, missing_channels, unknown_channels, min_abs_uv, "
-                "max_abs_uv, alignment, alignment_reference, alignment_min_seconds"
+                "n_times, stride, l_freq, h_freq, notch_freq, unit, missing_channels, unknown_channels, "
+                "duplicate_channels, outlying_channels, min_abs_uv, max_abs_uv, alignment, alignment_reference, "
+                "alignment_min_seconds"
             )
         kwargs.pop("feature_extractor_type", None)
         super().__init__(**kwargs)
-        self.ch_names = None if ch_names is None else _canonical_names(ch_names)
-        self.sfreq = _positive("sfreq", sfreq)
-        self.n_times = _positive_int("n_times", n_times)
-        self.stride = None if stride is None else _positive_int("stride", stride)
-        self.l_freq = None if l_freq is None else _positive("l_freq", l_freq)
-        self.h_freq = None if h_freq is None else _positive("h_freq", h_freq)
+        self.ch_names = None if ch_names is None else canonical_names(ch_names)
+        self.sfreq = positive_number("sfreq", sfreq)
+        self.n_times = positive_int("n_times", n_times)
+        self.stride = None if stride is None else positive_int("stride", stride)
+        self.l_freq = None if l_freq is None else positive_number("l_freq", l_freq)
+        self.h_freq = None if h_freq is None else positive_number("h_freq", h_freq)
         if notch_freq is not None and not isinstance(notch_freq, (int, float, np.number)):
-            notch_freq = [_positive("notch_freq", freq) for freq in notch_freq] or None
+            notch_freq = [positive_number("notch_freq", freq) for freq in notch_freq] or None
         elif notch_freq is not None:
-            notch_freq = _positive("notch_freq", notch_freq)
+            notch_freq = positive_number("notch_freq", notch_freq)
         self.notch_freq = notch_freq
         self.unit = one_of("unit", unit, (None, *MICROVOLTS_PER_UNIT))
         self.missing_channels = one_of("missing_channels", missing_channels, ("subset", "error"))
         self.unknown_channels = one_of("unknown_channels", unknown_channels, ("error", "drop"))
-        self.min_abs_uv = None if min_abs_uv is None else _positive("min_abs_uv", min_abs_uv)
-        self.max_abs_uv = None if max_abs_uv is None else _positive("max_abs_uv", max_abs_uv)
+        self.duplicate_channels = one_of("duplicate_channels", duplicate_channels, ("error", "first", "last"))
+        self.outlying_channels = one_of("outlying_channels", outlying_channels, ("error", "drop"))
+        self.min_abs_uv = None if min_abs_uv is None else positive_number("min_abs_uv", min_abs_uv)
+        self.max_abs_uv = None if max_abs_uv is None else positive_number("max_abs_uv", max_abs_uv)
         if None not in (self.min_abs_uv, self.max_abs_uv) and self.min_abs_uv >= self.max_abs_uv:
             raise ValueError(f"min_abs_uv ({self.min_abs_uv}) must be below max_abs_uv ({self.max_abs_uv})")
         if None not in (self.l_freq, self.h_freq) and self.l_freq >= self.h_freq:
@@ -162,7 +177,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
                 raise ValueError("alignment_reference is given without an alignment: it is for alignment='monge'")
             names = self.alignment_reference.get("ch_names")
             make_alignment(self.alignment, sfreq=self.sfreq, ch_names=names, reference=self.alignment_reference)
-        self.alignment_min_seconds = _positive("alignment_min_seconds", alignment_min_seconds)
+        self.alignment_min_seconds = positive_number("alignment_min_seconds", alignment_min_seconds)
 
     def __call__(
         self,
@@ -249,13 +264,17 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
         """`prepare_raw` of a recording that `source` names in messages."""
         unit = one_of("unit", unit or self.unit or "V", tuple(MICROVOLTS_PER_UNIT))
         check_pass_band(raw.info["sfreq"], self.l_freq, self.h_freq, source)
-        picks, names = self.pick_channels(raw.ch_names, raw.get_channel_types(), raw.info["bads"], source)
+        picks, names = self.pick_raw_channels(raw, source)
         originals = [raw.ch_names[i] for i in picks]
         raw = raw.copy().reorder_channels(originals)
         raw.load_data(verbose="error")
+        said = header_units_of(raw, originals, names)
+        kept = self._judged(raw.get_data(), names, raw.info["sfreq"], unit, source, said)
+        if len(kept) < len(names):
+            originals, names = [originals[i] for i in kept], [names[i] for i in kept]
+            raw.reorder_channels(originals)
         if raw.ch_names != names:
             raw.rename_channels(dict(zip(originals, names, strict=True)), verbose="error")
-        self.check_signal(raw.get_data(), names, raw.info["sfreq"], unit, source)
         volts = MICROVOLTS_PER_UNIT[unit] / MICROVOLTS_PER_UNIT["V"]
         if volts != 1.0:
             raw.apply_function(lambda x: x * volts, picks="all", channel_wise=False, verbose="error")
@@ -330,12 +349,13 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
                 )
             if isinstance(recording, mne.io.BaseRaw):
                 source = _source_name(recording)
-                return self._cut(self._prepare(recording, unit, is_filtered, source), onsets, source)
+                return cut_raw(self, self._prepare(recording, unit, is_filtered, source), onsets, source)
             unit = one_of("unit", unit or self.unit or "V", tuple(MICROVOLTS_PER_UNIT))
+            all_values = recording.get_data(verbose="error")
             picks, names = self.pick_channels(
-                recording.ch_names, recording.get_channel_types(), recording.info["bads"], "the Epochs"
+                recording.ch_names, recording.get_channel_types(), recording.info["bads"], "the Epochs", all_values
             )
-            values = recording.get_data(picks=picks, verbose="error")
+            values = all_values[:, picks]
             return self._windows(values, names, known, unit, onsets, is_filtered, "the Epochs")
 
         values = as_samples(recording)
@@ -348,7 +368,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
             )
         if isinstance(ch_names, str):
             raise TypeError(f"ch_names is a list of channel names, such as ['Fp1', 'Fp2']; got the text {ch_names!r}")
-        sfreq, ch_names = _positive("sfreq", sfreq), list(ch_names)
+        sfreq, ch_names = positive_number("sfreq", sfreq), list(ch_names)
         if values.shape[-2] != len(ch_names):
             turned = " It seems turned: pass its transpose." if values.shape[-1] == len(ch_names) else ""
             raise ValueError(
@@ -356,42 +376,12 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
                 f"{values.shape}; expected is (channels, samples) or (windows, channels, samples).{turned}"
             )
         source = f"the array of shape {values.shape}"
-        picks, names = self.pick_channels(ch_names, ["eeg"] * len(ch_names), [], source)
+        picks, names = self.pick_channels(ch_names, ["eeg"] * len(ch_names), [], source, values)
         values = values[..., picks, :]
         if values.ndim == 3:
             return self._windows(values, names, sfreq, unit, onsets, is_filtered, source)
         raw = mne.io.RawArray(values.astype(np.float64), mne.create_info(names, sfreq, "eeg"), verbose="error")
-        return self._cut(self._prepare(raw, unit, is_filtered, source), onsets, source)
-
-    def _cut(
-        self, raw: mne.io.BaseRaw, onsets: Sequence[float] | None, source: str
-    ) -> tuple[np.ndarray, list[str], np.ndarray]:
-        """Windows of a prepared recording."""
-        length = raw.n_times
-        if length < self.n_times:
-            raise ValueError(
-                f"{source} lasts {length / self.sfreq:g} s ({length} samples at {self.sfreq:g} Hz), less than one "
-                f"window of {self.n_times / self.sfreq:g} s (n_times={self.n_times}). Nothing is padded: give a "
-                "longer recording, or a smaller n_times where the model takes it."
-            )
-        if onsets is None:
-            starts = np.arange(0, length - self.n_times + 1, self.stride or self.n_times)
-        else:
-            onsets = _as_onsets(onsets)
-            starts = np.round(onsets * self.sfreq).astype(np.int64)
-            outside = onsets[(starts < 0) | (starts + self.n_times > length)]
-            if len(outside):
-                raise ValueError(
-                    f"{len(outside)} of {len(onsets)} windows leave {source}, which lasts {length / self.sfreq:g} s: "
-                    f"a window of {self.n_times / self.sfreq:g} s can't begin at "
-                    f"{', '.join(f'{onset:g} s' for onset in outside[:10])}{' ...' if len(outside) > 10 else ''}. "
-                    "Leave these onsets out; nothing is padded."
-                )
-        values = raw.get_data()
-        windows = np.empty((len(starts), len(values), self.n_times), dtype=np.float32)
-        for window, start in zip(windows, starts, strict=True):
-            window[:] = values[:, start : start + self.n_times] * 1e6
-        return windows, list(raw.ch_names), starts / self.sfreq
+        return cut_raw(self, self._prepare(raw, unit, is_filtered, source), onsets, source)
 
     def _windows(
         self,
@@ -407,7 +397,8 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
         check_pass_band(sfreq, self.l_freq, self.h_freq, source)
         if not len(values):
             raise ValueError(f"{source} holds no window")
-        self.check_signal(values, names, sfreq, unit, source)
+        kept = self._judged(values, names, sfreq, unit, source)
+        values, names = values[:, kept], [names[i] for i in kept]
         if unit != "uV":
             values = values.astype(np.float64) * MICROVOLTS_PER_UNIT[unit]
         if not np.isclose(sfreq, self.sfreq, rtol=1e-6):
@@ -434,18 +425,51 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
                 f"{self.sfreq:g} Hz), expected are {self.n_times / self.sfreq:g} s (n_times={self.n_times}). Nothing "
                 "is padded: crop longer ones, cut shorter ones again, or set n_times."
             )
-        starts = np.full(len(values), np.nan) if onsets is None else _as_onsets(onsets)
+        starts = np.full(len(values), np.nan) if onsets is None else as_onsets(onsets)
         if len(starts) != len(values):
             raise ValueError(f"{len(values)} prepared windows need as many onsets; got {len(starts)}")
-        return np.array(values, dtype=np.float32), names, starts
+        with np.errstate(over="ignore"):
+            windows = np.array(values, dtype=np.float32)
+        return check_finite(windows, names, source), names, starts
 
     def pick_channels(
-        self, ch_names: Sequence[str], types: Sequence[str], bads: Sequence[str], source: str
+        self,
+        ch_names: Sequence[str],
+        types: Sequence[str],
+        bads: Sequence[str],
+        source: str,
+        values: np.ndarray | Callable[[int, int], bool] | None = None,
     ) -> tuple[list[int], list[str]]:
-        """Indices and canonical names of the channels to deliver."""
-        return pick_channels(
-            ch_names, types, bads, self.ch_names, self.missing_channels, self.unknown_channels, source
-        )
+        """Indices and canonical names of the channels to deliver; `values` (..., C, T) tell duplicates apart."""
+        is_equal = values
+        if isinstance(values, np.ndarray):
+
+            def is_equal(one: int, other: int) -> bool:
+                return np.array_equal(values[..., one, :], values[..., other, :])
+
+        rules = (self.missing_channels, self.unknown_channels, source, self.duplicate_channels, is_equal)
+        return pick_channels(ch_names, types, bads, self.ch_names, *rules)
+
+    def pick_raw_channels(self, raw: mne.io.BaseRaw, source: str) -> tuple[list[int], list[str]]:
+        """Indices and canonical names of the channels of a recording to deliver; samples are read of duplicates."""
+        types, bads = raw.get_channel_types(), raw.info["bads"]
+        return self.pick_channels(raw.ch_names, types, bads, source, samples_are_equal(raw))
+
+    def _judged(
+        self,
+        values: np.ndarray,
+        names: list[str],
+        sfreq: float,
+        unit: str,
+        source: str,
+        said: Mapping[str, str] | None = None,
+    ) -> list[int]:
+        """Places of the channels of samples (..., C, T) that are kept; samples that no EEG has are refused."""
+        drop = self.outlying_channels == "drop"
+        out = outlying_channels(values, names, sfreq, unit, self.max_abs_uv, source, drop, said)
+        kept = [i for i in range(len(names)) if i not in out]
+        self.check_signal(values[..., kept, :], [names[i] for i in kept], sfreq, unit, source)
+        return kept
 
     def check_signal(self, values: np.ndarray, names: list[str], sfreq: float, unit: str, source: str) -> None:
         """Refuse samples that no scalp EEG has."""
@@ -475,42 +499,3 @@ def _source_name(raw: mne.io.BaseRaw) -> str:
     """What to call a recording in a message."""
     files = [Path(name).name for name in raw.filenames if name is not None]
     return f"recording {files[0]!r}" if files else "the recording"
-
-
-def _as_onsets(onsets: Sequence[float]) -> np.ndarray:
-    """Onsets in seconds (N,), float64."""
-    array = np.asarray(onsets, dtype=np.float64)
-    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
-        raise ValueError(f"onsets is a list of at least one finite number of seconds; got {onsets!r}")
-    return array
-
-
-def _canonical_names(ch_names: Sequence[str]) -> list[str]:
-    """The constructor's `ch_names` in canonical spelling."""
-    if isinstance(ch_names, str) or not len(ch_names):
-        raise ValueError(f"ch_names is a list of at least one channel name, such as ['Fp1', 'Fp2']; got {ch_names!r}")
-    names = [canonical_name(name) for name in ch_names]
-    unknown = [given for given, name in zip(ch_names, names, strict=True) if name is None]
-    if unknown:
-        raise ValueError(f"ch_names has channels whose place is unknown, {describe_unknown(unknown)}")
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        given = [g for g, name in zip(ch_names, names, strict=True) if name in twice]
-        raise ValueError(f"ch_names holds duplicates: {given} are names of {twice}")
-    return names
-
-
-def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{name} is a number; got {type(value).__name__}: {value!r}")
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be finite and above 0; got {value}")
-    return float(value)
-
-
-def _positive_int(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} is a whole number of samples; got {type(value).__name__}: {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}")
-    return int(value)

@@ -16,6 +16,7 @@ from .alignment import Alignment
 from .feature_extraction_eeg import EEGFeatureExtractor
 from .recordings import read_recording
 from .signals import as_samples
+from .units import check_finite
 
 
 class RecordingWindows:
@@ -96,9 +97,10 @@ class RecordingWindows:
         starts = self._starts[first:last]
         values = self._raw.get_data(start=starts[0], stop=starts[-1] + self._n_times)
         windows = np.empty((len(starts), len(values), self._n_times), dtype=np.float32)
-        for window, start in zip(windows, starts - starts[0], strict=True):
-            window[:] = values[:, start : start + self._n_times] * 1e6
-        return windows
+        with np.errstate(over="ignore"):
+            for window, start in zip(windows, starts - starts[0], strict=True):
+                window[:] = values[:, start : start + self._n_times] * 1e6
+        return check_finite(windows, self.ch_names, "the recording")
 
     def batches(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the windows (B, C, n_times) and onsets (B,), `batch_size` of them at a time."""

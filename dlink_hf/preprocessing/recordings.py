@@ -1,17 +1,14 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""EEG recordings: finding and opening them through MNE, choosing their channels."""
+"""EEG recordings: finding and opening them through MNE."""
 
 import logging
 import os
-import re
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import mne
-import numpy as np
 
-from ..core.electrodes import canonical_name, describe_unknown, is_known_non_eeg
+from .edf import as_written, check_edf
 
 
 logger = logging.getLogger(__name__)
@@ -74,15 +71,19 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
         raise ValueError(f"{path.name!r} is empty (0 bytes): copy the recording again")
     if extension == ".eeg" and path.with_suffix(".vhdr").exists():
         raise ValueError(f"{path.name!r} is the data part of a BrainVision recording: open {path.stem + '.vhdr'!r}")
-    if extension in (".edf", ".bdf"):
-        _check_edf(path)
+    signals = check_edf(path) if extension in (".edf", ".bdf") else ()
     try:
         with warnings.catch_warnings():
             # the naming convention of FIF files does not concern a reader
             warnings.filterwarnings("ignore", message="This filename .* does not conform to MNE naming conventions")
+            # said by the channel's name below
+            warnings.filterwarnings("ignore", message="(Physical range|Scaling factor) .* not .*defined")
             # MNE warns of a FIF file that ends too early, and may go on with less
             warnings.filterwarnings("error", message="Invalid tag", category=RuntimeWarning)
-            return mne.io.read_raw(path, preload=preload, verbose="warning")
+            if extension not in (".edf", ".bdf", ".gdf"):
+                return mne.io.read_raw(path, preload=preload, verbose="warning")
+            raw = as_written(mne.io.read_raw(path, preload=False, verbose="warning"), path, signals)
+            return raw.load_data(verbose="warning") if preload else raw
     except (MemoryError, PermissionError):
         raise
     except Exception as error:
@@ -170,127 +171,3 @@ def _holds_raw(path: Path) -> bool:
             return False
         return "split-" not in stem or "split-01" in stem
     return True
-
-
-def _check_edf(path: Path) -> None:
-    """Refuse an EDF or BDF file that is none, is shorter than its header promises or has gaps: MNE would read on."""
-    is_bdf = _extension(path) == ".bdf"
-    kind, sample_bytes = ("BDF", 3) if is_bdf else ("EDF", 2)
-    magic = b"\xffBIOSEMI" if is_bdf else b"0       "
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        head = file.read(256)
-        if head[:8].rstrip(b" \0") != magic.rstrip():
-            raise ValueError(
-                f"{path.name!r} is not an {kind} file: it should begin with {magic!r} and begins with {head[:8]!r}"
-            )
-        try:
-            header_bytes, n_records = int(head[184:192]), int(head[236:244])
-            record_seconds, n_signals = float(head[244:252]), int(head[252:256])
-            # the fields of all signals lie side by side: 216 bytes of text a signal come before the sample counts
-            file.seek(256 + 216 * n_signals)
-            counts = file.read(8 * n_signals)
-            samples = [int(counts[8 * i : 8 * i + 8]) for i in range(n_signals)]
-            file.seek(256)
-            labels = [file.read(16).decode("latin-1").strip() for _ in range(n_signals)]
-        except ValueError as error:
-            raise ValueError(
-                f"{path.name!r}: the {kind} header is damaged or cut off (the file has {size} bytes): copy it again"
-            ) from error
-    record_bytes = sum(samples) * sample_bytes
-    if record_bytes <= 0 or n_signals <= 0:
-        raise ValueError(f"{path.name!r}: the {kind} header names no signal or no samples, so the file holds no EEG")
-    held = max(0, size - header_bytes) // record_bytes
-    # -1 records: the recorder never closed the file, and its length is taken from its size
-    if held < n_records or held == 0:
-        promised = "an unknown number of" if n_records < 0 else str(n_records)
-        raise ValueError(
-            f"{path.name!r} is truncated: its header promises {promised} records of {record_seconds:g} s, the file "
-            f"holds {held} ({size} bytes): copy or download it again"
-        )
-    if head[192:197] not in (b"EDF+D", b"BDF+D") or f"{kind} Annotations" not in labels:
-        return
-    # "D" is for discontinuous: each record says when it began, and MNE reads them as if there were no gap
-    place = labels.index(f"{kind} Annotations")
-    begin, end = sum(samples[:place]) * sample_bytes, sum(samples[: place + 1]) * sample_bytes
-    records = np.memmap(path, dtype=np.uint8, mode="r", offset=header_bytes, shape=(held, record_bytes))
-    starts = [re.match(rb"[+-]\d+(\.\d*)?", record[begin:end].tobytes()) for record in records]
-    times = np.array([float(start.group()) if start else np.nan for start in starts])
-    gaps = np.flatnonzero(np.abs(np.diff(times) - record_seconds) > 1e-3)
-    if len(gaps):
-        raise ValueError(
-            f"{path.name!r} is discontinuous ({head[192:197].decode()}): {len(gaps)} gap(s), the first after "
-            f"{times[gaps[0]] - times[0] + record_seconds:g} s. Windows and annotations would be out of step: export "
-            "the stretches between the gaps as files of their own"
-        )
-
-
-def pick_channels(
-    ch_names: Sequence[str],
-    types: Sequence[str],
-    bads: Sequence[str] = (),
-    wanted: Sequence[str] | None = None,
-    missing: str = "subset",
-    unknown: str = "error",
-    source: str = "the recording",
-) -> tuple[list[int], list[str]]:
-    """Choose a recording's EEG channels by name.
-
-    Args:
-        ch_names (`Sequence[str]`): The recording's channel names, in any spelling.
-        types (`Sequence[str]`): The channels' types as MNE names them (`"eeg"`, `"eog"`, `"stim"` ...).
-        bads (`Sequence[str]`): Channels marked bad; they are left out, with a warning in the log.
-        wanted (`Sequence[str]`, *optional*): Canonical names in the order to deliver; all EEG channels when `None`.
-        missing (`str`): `"subset"` or `"error"`, where the recording lacks some of `wanted`.
-        unknown (`str`): `"error"` or `"drop"`, for EEG channels whose name is unknown.
-        source (`str`): What to call the recording in messages.
-
-    Returns:
-        `tuple[list[int], list[str]]`: Indices into `ch_names`, and C canonical names, in the order to deliver.
-
-    Raises:
-        ValueError: Where no EEG channel is known, one is unknown, missing or there twice.
-    """
-    other, strange, marked, found = [], [], [], {}
-    for i, (name, kind) in enumerate(zip(ch_names, types, strict=True)):
-        canonical = canonical_name(name)
-        if kind != "eeg" or is_known_non_eeg(name):
-            other.append(f"{name} ({kind})" if kind != "eeg" else name)
-        elif name in bads:
-            marked.append(name)
-        elif canonical is None:
-            strange.append(name)
-        else:
-            found.setdefault(canonical, []).append(i)
-    if other:
-        logger.info("left out of %s as not EEG: %s", source, ", ".join(other))
-    if marked:
-        logger.warning("left out of %s as marked bad: %s", source, ", ".join(marked))
-    if not found:
-        raise ValueError(
-            f"{source} has no known EEG channel. Not EEG by type or name: {', '.join(other) or 'none'}; marked bad: "
-            f"{', '.join(marked) or 'none'}; unknown: {describe_unknown(strange) if strange else 'none.'} Rename them "
-            "with MNE's rename_channels, or set their types with set_channel_types."
-        )
-    if strange and unknown == "error":
-        raise ValueError(
-            f"{source} has EEG channels whose place is unknown, {describe_unknown(strange)} Rename them, or leave "
-            "them out with unknown_channels='drop'."
-        )
-    if strange:
-        logger.warning("left out of %s as unknown: %s", source, ", ".join(strange))
-    picked = list(found) if wanted is None else [name for name in wanted if name in found]
-    lacking = [] if wanted is None else [name for name in wanted if name not in found]
-    if not picked or (lacking and missing == "error"):
-        raise ValueError(
-            f"{source} lacks {len(lacking)} of the {len(wanted)} channels asked for: {', '.join(lacking)}. It has "
-            f"{', '.join(found)}. Ask for others by ch_names"
-            + (", or take what is there with missing_channels='subset'." if picked else ".")
-        )
-    if lacking:
-        logger.warning("%s lacks %s: %d channels are used", source, ", ".join(lacking), len(picked))
-    twice = {name: [ch_names[i] for i in found[name]] for name in picked if len(found[name]) > 1}
-    if twice:
-        pairs = "; ".join(f"{' and '.join(map(repr, given))} are all {name}" for name, given in twice.items())
-        raise ValueError(f"{source} has duplicate channels: {pairs}. Drop or rename all but one of each.")
-    return [found[name][0] for name in picked], picked

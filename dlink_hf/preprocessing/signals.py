@@ -75,14 +75,36 @@ def check_samples(
 
 def _typical_amplitude(values: np.ndarray, sfreq: float) -> float:
     """Mean absolute deviation from the median within a second; its median over seconds and channels. (..., C, T)."""
-    block = min(values.shape[-1], max(2, round(sfreq)))
-    n_blocks = values.shape[-1] // block
-    blocks = values[..., : n_blocks * block].reshape(-1, block)
     # some 10,000 channel-seconds, evenly spread, say as much as all of a long recording
-    blocks = blocks[:: max(1, len(blocks) // 10_000)].astype(np.float64)
-    deviation = np.abs(blocks - np.median(blocks, axis=-1, keepdims=True)).mean(axis=-1)
+    deviation = _deviations(np.moveaxis(values, -2, 0).reshape(1, -1, values.shape[-1]), sfreq, 10_000)
     moving = deviation[deviation > 0]
     return float(np.median(moving)) if len(moving) else 0.0
+
+
+def channel_amplitudes(values: np.ndarray, sfreq: float) -> np.ndarray:
+    """Return the typical amplitude of each channel of (C, T) or (N, C, T), in its unit: (C,) float64.
+
+    Mean absolute deviation from the median within a second, then the median over seconds; 0 for a flat channel.
+    """
+    by_channel = np.moveaxis(values, -2, 0)
+    n_chans = len(by_channel)
+    by_channel = by_channel.reshape(n_chans, -1, values.shape[-1])
+    deviation = _deviations(by_channel, sfreq, max(100, 10_000 // n_chans))
+    with warnings.catch_warnings():
+        # a channel without a second that moves
+        warnings.filterwarnings("ignore", message="All-NaN slice", category=RuntimeWarning)
+        typical = np.nanmedian(np.where(deviation > 0, deviation, np.nan), axis=1)
+    return np.nan_to_num(typical, nan=0.0, posinf=np.inf)
+
+
+def _deviations(values: np.ndarray, sfreq: float, most: int) -> np.ndarray:
+    """Mean absolute deviation from the median of at most `most` to 2 `most` seconds each: (C, N, T) to (C, n)."""
+    block = min(values.shape[-1], max(2, round(sfreq)))
+    n_blocks = values.shape[-1] // block
+    blocks = values[..., : n_blocks * block].reshape(len(values), -1, block)
+    blocks = blocks[:, :: max(1, blocks.shape[1] // most)].astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.abs(blocks - np.median(blocks, axis=-1, keepdims=True)).mean(axis=-1)
 
 
 def resampling_filter(old: float, new: float) -> tuple[int, int, np.ndarray]:

@@ -460,7 +460,8 @@ def test_save_and_load(tmp_path):
     settings = {
         "ch_names": ["Fp1", "Cz", "A2-A1"], "sfreq": 250.0, "n_times": 500, "stride": 100,
         "l_freq": 0.3, "h_freq": 75.0, "notch_freq": [50.0, 100.0], "unit": "mV",
-        "missing_channels": "error", "unknown_channels": "drop", "min_abs_uv": 0.2, "max_abs_uv": None,
+        "missing_channels": "error", "unknown_channels": "drop",
+        "duplicate_channels": "first", "outlying_channels": "drop", "min_abs_uv": 0.2, "max_abs_uv": None,
         "alignment": "euclidean", "alignment_reference": None, "alignment_min_seconds": 20.0,
     }  # fmt: skip
     extractor = EEGFeatureExtractor(**settings)

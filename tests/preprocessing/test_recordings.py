@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from dlink_hf.preprocessing.recordings import find_recordings, pick_channels, read_recording
+from dlink_hf.preprocessing.channels import pick_channels
+from dlink_hf.preprocessing.recordings import find_recordings, read_recording
 
 
 SFREQ = 128

@@ -9,7 +9,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ...preprocessing.feature_extraction_eeg import EEGFeatureExtractor
-from ...preprocessing.recordings import pick_channels
 from ..build import Header, Plan, read_header
 from ..labels import LabelSource
 from ..sources import Source
@@ -90,15 +89,7 @@ def read_headers(
     for source in sources:
         try:
             raw = source.open(preload=False)
-            _, names = pick_channels(
-                raw.ch_names,
-                raw.get_channel_types(),
-                raw.info["bads"],
-                extractor.ch_names,
-                extractor.missing_channels,
-                extractor.unknown_channels,
-                source.name,
-            )
+            _, names = extractor.pick_raw_channels(raw, source.name)
             results.append((read_header(source, raw, labels), names, None))
         except (ValueError, OSError, RuntimeError) as error:
             results.append((None, [], str(error)))

@@ -1,0 +1,57 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Windows out of a recording that was prepared as a whole."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import mne
+import numpy as np
+
+from .settings import as_onsets
+from .units import check_finite
+
+
+def cut_raw(
+    extractor: Any, raw: mne.io.BaseRaw, onsets: Sequence[float] | None, source: str
+) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Return the windows of a prepared recording.
+
+    Args:
+        extractor: The feature extractor, which says where windows begin and how long they are.
+        raw: What its `prepare_raw` gave.
+        onsets: Seconds from the first sample to each window; one after the other by the extractor's stride when None.
+        source: What to call the recording in messages.
+
+    Returns:
+        Windows (N, C, n_times) float32 in microvolts, C names, onsets (N,) in seconds.
+
+    Raises:
+        ValueError: Where the recording is too short, or a window leaves it.
+    """
+    length, n_times, sfreq = raw.n_times, extractor.n_times, extractor.sfreq
+    if length < n_times:
+        raise ValueError(
+            f"{source} lasts {length / sfreq:g} s ({length} samples at {sfreq:g} Hz), less than one window of "
+            f"{n_times / sfreq:g} s (n_times={n_times}). Nothing is padded: give a longer recording, or a smaller "
+            "n_times where the model takes it."
+        )
+    if onsets is None:
+        starts = np.arange(0, length - n_times + 1, extractor.stride or n_times)
+    else:
+        onsets = as_onsets(onsets)
+        starts = np.round(onsets * sfreq).astype(np.int64)
+        outside = onsets[(starts < 0) | (starts + n_times > length)]
+        if len(outside):
+            raise ValueError(
+                f"{len(outside)} of {len(onsets)} windows leave {source}, which lasts {length / sfreq:g} s: "
+                f"a window of {n_times / sfreq:g} s can't begin at "
+                f"{', '.join(f'{onset:g} s' for onset in outside[:10])}{' ...' if len(outside) > 10 else ''}. "
+                "Leave these onsets out; nothing is padded."
+            )
+    values = raw.get_data()
+    windows = np.empty((len(starts), len(values), n_times), dtype=np.float32)
+    # what outgrows float32 is refused below
+    with np.errstate(over="ignore"):
+        for window, start in zip(windows, starts, strict=True):
+            window[:] = values[:, start : start + n_times] * 1e6
+    return check_finite(windows, raw.ch_names, source), list(raw.ch_names), starts / sfreq
