@@ -7,7 +7,7 @@ seconds; then one recording after the other is read, filtered, cut and written, 
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -286,6 +286,7 @@ def plan_windows(
     numbers = {name: index for index, name in enumerate(names)}
 
     plans, too_short = [], []
+    _warn_of_overlaps(sources, headers, numbers)
     for source, (subject, duration, segments, bad) in zip(sources, headers, strict=True):
         onsets, indices = [], []
         for segment in segments:
@@ -311,11 +312,23 @@ def plan_windows(
         name, segment, duration = too_short[0]
         window = extractor.n_times / extractor.sfreq
         length = duration - segment.onset if segment.duration is None else segment.duration
+        advice = "Nothing is padded: choose a smaller n_times, or leave such segments out with short='skip'."
+        if segment.onset < 0:
+            advice = (
+                "It begins before the recording's first sample, from which onsets count: another clock or another "
+                "zero is meant, or a trial begins before its first event. Correct it, or leave such segments out with "
+                "short='skip'."
+            )
+        elif all(segment.duration is not None and segment.duration <= 0 for _, segment, _ in too_short):
+            advice = (
+                "They are markers, which have no length of their own: say how long a trial lasts, and where it begins "
+                "after its marker, by duration and start of the label source (--trial_duration 5, --trial_start 0.5, "
+                "in seconds; or tmin and tmax)."
+            )
         raise ValueError(
             f"{len(too_short)} labelled segment{'s' * (len(too_short) > 1)} can't hold a window of {window:g} s "
             f"({extractor.n_times} samples at {extractor.sfreq:g} Hz); the first: {segment.label!r} from "
-            f"{segment.onset:g} s for {length:g} s in {name}, which lasts {duration:g} s. Nothing is padded: choose a "
-            "smaller n_times, or leave such segments out with short='skip'."
+            f"{segment.onset:g} s for {length:g} s in {name}, which lasts {duration:g} s. {advice}"
         )
     if not plans:
         raise ValueError(
@@ -324,6 +337,34 @@ def plan_windows(
         )
     check_classes(Counter(names[index] for plan in plans for index in plan.labels), names, options, "labelled")
     return plans, names
+
+
+def _warn_of_overlaps(sources: Sequence[Source], headers: Sequence[Header], wanted: Collection[str]) -> None:
+    """Warn of stretches that two labels claim: their windows are in the dataset twice, once with each."""
+    found = []
+    for source, header in zip(sources, headers, strict=True):
+        spans = sorted(
+            (s.onset, header.duration if s.duration is None else s.onset + s.duration, s.label)
+            for s in header.segments
+            if s.label in wanted
+        )
+        for i, (_, end, label) in enumerate(spans):
+            later = next((other for other in spans[i + 1 :] if other[2] != label), None)
+            # half a sample at 500 Hz: durations are rounded by file formats
+            if later is not None and later[0] < end - 1e-3:
+                found.append((source.name, label, later[2], later[0], min(end, later[1]) - later[0]))
+    if found:
+        name, one, other, onset, seconds = found[0]
+        logger.warning(
+            "%d stretches have two labels, and their windows enter with both; the first: %r and %r from %g s for %g s "
+            "in %s. Shorten the segments (duration), or leave one label out.",
+            len(found),
+            one,
+            other,
+            onset,
+            seconds,
+            name,
+        )
 
 
 def _window_starts(segment: Segment, recording_duration: float, extractor: EEGFeatureExtractor) -> list[float]:

@@ -5,12 +5,12 @@ A label source turns one recording into labelled segments of time; `build_datase
 Times are seconds from the recording's first sample.
 """
 
-import csv
 import hashlib
 import logging
 import re
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ import mne
 import numpy as np
 
 from ..core.checks import first_names
+from .hypnograms import hypnogram_of, with_hypnogram
+from .tables import as_number, read_table
 
 
 logger = logging.getLogger(__name__)
@@ -74,12 +76,23 @@ class AnnotationLabels:
         mapping: Annotation description to label, e.g. `{"T1": "left fist", "T2": "right fist"}`; None takes every
             description as its own label. Annotations that are neither mapped nor ignored are an error.
         start: Where the segment begins, seconds after the annotation's onset.
-        duration: Length of the segment in seconds; None takes the annotation's own duration.
+        duration: Length of the segment in seconds; None takes the annotation's own duration. Markers (BrainVision,
+            EEGLAB) have none of their own and need it.
+        tmin, tmax: Begin and end of the segment in seconds from the onset, as MNE's Epochs say it; in place of
+            `start` and `duration`.
+
+    A recording without annotations of its own whose hypnogram lies beside it (Sleep-EDF's `SC4001E0-PSG.edf` and
+    `SC4001EC-Hypnogram.edf`) gets the hypnogram's.
     """
 
     mapping: Mapping[str, str] | None = None
     start: float = 0.0
     duration: float | None = None
+    tmin: InitVar[float | None] = None
+    tmax: InitVar[float | None] = None
+
+    def __post_init__(self, tmin: float | None, tmax: float | None):
+        _settle_times(self, tmin, tmax)
 
     def label_names(self) -> list[str] | None:
         """Return the labels in the mapping's order; None when only the recordings tell."""
@@ -87,6 +100,7 @@ class AnnotationLabels:
 
     def segments(self, raw: mne.io.BaseRaw, recording: str, path: Path | None) -> list[Segment]:
         """Return the annotated stretches of one recording."""
+        raw = with_hypnogram(raw, path)
         return [
             Segment(
                 onset + self.start,
@@ -98,8 +112,9 @@ class AnnotationLabels:
         ]
 
     def files(self, path: Path) -> list[Path]:
-        """Return the files next to the recording that the labels depend on."""
-        return []
+        """Return the files next to the recording that the labels depend on: its hypnogram, where there is one."""
+        hypnogram = hypnogram_of(path)
+        return [] if hypnogram is None else [hypnogram]
 
 
 @dataclass(frozen=True)
@@ -115,12 +130,19 @@ class EventLabels:
             recording's name less its ending (`_raw.fif`, `_eeg.edf`, `.edf` ...).
         start: Where the segment begins, seconds after the event.
         duration: Length of the segment in seconds; None takes the table's duration column.
+        tmin, tmax: Begin and end of the segment in seconds from the event, as MNE's Epochs say it; in place of
+            `start` and `duration`.
     """
 
     mapping: Mapping[str | int, str] | None = None
     suffix: str = "-eve.fif"
     start: float = 0.0
     duration: float | None = None
+    tmin: InitVar[float | None] = None
+    tmax: InitVar[float | None] = None
+
+    def __post_init__(self, tmin: float | None, tmax: float | None):
+        _settle_times(self, tmin, tmax)
 
     def label_names(self) -> list[str] | None:
         """Return the labels in the mapping's order; None when only the recordings tell."""
@@ -133,7 +155,11 @@ class EventLabels:
             FileNotFoundError: If there is none; the message lists the names tried.
         """
         stems = list(dict.fromkeys([_recording_stem(path), path.stem]))
-        candidates = [path.with_name(stem + joint + self.suffix) for stem in stems for joint in ("", "_", "-")]
+        # the default stands for what MNE and BIDS name such files
+        suffixes = ("-eve.fif", "eve.fif", "eve.txt", "events.tsv") if self.suffix == "-eve.fif" else (self.suffix,)
+        candidates = [
+            path.with_name(stem + joint + suffix) for suffix in suffixes for stem in stems for joint in ("", "_", "-")
+        ]
         for candidate in candidates:
             if candidate.is_file():
                 return candidate
@@ -157,9 +183,10 @@ class EventLabels:
         if self.duration is None:
             raise ValueError(
                 f"the event file {events_path.name} holds instants, not stretches: say how long a trial lasts, e.g. "
-                "EventLabels(duration=5.0) (seconds)."
+                "EventLabels(duration=5.0) (--trial_duration 5, in seconds; --trial_start where it begins after the "
+                "event; or tmin and tmax)."
             )
-        events = mne.read_events(events_path, verbose="ERROR")
+        events = _read_events(events_path)
         sfreq = raw.info["sfreq"]
         return [
             Segment((sample - raw.first_samp) / sfreq + self.start, self.duration, _translate(str(code), mapping))
@@ -168,13 +195,13 @@ class EventLabels:
 
     def _table_segments(self, path: Path, mapping: Mapping[str, str] | None) -> list[Segment]:
         needed = ["onset", "trial_type"] + (["duration"] if self.duration is None else [])
-        rows = _read_table(path, needed, delimiter="\t")
+        rows = read_table(path, needed, delimiter="\t")
         segments = []
         for number, row in enumerate(rows, start=2):
-            onset = _number(row["onset"], path, number, "onset")
+            onset = as_number(row["onset"], path, number, "onset")
             duration = self.duration
             if duration is None:
-                duration = _number(row["duration"], path, number, "duration") - self.start
+                duration = as_number(row["duration"], path, number, "duration") - self.start
             segments.append(Segment(onset + self.start, duration, _translate(row["trial_type"], mapping)))
         return segments
 
@@ -205,7 +232,7 @@ class TableLabels:
             raise ValueError(f"TableLabels(missing={self.missing!r}) is unknown; choose 'error' or 'skip'.")
         path = Path(self.path)
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-        for number, row in enumerate(_read_table(path, ["recording", "label"], delimiter), start=2):
+        for number, row in enumerate(read_table(path, ["recording", "label"], delimiter), start=2):
             if not row["recording"] or not row["label"]:
                 raise ValueError(f"{path.name}, line {number}: the columns recording and label must not be empty.")
             self._rows.setdefault(_as_posix(row["recording"]), []).append((number, row))
@@ -267,9 +294,14 @@ class TableLabels:
             )
         segments = []
         for number, row in rows:
-            onset = _number(row.get("onset") or "0", Path(self.path), number, "onset")
+            onset = as_number(row.get("onset") or "0", Path(self.path), number, "onset")
+            if onset < 0:
+                raise ValueError(
+                    f"{Path(self.path).name}, line {number}: onset is {onset:g} s, before the recording's first "
+                    "sample. Onsets count from there in seconds: is another clock or another zero meant?"
+                )
             duration = row.get("duration")
-            duration = _number(duration, Path(self.path), number, "duration") if duration else None
+            duration = as_number(duration, Path(self.path), number, "duration") if duration else None
             segments.append(Segment(onset, duration, _translate(row["label"], self.mapping)))
         return segments
 
@@ -377,40 +409,47 @@ def match_group(pattern: str, text: str, group: str) -> str:
     return match.group(group if group in compiled.groupindex else 1)
 
 
+def _settle_times(labels: AnnotationLabels | EventLabels, tmin: float | None, tmax: float | None) -> None:
+    """Turn `tmin` and `tmax` into `start` and `duration`; judge all of them."""
+    name = type(labels).__name__
+    if tmin is not None or tmax is not None:
+        if labels.start or labels.duration is not None:
+            raise ValueError(f"{name}: give start and duration, or tmin and tmax, not some of each.")
+        if tmin is not None:
+            object.__setattr__(labels, "start", float(tmin))
+        if tmax is not None:
+            object.__setattr__(labels, "duration", float(tmax) - float(tmin or 0.0))
+    if not np.isfinite(labels.start):
+        raise ValueError(f"{name}(start={labels.start!r}) must be a finite number of seconds.")
+    if labels.duration is not None and not (np.isfinite(labels.duration) and labels.duration > 0):
+        raise ValueError(
+            f"{name}: a trial lasts {labels.duration!r} s (duration, or tmax - tmin); expected more than 0 s."
+        )
+
+
+def _read_events(path: Path) -> np.ndarray:
+    """The events (N, 3) of a file as MNE writes them; a broken one is named."""
+    try:
+        with warnings.catch_warnings():
+            # the naming convention of FIF files does not concern a reader
+            warnings.filterwarnings("ignore", message="This filename .* does not conform to MNE naming conventions")
+            warnings.filterwarnings("ignore", message="loadtxt: input contained no data")
+            return mne.read_events(path, verbose="ERROR")
+    except (MemoryError, PermissionError):
+        raise
+    except Exception as error:
+        # MNE's readers fail in many ways
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"the event file {path.name} could not be read: it is damaged, or not what its ending says. MNE says: "
+            f"{reason}. Write it again with mne.write_events, or give a table (.tsv: onset, duration, trial_type)."
+        ) from error
+
+
 def _recording_stem(path: Path) -> str:
     """The recording's name without its ending and without `_raw` or `_eeg`."""
     stem = path.name[: -len(".fif.gz")] if path.name.endswith(".fif.gz") else path.stem
     return re.sub(r"[-_](raw|eeg)$", "", stem)
-
-
-def _read_table(path: Path, needed: Sequence[str], delimiter: str) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"the label table {path} does not exist.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
-        columns = [name.strip() for name in reader.fieldnames or []]
-        missing = [name for name in needed if name not in columns]
-        if missing:
-            kind = "tabs" if delimiter == "\t" else "commas"
-            raise ValueError(
-                f"{path.name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: its first line gives "
-                f"{columns}, read with {kind} between columns. Needed: {', '.join(needed)}."
-            )
-        reader.fieldnames = columns
-        rows = [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in reader]
-    if not rows:
-        raise ValueError(f"{path.name} has a header but no rows.")
-    return rows
-
-
-def _number(text: str, path: Path, line: int, column: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise ValueError(f"{path.name}, line {line}: {column} is {text!r}, expected a number of seconds.")
-    return value
 
 
 def _as_posix(name: str) -> str:

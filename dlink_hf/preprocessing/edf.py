@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mne
 import numpy as np
@@ -97,20 +97,49 @@ def check_edf(path: Path) -> list[EdfSignal]:
     return signals
 
 
-def as_written(raw: mne.io.BaseRaw, path: Path, signals: Sequence[EdfSignal] = ()) -> mne.io.BaseRaw:
-    """Return an EDF, BDF or GDF recording whose EEG is as the file has it: at its own rate, in the units it says.
+def is_annotations_only(path: Path) -> bool:
+    """Return whether a file is an EDF+ or BDF+ file of annotations without any signal, as hypnograms are.
+
+    Args:
+        path: The file; one that is damaged or of another kind is none.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(256)
+            if head[:8].rstrip(b" \0") not in (b"0", b"\xffBIOSEMI"):
+                return False
+            n_signals = int(head[252:256])
+            if not 0 < n_signals <= 64:
+                return False
+            labels = [file.read(16).strip() for _ in range(n_signals)]
+    except (OSError, ValueError):
+        return False
+    return all(label in (b"EDF Annotations", b"BDF Annotations") for label in labels)
+
+
+def as_written(path: Path, signals: Sequence[EdfSignal] = ()) -> mne.io.BaseRaw:
+    """Open an EDF, BDF or GDF recording whose EEG is as the file has it: at its own rate, in the units it says.
 
     MNE brings all channels to the fastest one's rate, record by record, which bends slower ones at both ends: what
     runs faster than the EEG is left out. Channels without a physical range, which nothing scales, are marked bad.
 
     Args:
-        raw: The recording as MNE opened it, samples not read yet.
-        path: Its file.
+        path: The file.
         signals: What its header says of each of its channels.
 
     Returns:
-        The recording to use, samples not read yet.
+        The recording, samples not read yet.
     """
+    options: dict[str, Any] = {}
+    try:
+        raw = mne.io.read_raw(path, preload=False, verbose="warning")
+    except Exception as error:
+        # MNE wraps it in errors of its own
+        if not isinstance(error, UnicodeDecodeError) and "invalid byte" not in str(error).lower():
+            raise
+        options["encoding"] = "latin1"
+        raw = mne.io.read_raw(path, preload=False, verbose="warning", **options)
+        logger.warning("%r: its annotations are not UTF-8 as EDF+ wants them; read as Latin-1", path.name)
     extras = raw._raw_extras[0]
     if {"n_samps", "sel", "units"} - set(extras):
         return raw
@@ -122,7 +151,8 @@ def as_written(raw: mne.io.BaseRaw, path: Path, signals: Sequence[EdfSignal] = (
     is_eeg = np.array([n is not None and not is_known_non_eeg(c) for n, c in zip(read, raw.ch_names, strict=True)])
     if is_eeg.any() and rates.max() > rates[is_eeg].max():
         faster = [name for name, rate in zip(raw.ch_names, rates, strict=True) if rate > rates[is_eeg].max()]
-        options = {} if path.name.lower().endswith(".gdf") else {"exclude_after_unique": True}
+        if not path.name.lower().endswith(".gdf"):
+            options["exclude_after_unique"] = True
         raw = mne.io.read_raw(path, preload=False, exclude=faster, verbose="warning", **options)
         logger.warning(
             "%r is read without %s, faster than the EEG, which keeps its own %g Hz",
@@ -142,4 +172,4 @@ def as_written(raw: mne.io.BaseRaw, path: Path, signals: Sequence[EdfSignal] = (
     return raw
 
 
-__all__ = ["EdfSignal", "as_written", "check_edf"]
+__all__ = ["EdfSignal", "as_written", "check_edf", "is_annotations_only"]

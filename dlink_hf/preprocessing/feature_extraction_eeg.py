@@ -22,7 +22,15 @@ from .cutting import cut_raw
 from .recordings import read_recording
 from .settings import as_onsets, canonical_names, positive_int, positive_number
 from .settings_file import SettingsFileMixin
-from .signals import MICROVOLTS_PER_UNIT, as_samples, check_pass_band, check_samples, long_enough, resample
+from .signals import (
+    MICROVOLTS_PER_UNIT,
+    as_samples,
+    check_pass_band,
+    check_samples,
+    long_enough,
+    resample,
+    resample_raw,
+)
 from .units import check_finite, header_units_of, outlying_channels
 
 
@@ -278,16 +286,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
         volts = MICROVOLTS_PER_UNIT[unit] / MICROVOLTS_PER_UNIT["V"]
         if volts != 1.0:
             raw.apply_function(lambda x: x * volts, picks="all", channel_wise=False, verbose="error")
-        rate = raw.info["sfreq"]
-        if not np.isclose(rate, self.sfreq, rtol=1e-6):
-            faster = mne.io.RawArray(
-                resample(raw.get_data(), rate, self.sfreq),
-                mne.create_info(names, self.sfreq, "eeg"),
-                first_samp=round(raw.first_samp * self.sfreq / rate),
-                verbose="error",
-            )
-            faster.set_meas_date(raw.info["meas_date"])
-            raw = faster.set_annotations(raw.annotations.copy(), verbose="error")
+        raw = resample_raw(raw, self.sfreq)
         if not is_filtered:
             if self.notch_freq is not None:
                 long_enough(source, lambda: raw.notch_filter(self.notch_freq, picks="all", verbose="warning"))

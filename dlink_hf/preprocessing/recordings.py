@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mne
 
-from .edf import as_written, check_edf
+from .edf import as_written, check_edf, is_annotations_only
 
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,12 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
         raise ValueError(f"{path.name!r} is empty (0 bytes): copy the recording again")
     if extension == ".eeg" and path.with_suffix(".vhdr").exists():
         raise ValueError(f"{path.name!r} is the data part of a BrainVision recording: open {path.stem + '.vhdr'!r}")
+    if extension in (".edf", ".bdf") and is_annotations_only(path):
+        raise ValueError(
+            f"{path.name!r} holds annotations only and no signal, as a hypnogram does: it gives the labels of the "
+            "recording beside it. Open that one; put both into one folder, and the labels are found by the names "
+            "(SC4001E0-PSG.edf, SC4001EC-Hypnogram.edf; or night.edf, night-annotations.edf)"
+        )
     signals = check_edf(path) if extension in (".edf", ".bdf") else ()
     try:
         with warnings.catch_warnings():
@@ -82,7 +88,7 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
             warnings.filterwarnings("error", message="Invalid tag", category=RuntimeWarning)
             if extension not in (".edf", ".bdf", ".gdf"):
                 return mne.io.read_raw(path, preload=preload, verbose="warning")
-            raw = as_written(mne.io.read_raw(path, preload=False, verbose="warning"), path, signals)
+            raw = as_written(path, signals)
             return raw.load_data(verbose="warning") if preload else raw
     except (MemoryError, PermissionError):
         raise
@@ -102,7 +108,8 @@ def find_recordings(folder: str | os.PathLike, extensions: tuple[str, ...] | Non
     """Return all recordings in a folder and the folders inside it, sorted by path.
 
     Hidden files, FIF files of events, epochs, covariances ... (by MNE's endings, such as `-eve.fif`), later parts of
-    split FIF files and the data parts of BrainVision recordings are left out.
+    split FIF files, EDF+ files of annotations only (hypnograms) and the data parts of BrainVision recordings are left
+    out.
 
     Args:
         folder (`str` or `os.PathLike`):
@@ -162,6 +169,8 @@ def _holds_raw(path: Path) -> bool:
     stem = path.name[: -len(extension)].lower()
     if extension == ".eeg":
         return not path.with_suffix(".vhdr").exists()
+    if extension in (".edf", ".bdf"):
+        return not is_annotations_only(path)
     if extension in (".fif", ".fif.gz"):
         if stem.replace("_", "-").rsplit("-", 1)[-1] in _OTHER_FIF:
             return False

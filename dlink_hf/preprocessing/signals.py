@@ -143,6 +143,25 @@ def resample(values: np.ndarray, old: float, new: float) -> np.ndarray:
     return resampled[..., start : start + length * up // down] + offset
 
 
+def resample_raw(raw: mne.io.BaseRaw, sfreq: float) -> mne.io.BaseRaw:
+    """Return a recording at another rate in Hz, its annotations where they were; itself where the rate is the same."""
+    rate = raw.info["sfreq"]
+    if np.isclose(rate, sfreq, rtol=1e-6):
+        return raw
+    other = mne.io.RawArray(
+        resample(raw.get_data(), rate, sfreq),
+        mne.create_info(raw.ch_names, sfreq, "eeg"),
+        first_samp=round(raw.first_samp * sfreq / rate),
+        verbose="error",
+    )
+    other.set_meas_date(raw.info["meas_date"])
+    notes = raw.annotations.copy()
+    if notes.orig_time is None:
+        # MNE counts onsets without a date from time zero, but takes them as counted from the first sample
+        notes.onset = notes.onset - raw.first_time
+    return other.set_annotations(notes, verbose="error")
+
+
 def long_enough(source: str, apply_filter: Callable[[], Any]) -> Any:
     """Run a filter of MNE's; its warning that the signal is shorter than the filter becomes an error that teaches."""
     with warnings.catch_warnings():
