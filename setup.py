@@ -48,6 +48,8 @@ EXTRAS_REQUIRE = {
     # the first that brings liblsl on Linux too, and waits for the first sample rather than a whole chunk
     "stream": ["pylsl>=1.18.5"],
     "brainflow": ["brainflow>=5.23"],
+    # what LabRecorder of Lab Streaming Layer writes
+    "xdf": ["pyxdf>=1.16.6"],
     "demo": ["matplotlib>=3.9", "tensorboard>=2.18"],
     "dev": [
         "build>=1.2",
@@ -66,6 +68,7 @@ EXTRAS_REQUIRE = {
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
+        "pyxdf>=1.16.6",
         "ruff>=0.9",
         "tensorboard>=2.18",
         "trackio>=0.5",
