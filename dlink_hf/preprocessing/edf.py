@@ -2,6 +2,7 @@
 """EDF, BDF and GDF files: what MNE reads on without a word is refused, corrected or said."""
 
 import logging
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from .units import correct_edf_units
 
 
 logger = logging.getLogger(__name__)
+
+# a record of a day and more is none
+MAX_RECORD_SECONDS = 1e5
 
 
 class EdfSignal(NamedTuple):
@@ -63,6 +67,10 @@ def check_edf(path: Path) -> list[EdfSignal]:
             raise ValueError(
                 f"{path.name!r}: the {kind} header is damaged or cut off (the file has {size} bytes): copy it again"
             ) from error
+    if not (math.isfinite(record_seconds) and 0 <= record_seconds < MAX_RECORD_SECONDS):
+        raise ValueError(
+            f"{path.name!r}: the {kind} header says that a record lasts {record_seconds:g} s: it is damaged"
+        )
     record_bytes = sum(samples) * sample_bytes
     if record_bytes <= 0 or n_signals <= 0:
         raise ValueError(f"{path.name!r}: the {kind} header names no signal or no samples, so the file holds no EEG")

@@ -4,11 +4,24 @@
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mne
 
 from .edf import as_written, check_edf, is_annotations_only
+from .file_checks import (
+    check_brainvision,
+    check_cnt,
+    check_fif,
+    check_fif_buffers,
+    check_gdf,
+    check_plausible,
+    check_set,
+    missing_package,
+)
+from .xdf import load_streams, raw_of_streams
 
 
 logger = logging.getLogger(__name__)
@@ -28,14 +41,24 @@ RECORDING_EXTENSIONS = (
     ".nedf",
     ".lay",
     ".cdt",
-    ".data",
+    ".xdf",
 )
+# What is looked at before MNE opens a file, by its extension.
+_CHECKS = {
+    ".vhdr": check_brainvision,
+    ".ahdr": check_brainvision,
+    ".fif": check_fif,
+    ".fif.gz": check_fif,
+    ".cnt": check_cnt,
+    ".gdf": check_gdf,
+    ".set": check_set,
+}
 # FIF files that hold something else than a continuous recording end like this, by MNE's naming convention.
 _OTHER_FIF = ("ave", "bem", "cov", "dig", "epo", "eve", "fwd", "ica", "inv", "proj", "sol", "src", "trans")
 
 
 def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.BaseRaw:
-    """Open a continuous EEG recording of any common format (EDF, BDF, GDF, FIF, BrainVision, EEGLAB, CNT, EGI ...).
+    """Open a continuous EEG recording of any common format (EDF, BDF, GDF, FIF, BrainVision, EEGLAB, XDF ...).
 
     Args:
         path (`str` or `os.PathLike`):
@@ -49,8 +72,9 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
     Raises:
         FileNotFoundError: Where there is no such file.
         IsADirectoryError: Where the path is a folder that isn't itself a recording.
-        ValueError: Where the extension is unknown, the file holds no continuous recording, or an EDF or BDF file is
-            shorter than its header promises or has gaps.
+        ValueError: Where the extension is unknown, the file holds no continuous recording, is damaged, contradicts
+            itself (shorter than its header promises, gaps, a rate that can't be), or takes a package that is not
+            installed.
     """
     path = Path(path)
     extension = _extension(path)
@@ -63,9 +87,16 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
             f"{str(path)!r} is a folder, not a recording; find_recordings(folder) lists what it holds"
         )
     if extension is None:
+        tables = ""
+        if path.suffix.lower() in (".csv", ".txt", ".tsv"):
+            # OpenBCI's and Muse's apps write such, each version another
+            tables = (
+                ". Tables name neither rate, unit nor gaps in a way of their own: load it (pandas.read_csv), and pass "
+                "{'array': (channels, samples), 'ch_names': [...], 'sfreq': 250.0, 'unit': 'uV'}"
+            )
         raise ValueError(
             f"{path.name!r}: the extension {path.suffix!r} is not one of an EEG recording; known are "
-            f"{', '.join(RECORDING_EXTENSIONS)}"
+            f"{', '.join(RECORDING_EXTENSIONS)}{tables}"
         )
     if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{path.name!r} is empty (0 bytes): copy the recording again")
@@ -78,29 +109,55 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
             "(SC4001E0-PSG.edf, SC4001EC-Hypnogram.edf; or night.edf, night-annotations.edf)"
         )
     signals = check_edf(path) if extension in (".edf", ".bdf") else ()
+    if extension in _CHECKS:
+        _CHECKS[extension](path)
+    if extension == ".xdf":
+        with _named(path, extension):
+            streams = load_streams(path)
+        return raw_of_streams(streams, path)
+    with _named(path, extension):
+        is_edf = extension in (".edf", ".bdf", ".gdf")
+        raw = as_written(path, signals) if is_edf else mne.io.read_raw(path, preload=False, verbose="warning")
+    check_plausible(raw, path)
+    if extension in (".fif", ".fif.gz"):
+        check_fif_buffers(raw, path)
+    if preload:
+        with _named(path, extension):
+            raw.load_data(verbose="warning")
+    return raw
+
+
+@contextmanager
+def _named(path: Path, extension: str) -> Iterator[None]:
+    """Let readers' warnings be errors or silent as they deserve, and one sentence of all their errors."""
     try:
         with warnings.catch_warnings():
             # the naming convention of FIF files does not concern a reader
             warnings.filterwarnings("ignore", message="This filename .* does not conform to MNE naming conventions")
-            # said by the channel's name below
+            # said by the channel's name
             warnings.filterwarnings("ignore", message="(Physical range|Scaling factor) .* not .*defined")
             # MNE warns of a FIF file that ends too early, and may go on with less
             warnings.filterwarnings("error", message="Invalid tag", category=RuntimeWarning)
-            if extension not in (".edf", ".bdf", ".gdf"):
-                return mne.io.read_raw(path, preload=preload, verbose="warning")
-            raw = as_written(path, signals)
-            return raw.load_data(verbose="warning") if preload else raw
-    except (MemoryError, PermissionError):
+            yield
+    except PermissionError:
         raise
     except Exception as error:
-        # MNE's readers fail in many ways on a file of another kind: one sentence for all of them
+        package = missing_package(error, extension)
+        if package is not None:
+            raise ValueError(
+                f"{path.name!r}: reading {extension} files takes a package that is not installed: pip install "
+                f"{package}"
+            ) from error
+        # readers fail in many ways on a file of another kind
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         hint = ""
         if extension in (".fif", ".fif.gz"):
             hint = " A FIF file of epochs is opened by mne.read_epochs(); pass the Epochs object then."
+        if isinstance(error, MemoryError):
+            hint = " It asks for more memory than there is; where the file is whole, it is too long for this machine."
         raise ValueError(
             f"{path.name!r} could not be read as an EEG recording ({extension}): it is damaged, or not what its "
-            f"extension says. MNE says: {reason}.{hint}"
+            f"extension says. {'pyxdf' if extension == '.xdf' else 'MNE'} says: {reason}.{hint}"
         ) from error
 
 
