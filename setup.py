@@ -103,6 +103,7 @@ setup(
         "dlink_hf": [
             "py.typed",
             "hub/*.md",
+            "data/public/*.json",
             "export/c/*",
             *(f"checkpoints/*/*.{kind}" for kind in ("safetensors", "json", "md")),
         ]

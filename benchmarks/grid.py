@@ -8,10 +8,10 @@
 
 `run` appends one JSON line a cell (set, alignment, model, seed) and skips those that are there with the same settings,
 so that a run that was killed goes on where it stopped; `list` says what is done; `table` prints scores of the lines
-(grid_report.py makes RESULTS.md of them). The people are those of protocol/people.json, the settings those of
-protocol/settings.json, chosen on the validation people; the test people are scored once, at the end of a cell. `try`
-is how settings are chosen: it merges `--alter` over a row's settings and scores the validation people alone, into
-another file.
+(grid_report.py makes RESULTS.md of them). The people are those of dlink_hf/data/public/benchmark_subjects.json, the
+settings those of protocol/settings.json, chosen on the validation people; the test people are scored once, at the end
+of a cell. `try` is how settings are chosen: it merges `--alter` over a row's settings and scores the validation
+people alone, into another file.
 
 `--share 0.1` cuts the labelled training windows to a tenth, person by person and class by class, or the people to a
 tenth, with `--share_of people`; alignments still see all windows of a person, and the number of steps stays.
@@ -63,7 +63,7 @@ from dlink_hf.evaluation.metrics.eeg_classification import SCORES
 
 
 HERE = Path(__file__).resolve().parent
-CHECKPOINT = HERE.parent / "model_cards" / "dlink-teacher-cbramod-4"
+CHECKPOINT = HERE.parent / "dlink_hf" / "checkpoints" / "dlink-teacher-cbramod-4"
 TRIED = Path("outputs", "tried.jsonl")
 JUDGED = ("validation", "test")
 

@@ -12,9 +12,11 @@ from typing import Any
 
 from datasets import DatasetDict
 
+from dlink_hf.data.public.own_sets import BENCHMARK_SUBJECTS
+
 
 HERE = Path(__file__).resolve().parent
-PEOPLE = HERE / "protocol" / "people.json"
+PEOPLE = BENCHMARK_SUBJECTS
 SETTINGS = HERE / "protocol" / "settings.json"
 RESULTS = HERE / "results" / "scores.jsonl"
 

@@ -26,15 +26,16 @@ from dlink_hf import (
 )
 from dlink_hf.commands import main
 from dlink_hf.commands.distill_backbone import labelled_windows
+from dlink_hf.data.public.own_sets import BENCHMARK_SUBJECTS, benchmark_subjects
 from dlink_hf.data.unlabelled import set_recordings, unlabelled_windows
 
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "model_cards"
 LINES = ROOT / "benchmarks" / "results" / "scores.jsonl"
-TEACHER = CARDS / "dlink-teacher-cbramod-4"
+TEACHER = ROOT / "dlink_hf" / "checkpoints" / "dlink-teacher-cbramod-4"
 TASK_STUDENTS = sorted(CARDS.glob("dlink-mic-small-*"))
-PEOPLE = json.loads((ROOT / "benchmarks" / "protocol" / "people.json").read_text(encoding="utf-8"))
+PEOPLE = benchmark_subjects()
 
 
 def test_the_benchmarks_keep_people_apart():
@@ -112,7 +113,7 @@ def test_nor_on_those_that_a_checkpoint_on_the_hub_has_seen(data_dir, tmp_path):
 @pytest.mark.slow
 def test_the_probe_on_the_committed_lists(data_dir, tmp_path, capsys):
     """Aligned people, the frozen teacher, a linear head: better than a coin on people unseen, by far."""
-    lists = str(ROOT / "benchmarks" / "protocol" / "people.json")
+    lists = str(BENCHMARK_SUBJECTS)
     words = ["finetune-teacher", "--dataset", "eegmat", "--data_dir", str(data_dir), "--split", lists, "--l_freq"]
     words += ["0.5", "--h_freq", "45", "--alignment", "euclidean_monge", "--teacher_checkpoint", str(TEACHER)]
     words += ["--output_dir", str(tmp_path), "--cache_dir", str(tmp_path), "--probe_first", "--teacher_epochs", "0"]

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from transformers import HfArgumentParser
 
+from ..distillation.configuration_studio import DLinkStudioConfig
+from ..training.recipe import EPOCHS, training_fields
+
 
 def arg(default: Any, help: str) -> Any:
     """A dataclass field with the help text that `--help` prints."""
@@ -60,9 +63,11 @@ class DataArguments:
     unit: str | None = arg(None, "Unit that the numbers of the files really have, if not volts: uV, mV or V.")
     reject_uv: float | None = arg(None, "Leave out windows with a sample beyond this many microvolts.")
     alignment: str | None = arg(
-        None,
-        "Align each person by their own unlabelled windows, of people tested too: `zscore`, `euclidean`, `monge` or "
-        "`euclidean_monge`. Saved with the model; report scores with it apart from those without.",
+        "auto",
+        "Align each subject by their own unlabelled windows, test subjects too: `zscore`, `euclidean`, `monge`, "
+        "`euclidean_monge` or `none`. `auto` takes euclidean_monge where (nearly) every subject's session holds all "
+        "classes, and none where it does not, since the alignment would then see the label; it says which. Saved with "
+        "the model.",
     )
     alignment_one_class: str = arg(
         "refuse",
@@ -70,9 +75,10 @@ class DataArguments:
         "`allow` (dangerous: right only where a person's whole session truly has one class).",
     )
     split: str = arg(
-        "subjects",
-        "`subjects`: subjects at random; `published`: the set's published split (eegmat); FOLD/FOLDS such as "
-        "0/5; or a JSON file {DATASET: {'train': [subjects], 'validation': [...], 'test': [...]}}.",
+        "auto",
+        "`subjects`: subjects at random; `benchmark`: the subjects of this project's benchmarks, for its sets; "
+        "`auto`: these for its sets, else subjects at random; `published`: the set's published split (eegmat); "
+        "FOLD/FOLDS such as 0/5; or a JSON file {DATASET: {'train': [subjects], 'validation': [...], 'test': [...]}}.",
     )
     validation: float = arg(0.15, "Subjects that choose the best model: a share below 1, or their number.")
     test: float = arg(0.2, "Subjects that are only tested on: a share below 1, or their number.")
@@ -87,36 +93,42 @@ class TeacherArguments:
     teacher: str | None = arg(
         None, "Folder, Hub id or short name of a fine-tuned teacher. One is fine-tuned here if left out."
     )
-    teacher_backbone: str = arg("CBraMod", "Foundation model to fine-tune; `dlink teachers` lists them.")
+    teacher_checkpoint: str = arg(
+        "auto",
+        "Pre-trained teacher to fine-tune: braindecode/cbramod-pretrained (or another published checkpoint, by Hub id "
+        "or folder), dlink-teacher-cbramod-4 (comes with the package), or `none` for random weights. `auto` takes the "
+        "packaged one where it fits the windows and has seen none of the subjects who are scored.",
+    )
+    teacher_backbone: str = arg(
+        "CBraMod",
+        "Foundation model to train from random weights; `dlink teachers` lists them. MiC for the student's own "
+        "design, of size base: it costs little and is often the best teacher where there are no published weights.",
+    )
     teacher_layers: int = arg(4, "Its number of layers.")
     teacher_input_scale: float | None = arg(
         1.0,
         "Factor from microvolts to its own numbers. Fresh weights learn best from plain microvolts (1); published "
         "ones want what they were trained on.",
     )
-    teacher_epochs: float = arg(8.0, "Epochs of its fine-tuning.")
+    teacher_steps: int = arg(400, "Steps of its fine-tuning.")
     teacher_learning_rate: float = arg(5e-4, "Learning rate of its fine-tuning.")
-    teacher_checkpoint: str | None = arg(
-        None,
-        "Folder, Hub id or short name of a pre-trained teacher to start its fine-tuning from, instead of random "
-        "weights; it says itself what backbone it is.",
-    )
     adaptation: str = arg(
         "full", "What of it trains: full, probe (only its head) or lora (its head and low-rank adapters)."
     )
     lora_rank: int = arg(8, "Rank of those adapters.")
     probe_first: bool = arg(
-        False,
-        "Start its head from a logistic regression on the frozen backbone, before --teacher_epochs of fine-tuning (0 "
-        "for none).",
+        True,
+        "Start the head of a pre-trained teacher from a logistic regression on the frozen backbone, before "
+        "--teacher_steps of fine-tuning (0 for none).",
     )
     freeze_epochs: float = arg(0.0, "Epochs in which only its head trains, before everything does.")
-    layer_decay: float = arg(1.0, "Factor from the learning rate of one of its layers to that of the layer below.")
+    layer_decay: float = arg(0.9, "Factor from the learning rate of one of its layers to that of the layer below.")
     head_learning_rate_multiplier: float = arg(1.0, "Learning rate of its head over --teacher_learning_rate.")
-    label_smoothing: float = arg(0.0, "Share of each label that is spread over all classes while it trains.")
+    label_smoothing: float = arg(0.1, "Share of each label that is spread over all classes while it trains.")
     augmentations: str = arg(
-        "",
-        "Random changes to the windows it trains on, comma separated, each with a probability of 0.5 or its own: "
+        "auto",
+        "Random changes to the windows it trains on: the recipe's for windows of this length (auto), `none`, or names "
+        "separated by commas, each with a probability of 0.5 or its own: "
         "'time_shift,noise=0.3'. Known are time_shift, channel_dropout, noise, frequency_shift, amplitude_scale, "
         "time_mask and sign_flip.",
     )
@@ -127,7 +139,7 @@ class TeacherArguments:
         return {
             **{name: getattr(self, name) for name in same},
             "learning_rate_decay": self.layer_decay,
-            "augmentation": self.augmentations or None,
+            "augmentation": self.augmentations,
         }
 
 
@@ -139,17 +151,56 @@ class StudentArguments:
         None, "Folder, Hub id or short name (dlink-mic-small) of a student to start from; a fresh one if left out."
     )
     student_size: str = arg("small", "Size of a fresh student: tiny, small or base.")
+    student_label_smoothing: float = arg(0.1, "Share of each label that is spread over all classes.")
+    student_augmentations: str = arg(
+        "auto", "Random changes to its training windows; as --augmentations. The teacher is asked about the same ones."
+    )
+
+
+@dataclass
+class ViewArguments:
+    """What the student sees of the recordings, where that is less than what its teacher sees."""
+
+    student_ch_names: str | None = arg(
+        None,
+        "Channels that the student reads, comma separated, or a headset: muse, emotiv_epoc, emotiv_insight, openbci_8 "
+        "... All of the teacher's by default. It is aligned by these channels only.",
+    )
+    student_window_seconds: float | None = arg(
+        None, "Length of the student's window in seconds: the end of the teacher's. The teacher's by default."
+    )
+    unlabelled: str | None = arg(
+        None,
+        "Folder of recordings without labels, of subjects who are neither validated nor tested on: what needs no "
+        "label is learned from them too.",
+    )
+
+
+# the weights of the objective have one home
+_OBJECTIVE = {f.name: f.default for f in dataclasses.fields(DLinkStudioConfig)}
 
 
 @dataclass
 class DistillArguments:
     """Weights of the terms of the objective, and what else is done."""
 
-    kd_weight: float = arg(1.0, "Weight of the distillation of the logits.")
-    kd_temperature: float = arg(2.0, "Its temperature.")
-    route_weight: float = arg(1.0, "Weight of the distance between mimic state and routed target.")
+    kd_weight: float = arg(_OBJECTIVE["kd_weight"], "Weight of the distillation of the teacher's logits.")
+    soft_target_weight: float = arg(_OBJECTIVE["soft_target_weight"], "Weight of the experts' soft targets.")
+    kd_temperature: float = arg(_OBJECTIVE["kd_temperature"], "Temperature of both.")
+    experts: str = arg(
+        "auto",
+        "Cross-fitted models whose probabilities are soft targets, comma separated: student (the student's own design "
+        "on all that the teacher sees), bandpower, riemann; or `none`. `auto`: student where the student sees less "
+        "than the teacher or has unlabelled windows, else bandpower.",
+    )
+    teachers: int = arg(1, "How many experts of the student's own design, which differ in their random numbers.")
+    folds: int = arg(3, "Folds of subjects for the cross-fitting of experts.")
+    views: int = arg(EPOCHS, "Augmented views of each training window that take turns; experts are asked about each.")
+    route_weight: float = arg(
+        _OBJECTIVE["route_weight"], "Weight of the distance between mimic state and routed target."
+    )
     route_distance: str = arg("mse", "That distance: mse, smooth_l1 or cosine.")
-    spectral_weight: float = arg(0.5, "Weight of the spectral terms.")
+    spectral_weight: float = arg(_OBJECTIVE["spectral_weight"], "Weight of the spectral terms.")
     magnitude_weight: float = arg(1.0, "Weight of the magnitude inside them.")
     phase_weight: float = arg(1.0, "Weight of the phase inside them.")
     spectral_axes: list[str] = arg(["time"], "Axes of the spectra: some of space, time, features.")
@@ -161,7 +212,7 @@ class DistillArguments:
 
     def studio_fields(self) -> dict[str, Any]:
         """The fields of `DLinkStudioConfig` among these arguments."""
-        beside = {"routing", "baseline", "save_teacher"}
+        beside = {"routing", "baseline", "save_teacher", "experts", "teachers", "folds", "views"}
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in beside}
 
 
@@ -193,32 +244,28 @@ _COMMON_TRAINING = {
     "teacher_cache_dir",
 }
 
-TRAINING_DEFAULTS: dict[str, Any] = {
-    "num_train_epochs": 12.0,
-    "per_device_train_batch_size": 32,
-    "per_device_eval_batch_size": 64,
-    "learning_rate": 1e-3,
-    "weight_decay": 0.05,
-    "warmup_steps": 0.1,
-    "lr_scheduler_type": "cosine",
-    "eval_strategy": "epoch",
-    "save_strategy": "epoch",
-    "save_total_limit": 2,
-    "load_best_model_at_end": True,
-    "metric_for_best_model": "auroc",
-    "logging_steps": 10,
-    "report_to": "none",
+TRAINING_DEFAULTS: dict[str, Any] = training_fields(
+    # 0: the recipe's number of steps
+    num_train_epochs=0.0,
+    eval_strategy="steps",
+    eval_steps=0.2,
+    save_strategy="steps",
+    save_steps=0.2,
+    save_total_limit=1,
+    metric_for_best_model="auroc",
     # pinned memory serves a GPU only, and warns where there is none
-    "dataloader_pin_memory": torch.cuda.is_available(),
-    "class_weighting": "balanced",
-}
+    dataloader_pin_memory=torch.cuda.is_available(),
+    class_weighting="balanced",
+)
 
 # of models to be fine-tuned: no score chooses among their epochs, the last one counts
 GENERAL_TRAINING_DEFAULTS: dict[str, Any] = {
     **TRAINING_DEFAULTS,
+    "num_train_epochs": 12.0,
+    "learning_rate": 1e-3,
     "warmup_steps": 0.05,
-    "save_total_limit": 1,
-    "load_best_model_at_end": False,
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
     "metric_for_best_model": None,
 }
 

@@ -1,268 +1,300 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""`dlink distill`: recordings, teacher, routed and spectral distillation, student, scores, card and plots."""
+"""`dlink distill`: recordings, teacher, distilled student, student alone, scores, and whether it helped."""
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict
-from transformers import PreTrainedModel, Trainer, set_seed
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedModel, set_seed
 
-from ..data.aligned_windows import check_alignment
-from ..data.description import signal_fields
-from ..data.model_contract import check_training_windows
+from ..data.missing_labels import labelled_rows
 from ..distillation.configuration_router import DLinkRouterConfig
 from ..distillation.configuration_studio import DLinkStudioConfig
+from ..distillation.experts import ExpertEnsemble, fit_experts, mixture_weights
 from ..distillation.modeling_studio import DLinkStudioModel
+from ..distillation.soft_targets import SOFT_TARGETS, add_soft_targets
 from ..distillation.trainer import DLinkTrainer
 from ..distillation.training_args import DLinkTrainingArguments
+from ..evaluation.comparison import subject_scores, teacher_verdict
+from ..evaluation.predict import evaluate_model, predict_probabilities
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.mic.modeling_mic import MiCForEEGClassification
-from ..models.teacher.configuration_teacher import BACKBONES, DLinkTeacherConfig
-from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
 from ..models.token_grid import student_fields
-from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
-from ..training.finetuning import make_trainer
-from ..training.probing import fit_probe
-from .arguments import TRAINING_DEFAULTS, DataArguments, DistillArguments, StudentArguments, TeacherArguments, parse
+from ..training.linear_experts import band_power_probabilities
+from ..training.recipe import default_steps
+from .arguments import (
+    TRAINING_DEFAULTS,
+    DataArguments,
+    DistillArguments,
+    StudentArguments,
+    TeacherArguments,
+    ViewArguments,
+    parse,
+)
 from .progress import name_progress
-from .report import write_report
-from .windows import check_people, load_splits, write_people
+from .report import ALONE, DISTILLED, TEACHER, Run, write_report
+from .training import (
+    PreparedTeacher,
+    augmentation_of,
+    make_augmentation,
+    make_student,
+    plain_arguments,
+    prepare_teacher,
+    settle_budget,
+    train_plain,
+)
+from .views import Views, load_views
+from .windows import check_people, write_people
 
 
 DESCRIPTION = (
     "Fine-tune a foundation model on your recordings (or take a teacher that is), distil it into a small student, and "
-    "compare both with the same student trained without a teacher, on people that neither has seen."
+    "compare both with the same student trained without a teacher, on subjects that none of them has seen."
 )
 
 
-def _plain_arguments(args: DLinkTrainingArguments, output_dir: Path, **changes: Any) -> DLinkTrainingArguments:
-    """The same arguments for a training without distillation, in a folder of its own."""
-    plain = copy.copy(args)
-    for name, value in {"output_dir": str(output_dir), "mimic_epochs": 0.0, **changes}.items():
-        setattr(plain, name, value)
-    return plain
+def judge_teacher(teacher: PreparedTeacher, views: Views) -> dict[str, Any] | None:
+    """Score a teacher on the validation subjects, compared with band power and chance, and print the verdict.
+
+    Returns:
+        what [`teacher_verdict`] gives; None where there is nobody to validate on.
+    """
+    watched = views.teacher.get("validation")
+    if watched is None:
+        return None
+    subjects, labels = watched[views.group_column][:], watched["labels"][:]
+    _, probabilities = evaluate_model(teacher.model, watched)
+    own = subject_scores(labels, probabilities, subjects)
+    if not own:
+        return None
+    linear = band_power_probabilities(views.teacher["train"], watched)
+    verdict = teacher_verdict(own, subject_scores(labels, linear, subjects), len(views.labels))
+    print(f"\n{verdict['text']}")
+    if verdict["advice"]:
+        print(f"WARNING: {verdict['advice']}")
+    return verdict
 
 
-def train_plain(
-    model: PreTrainedModel, splits: Mapping[str, Dataset], args: DLinkTrainingArguments, name: str, **kwargs: Any
-) -> Trainer:
-    """Train a model only by cross-entropy, with the classes, subjects and patience that the arguments say."""
-    trainer = make_trainer(
-        model,
-        splits,
-        args,
-        class_weighting=args.class_weighting,
-        early_stopping_patience=args.early_stopping_patience,
-        group_column=args.group_column,
-        **kwargs,
+def train_experts(
+    views: Views, student_args: StudentArguments, distill_args: DistillArguments, args: DLinkTrainingArguments
+) -> ExpertEnsemble | None:
+    """Cross-fit the experts on what the teacher sees, and say how they do; None for `--experts none`."""
+    kinds = distill_args.experts
+    if kinds == "auto":
+        kinds = "student" if views.sees_less or views.n_unlabelled else "bandpower"
+    if kinds == "none":
+        return None
+    train = labelled_rows(views.teacher_train)
+    experts = fit_experts(
+        [name.strip() for name in kinds.split(",") if name.strip()],
+        train,
+        views.teacher.get("validation"),
+        n_folds=min(distill_args.folds, len(set(train[views.group_column][:]))),
+        seeds=range(args.seed, args.seed + distill_args.teachers),
+        steps=args.max_steps if args.max_steps > 0 else default_steps(len(train)),
+        augmentation=make_augmentation(student_args.student_augmentations, train, args.seed),
+        group_column=views.group_column,
+        progress=not args.disable_tqdm,
     )
-    name_progress(trainer, name).train(resume_from_checkpoint=args.resume_from_checkpoint)
+    for name, score in experts.scores.items():
+        print(f"expert {name}: balanced accuracy {score:.3f} on subjects that it has not seen")
+    return experts
+
+
+def add_targets(
+    experts: ExpertEnsemble | None,
+    views: Views,
+    student_args: StudentArguments,
+    distill_args: DistillArguments,
+    args: DLinkTrainingArguments,
+) -> Dataset:
+    """The student's training windows with the experts' soft targets, of every augmented view that it will see."""
+    if experts is None:
+        return views.train
+    augmentation = make_augmentation(student_args.student_augmentations, views.train, args.seed)
+    n_views = distill_args.views if augmentation is not None else 1
+    asked = experts.soft_targets(views.teacher_train, n_views, augmentation, progress=not args.disable_tqdm)
+    return add_soft_targets(views.train, np.asarray(asked.with_format("numpy")[SOFT_TARGETS][:]))
+
+
+def distil_student(
+    teacher: PreparedTeacher,
+    student: MiCForEEGClassification,
+    train: Dataset,
+    views: Views,
+    student_args: StudentArguments,
+    distill_args: DistillArguments,
+    args: DLinkTrainingArguments,
+) -> DLinkTrainer:
+    """Distil the student and save it, with the extractor and the subjects that it was trained on."""
+    folder = Path(args.output_dir)
+    router_config = DLinkRouterConfig.from_teacher(teacher.model.config, routing=distill_args.routing)
+    studio = DLinkStudioModel.from_parts(
+        teacher.model, student, router_config=router_config, **distill_args.studio_fields()
+    )
+    set_seed(args.seed)
+    augmentation = make_augmentation(student_args.student_augmentations, train, args.seed)
+    trainer = DLinkTrainer(
+        studio,
+        plain_arguments(
+            args,
+            folder / "training",
+            mimic_epochs=args.mimic_epochs,
+            augmented_views=distill_args.views if augmentation is not None else 0,
+        ),
+        train_dataset=train,
+        eval_dataset=views.student.get("validation"),
+        processing_class=views.extractor,
+        augmentation=augmentation,
+    )
+    name_progress(trainer, DISTILLED).train(resume_from_checkpoint=args.resume_from_checkpoint)
+    trainer.save_model(str(folder / "student"))
+    started_from = [teacher.started_from, student_args.student]
+    write_people(folder / "student", views.source, views.student, views.group_column, started_from=started_from)
     return trainer
 
 
-def prepare_teacher(
-    splits: Mapping[str, Dataset],
-    extractor: EEGFeatureExtractor | None,
-    teacher_args: TeacherArguments,
-    args: DLinkTrainingArguments,
-    source: str,
-) -> tuple[DLinkTeacherForEEGClassification, Path | None]:
-    """Load a fine-tuned teacher, or fine-tune one, pre-trained or fresh.
-
-    Args:
-        splits: `train` and `validation`.
-        extractor: saved with the teacher.
-        teacher_args: a checkpoint, or the backbone and how long to train it.
-        args: of the distillation; the teacher's trainer takes them, with its own epochs and learning rate.
-        source: what the recordings are; noted with the teacher, like the subjects it has seen.
-
-    Returns:
-        the teacher, and the folder it was saved in if it was fine-tuned here.
-
-    Raises:
-        ValueError: the teacher's labels, channels or rate are not those of the windows, or one argument contradicts
-            another.
-    """
-    if teacher_args.teacher is not None and teacher_args.teacher_checkpoint is not None:
-        raise ValueError(
-            "--teacher takes a teacher as it is, --teacher_checkpoint one that is fine-tuned first: give one of them."
-        )
-    if teacher_args.teacher is not None:
-        if teacher_args.trainer_fields() != TeacherArguments().trainer_fields():
-            raise ValueError(
-                "--teacher takes a teacher as it is: --adaptation, --augmentations and what else says how one is "
-                "fine-tuned do nothing to it. Leave them out, or start from it with --teacher_checkpoint."
-            )
-        teacher = DLinkTeacherForEEGClassification.from_pretrained(teacher_args.teacher)
-        check_training_windows(teacher, splits["train"])
-        check_alignment(teacher_args.teacher, splits["train"])
-        return teacher, None
-    head = {"head_size": None} if teacher_args.probe_first else {}
-    teacher = _start_teacher(teacher_args, {**signal_fields(splits["train"]), **head}, args.seed)
-    if teacher_args.probe_first:
-        fit_probe(teacher, splits["train"], splits.get("validation"))
-    folder = Path(args.output_dir) / "teacher"
-    plain = _plain_arguments(
-        args,
-        folder / "training",
-        num_train_epochs=teacher_args.teacher_epochs,
-        max_steps=-1,
-        resume_from_checkpoint=None,
-        learning_rate=teacher_args.teacher_learning_rate,
-    )
-    if teacher_args.teacher_epochs > 0 or not teacher_args.probe_first:
-        train_plain(teacher, splits, plain, "teacher", processing_class=extractor, **teacher_args.trainer_fields())
-    teacher.save_pretrained(folder)
-    write_people(folder, source, splits, args.group_column, started_from=[teacher_args.teacher_checkpoint])
-    if extractor is not None:
-        extractor.save_pretrained(folder)
-    return teacher, folder
-
-
-def _start_teacher(
-    teacher_args: TeacherArguments, signal: dict[str, Any], seed: int
-) -> DLinkTeacherForEEGClassification:
-    """A teacher to be fine-tuned: pre-trained weights with a head for this montage and these labels, or fresh ones."""
-    set_seed(seed)
-    if teacher_args.teacher_checkpoint is not None:
-        defaults = TeacherArguments()
-        for name in ("teacher_backbone", "teacher_layers", "teacher_input_scale"):
-            if getattr(teacher_args, name) != getattr(defaults, name):
-                raise ValueError(f"--{name} is what --teacher_checkpoint says itself: leave it out.")
-        return DLinkTeacherForEEGClassification.from_pretrained(
-            teacher_args.teacher_checkpoint, ignore_mismatched_sizes=True, **signal
-        )
-    backbone = teacher_args.teacher_backbone
-    if backbone not in BACKBONES:
-        raise ValueError(f"--teacher_backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}.")
-    config = DLinkTeacherConfig(
-        backbone=backbone,
-        backbone_kwargs={BACKBONES[backbone].depth_argument: teacher_args.teacher_layers},
-        input_scale=teacher_args.teacher_input_scale,
-        **signal,
-    )
-    return DLinkTeacherForEEGClassification(config)
-
-
-def make_student(
-    splits: Mapping[str, Dataset], student_args: StudentArguments, seed: int, **fields: Any
+def train_alone(
+    student: MiCForEEGClassification, views: Views, student_args: StudentArguments, args: DLinkTrainingArguments
 ) -> MiCForEEGClassification:
-    """A fresh student, or a published one with a head for these labels.
-
-    Args:
-        splits: `train` tells montage, rate, window and labels.
-        student_args: size, or checkpoint.
-        seed: of the weights.
-        **fields: further fields of a fresh student's config: `mimic_size` and `patch_size` of the teacher.
-    """
-    signal = signal_fields(splits["train"])
-    set_seed(seed)
-    if student_args.student is not None:
-        # the published montage gives way to the one at hand; the weights depend on neither
-        return MiCForEEGClassification.from_pretrained(student_args.student, ignore_mismatched_sizes=True, **signal)
-    return MiCForEEGClassification(MiCConfig.from_size(student_args.student_size, **signal, **fields))
+    """Train the same student without a teacher for as many steps, and save it."""
+    folder = Path(args.output_dir) / "baseline"
+    plain = plain_arguments(args, folder / "training", resume_from_checkpoint=None)
+    train_plain(
+        student,
+        views.student,
+        plain,
+        ALONE,
+        processing_class=views.extractor,
+        label_smoothing=student_args.student_label_smoothing,
+        augmentation=augmentation_of(student_args.student_augmentations, views.student["train"]),
+    )
+    student.save_pretrained(folder)
+    if views.extractor is not None:
+        views.extractor.save_pretrained(folder)
+    write_people(folder, views.source, views.student, views.group_column, started_from=[student_args.student])
+    return student
 
 
 def train_all(
-    splits: DatasetDict,
-    extractor: EEGFeatureExtractor | None,
+    views: Views,
     teacher_args: TeacherArguments,
     student_args: StudentArguments,
     distill_args: DistillArguments,
     args: DLinkTrainingArguments,
-    source: str,
 ) -> dict[str, Any]:
-    """Teacher, distillation, baseline, report.
+    """Teacher, distilled student, student alone, scores, report.
 
     Args:
-        splits: `train`, `validation` and `test`, no subject in two of them.
-        extractor: what the windows were made with; saved with the models.
+        views: what teacher and student read of the recordings, split by subject.
         teacher_args, student_args, distill_args, args: see their classes.
-        source: what the recordings are, for the card.
 
     Returns:
         the results that are written to `results.json`.
+
+    Raises:
+        ValueError: there is nobody to score on, an argument is out of range, or a checkpoint has seen subjects who
+            are scored.
     """
-    output_dir = Path(args.output_dir)
-    if not {"validation", "test"} & set(splits):
+    if not {"validation", "test"} & set(views.student):
         raise ValueError("There is no subject to score on: give --validation or --test a share of the subjects.")
-    known = [
-        check_people(given, source, splits, args.group_column)
-        for given in (teacher_args.teacher, teacher_args.teacher_checkpoint, student_args.student)
-        if given is not None
-    ]
+    started_from = student_args.student
+    is_unseen = started_from is None or check_people(started_from, views.source, views.student, views.group_column)
     # what can be refused is refused before the teacher has been trained for an hour
     DLinkStudioConfig(**distill_args.studio_fields())
     DLinkRouterConfig(routing=distill_args.routing)
-    if student_args.student is None:
+    if started_from is None:
         MiCConfig.from_size(student_args.student_size)
+    settle_budget(args, len(views.train), "validation" in views.student)
     minutes: dict[str, float] = {}
-    started = time.perf_counter()
-    teacher, teacher_folder = prepare_teacher(splits, extractor, teacher_args, args, source)
-    minutes["teacher"] = (time.perf_counter() - started) / 60
+    with timed(minutes, "teacher"):
+        teacher = prepare_teacher(views.teacher, views.teacher_extractor, teacher_args, args, views.source)
+    verdict = judge_teacher(teacher, views)
 
     # twice the same weights: the one is distilled, the other trained without a teacher
-    fields = student_fields(teacher.config)
-    student, baseline = (make_student(splits, student_args, args.seed, **fields) for _ in range(2))
-    router_config = DLinkRouterConfig.from_teacher(teacher.config, routing=distill_args.routing)
-    studio = DLinkStudioModel.from_parts(teacher, student, router_config=router_config, **distill_args.studio_fields())
-    started = time.perf_counter()
-    set_seed(args.seed)
-    trainer = DLinkTrainer(
-        studio,
-        _plain_arguments(args, output_dir / "training", mimic_epochs=args.mimic_epochs),
-        train_dataset=splits["train"],
-        eval_dataset=splits.get("validation"),
-        processing_class=extractor,
-    )
-    name_progress(trainer, "DLink student").train(resume_from_checkpoint=args.resume_from_checkpoint)
-    trainer.save_model(str(output_dir / "student"))
-    given = [teacher_args.teacher, teacher_args.teacher_checkpoint, student_args.student]
-    write_people(output_dir / "student", source, splits, args.group_column, started_from=given)
-    minutes["student"] = (time.perf_counter() - started) / 60
-
-    models: dict[str, PreTrainedModel] = {"teacher": teacher, "DLink student": student}
+    fields = student_fields(teacher.model.config)
+    student, alone = (make_student(views.student, student_args, args.seed, **fields) for _ in range(2))
+    with timed(minutes, "experts"):
+        experts = train_experts(views, student_args, distill_args, args)
+        train = add_targets(experts, views, student_args, distill_args, args)
+    objective = share_weights(teacher, experts, distill_args, views)
+    with timed(minutes, DISTILLED):
+        trainer = distil_student(teacher, student, train, views, student_args, objective, args)
+    models: dict[str, PreTrainedModel] = {TEACHER: teacher.model, DISTILLED: student}
     if distill_args.baseline:
-        started = time.perf_counter()
-        plain = _plain_arguments(args, output_dir / "baseline" / "training", resume_from_checkpoint=None)
-        train_plain(baseline, splits, plain, "student without a teacher", processing_class=extractor)
-        baseline.save_pretrained(output_dir / "baseline")
-        minutes["student without a teacher"] = (time.perf_counter() - started) / 60
-        models["student without a teacher"] = baseline
-    return write_report(
-        output_dir,
-        studio,
-        models,
-        splits,
-        log_history=trainer.state.log_history,
-        mimic_steps=round(trainer.state.max_steps * args.mimic_epochs / max(args.num_train_epochs, 1e-9)),
+        with timed(minutes, ALONE):
+            models[ALONE] = train_alone(alone, views, student_args, args)
+    run = Run(
+        views=views,
+        trainer=trainer,
+        models=models,
+        teacher=teacher,
+        teacher_verdict=verdict,
+        experts=experts,
         args=args,
-        source=source,
         minutes=minutes,
-        unseen=all(known),
-        teacher=(
-            f"taken from {teacher_args.teacher}"
-            if teacher_folder is None
-            else f"fine-tuned from {teacher_args.teacher_checkpoint} on the training subjects of these recordings"
-            if teacher_args.teacher_checkpoint is not None
-            else "trained from random weights on the training subjects of these recordings; no published weights"
-        ),
-        teacher_folder=teacher_folder or teacher_args.teacher,
+        is_unseen=is_unseen and teacher.is_unseen,
     )
+    return write_report(Path(args.output_dir), run)
+
+
+def share_weights(
+    teacher: PreparedTeacher, experts: ExpertEnsemble | None, distill_args: DistillArguments, views: Views
+) -> DistillArguments:
+    """Share the weight of what is taught out to teacher and experts, by what each knows about validation subjects.
+
+    The shares are those of the mixture of their probabilities that is likeliest on the validation windows. Weights
+    that were given as flags stay as they are.
+
+    Returns:
+        the arguments, `kd_weight` and `soft_target_weight` set.
+    """
+    defaults = DistillArguments()
+    names = ("kd_weight", "soft_target_weight")
+    if any(getattr(distill_args, name) != getattr(defaults, name) for name in names):
+        return distill_args
+    total, watched = defaults.kd_weight, views.teacher.get("validation")
+    if experts is None:
+        return replace(distill_args, kd_weight=total, soft_target_weight=0.0)
+    if watched is None:
+        return distill_args
+    said = np.stack([predict_probabilities(teacher.model, watched), experts(watched)])
+    groups = np.asarray(watched[views.group_column][:])
+    shares = mixture_weights(said, np.asarray(watched["labels"][:]), groups)
+    print(
+        f"what is taught: {shares[0]:.0%} of the teacher, {shares[1]:.0%} of the experts "
+        f"({', '.join(experts.names)}), by what each knows about the validation subjects"
+    )
+    return replace(distill_args, kd_weight=total * float(shares[0]), soft_target_weight=total * float(shares[1]))
+
+
+@contextmanager
+def timed(minutes: dict[str, float], name: str) -> Iterator[None]:
+    """Note how many minutes the block took."""
+    started = time.perf_counter()
+    yield
+    minutes[name] = (time.perf_counter() - started) / 60
 
 
 def run(argv: Sequence[str]) -> None:
     """Entry of `dlink distill`."""
-    classes = (DataArguments, TeacherArguments, StudentArguments, DistillArguments, DLinkTrainingArguments)
-    defaults = {**TRAINING_DEFAULTS, "output_dir": "outputs/distill", "mimic_epochs": 3.0}
-    data_args, teacher_args, student_args, distill_args, args = parse("distill", DESCRIPTION, classes, argv, defaults)
-    splits, extractor = load_splits(data_args, args)
-    train_all(splits, extractor, teacher_args, student_args, distill_args, args, source=data_args.dataset)
+    classes = (
+        *(DataArguments, TeacherArguments, StudentArguments, ViewArguments, DistillArguments),
+        DLinkTrainingArguments,
+    )
+    defaults = {**TRAINING_DEFAULTS, "output_dir": "outputs/distill"}
+    data_args, teacher_args, student_args, view_args, distill_args, args = parse(
+        "distill", DESCRIPTION, classes, argv, defaults
+    )
+    views = load_views(data_args, view_args, args)
+    train_all(views, teacher_args, student_args, distill_args, args)
 
 
-__all__ = ["make_student", "prepare_teacher", "run", "train_all"]
+__all__ = ["distil_student", "judge_teacher", "run", "train_all", "train_alone"]

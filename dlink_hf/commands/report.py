@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +21,33 @@ from ..data.aligned_windows import alignment_text
 from ..data.collator import TEACHER_VALUES, EEGDataCollator
 from ..data.description import signal_info
 from ..data.model_contract import label_names
-from ..data.views import teacher_view
+from ..data.views import with_teacher_view
+from ..distillation.experts import ExpertEnsemble
 from ..distillation.modeling_studio import DLinkStudioModel
+from ..distillation.trainer import DLinkTrainer
 from ..distillation.training_args import DLinkTrainingArguments
 from ..distillation.training_card import CAPTIONS, costs_by_window, draw_student_plots, student_facts
+from ..evaluation.comparison import distillation_verdict, subject_scores
 from ..evaluation.plots import plot_representation_spectra, plot_router_weights
 from ..evaluation.predict import dataset_predictions, evaluate_model
 from ..hub.model_card import build_model_card, save_model_card
-from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
 from ..profiling.measure import cost_of
+from .training import PreparedTeacher
+from .views import Views
 
 
 CHANCE = "chance"
+# names of the models of a run, in tables, files and results.json
+TEACHER, DISTILLED, ALONE = "teacher", "DLink student", "student without a teacher"
+# what a verdict calls the better one -> the folder it lies in
+BEST = {"distilled": "student", "alone": "baseline"}
 UNKNOWN_PEOPLE = "Whether the checkpoint that was given had seen the people scored on is not known."
 
 
 def format_table(
     scores: Mapping[str, Mapping[str, Any]], cost: Mapping[str, Mapping[str, float]], n_labels: int, people: str
 ) -> str:
-    """Return the comparison as fixed-width text: one row per model, and chance.
+    """Return the comparison as fixed-width text: one row a model, and chance.
 
     Args:
         scores: name -> scores of one split.
@@ -64,8 +75,8 @@ def studio_states(studio: DLinkStudioModel, dataset: Dataset, max_kept: int = 96
 
     Args:
         studio: trained.
-        dataset: `input_values` (C, T), microvolts, and `teacher_input_values` where the teacher sees more.
-        max_kept: windows to keep states of, drawn evenly over the dataset.
+        dataset: `input_values` (C, T), microvolts.
+        max_kept: windows of which states are kept, drawn evenly over the dataset.
 
     Returns:
         `weights` (N, L); `routed`, `mimic`, `decoded` (at most `max_kept`, C, P, D).
@@ -91,7 +102,7 @@ def draw_plots(
     probabilities: np.ndarray,
     log_history: Sequence[Mapping[str, Any]],
     mimic_steps: int,
-) -> tuple[dict[str, Path], np.ndarray]:
+) -> tuple[dict[str, Path], np.ndarray | None]:
     """Draw what people would rather look at than read.
 
     Args:
@@ -103,13 +114,15 @@ def draw_plots(
         mimic_steps: steps of the first stage.
 
     Returns:
-        name -> picture, and the router's mean weights (L,).
+        name -> picture, and the router's mean weights (L,); None where no layer was mimicked.
     """
     labels = np.asarray(dataset["labels"][:])
+    plots = draw_student_plots(folder, studio.student, log_history, mimic_steps, (probabilities, labels))
+    if not studio.config.uses_layers:
+        return {name: plots[name] for name in CAPTIONS if name in plots}, None
     states = studio_states(studio, dataset)
     config = studio.config.student_config
-    plots = {
-        **draw_student_plots(folder, studio.student, log_history, mimic_steps, (probabilities, labels)),
+    plots |= {
         "router_weights": plot_router_weights(
             states["weights"], labels, label_names(studio), folder / "router_weights.png"
         ),
@@ -124,31 +137,34 @@ def draw_plots(
 
 
 def score_splits(
-    models: Mapping[str, PreTrainedModel], splits: Mapping[str, Dataset], predictions: Path | None = None
+    models: Mapping[str, PreTrainedModel],
+    splits: Mapping[str, Mapping[str, Dataset]] | Mapping[str, Dataset],
+    predictions: Path | None = None,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
     """Score every model on every split but the training one.
 
     Args:
         models: name -> model.
-        splits: `validation` and `test` are scored, where they are.
-        predictions: folder for one CSV a split and model; None for none.
+        splits: `validation` and `test` are scored, where they are; or name of the model -> its own splits, where the
+            models read different views of the same windows.
+        predictions: folder for one CSV per split and model; None for none.
 
     Returns:
         split -> model -> scores; and, by `split/model`, the probabilities (N, num_labels).
     """
     scores: dict[str, dict[str, Any]] = {}
     probabilities: dict[str, np.ndarray] = {}
-    for split in (name for name in ("validation", "test") if name in splits):
-        scores[split] = {}
+    own = splits if set(models) <= set(splits) else dict.fromkeys(models, splits)
+    for split in ("validation", "test"):
         for name, model in models.items():
-            # a teacher that sees more than its student has windows of its own
-            own = isinstance(model, DLinkTeacherForEEGClassification)
-            windows = teacher_view(splits[split]) if own else splits[split]
-            scores[split][name], given = evaluate_model(model, windows)
+            if split not in own[name]:
+                continue
+            windows = own[name][split]
+            scores.setdefault(split, {})[name], given = evaluate_model(model, windows)
             probabilities[f"{split}/{name}"] = given
             if predictions is not None:
                 file = predictions / f"{split}_{name.replace(' ', '_')}.csv"
-                dataset_predictions(file, splits[split], given, label_names(model))
+                dataset_predictions(file, windows, given, label_names(model))
     return scores, probabilities
 
 
@@ -171,7 +187,7 @@ def print_tables(
         seen = f"whether a checkpoint that was given has seen the test {group_column}s is not known."
     print(
         f"\nMFLOP: 2 x MAC of one window; ms: median of one window on one CPU thread. The validation {group_column}s "
-        f"chose the epoch; {seen}"
+        f"weighed what is taught; {seen}"
     )
 
 
@@ -185,67 +201,122 @@ def print_scores(
     print_tables(scores, cost, len(splits["train"].features["labels"].names), splits, group_column, unseen)
 
 
-def write_report(
-    output_dir: Path,
-    studio: DLinkStudioModel,
-    models: Mapping[str, PreTrainedModel],
-    splits: DatasetDict,
-    *,
-    log_history: Sequence[Mapping[str, Any]],
-    mimic_steps: int,
-    args: DLinkTrainingArguments,
-    source: str,
-    minutes: Mapping[str, float],
-    unseen: bool,
-    teacher: str,
-    teacher_folder: Path | str | None,
-) -> dict[str, Any]:
-    """Score every model on every split but the training one, write it all down and print the table.
+@dataclass(frozen=True)
+class Run:
+    """What a distillation has made.
 
     Args:
-        output_dir: folder of the run; the student lies in `student`.
-        studio: trained.
-        models: name -> model, in the order of the table; `"DLink student"` among them.
-        splits: `validation` and `test` are scored.
-        log_history: the trainer's.
-        mimic_steps: steps of the first stage.
+        views: what teacher and student read, split by subject.
+        trainer: of the distilled student, after training.
+        models: name -> model, in the order of the table: `TEACHER`, `DISTILLED` and, where it was trained, `ALONE`.
+        teacher: the teacher, and where it comes from.
+        teacher_verdict: of [`teacher_verdict`]; None where there was nobody to validate on.
+        experts: whose soft targets the student learned; None for none.
         args: of the distillation.
-        source: what the recordings are.
         minutes: name -> how long its training took.
-        unseen: whether it is known that no model has seen the people who are scored on.
-        teacher: where it comes from, for the card.
-        teacher_folder: where the teacher is.
+        is_unseen: whether it is known that no model has seen the subjects who are scored.
+    """
+
+    views: Views
+    trainer: DLinkTrainer
+    models: Mapping[str, PreTrainedModel]
+    teacher: PreparedTeacher
+    teacher_verdict: dict[str, Any] | None
+    experts: ExpertEnsemble | None
+    args: DLinkTrainingArguments
+    minutes: Mapping[str, float]
+    is_unseen: bool
+
+    @property
+    def studio(self) -> DLinkStudioModel:
+        """The studio that was trained."""
+        return self.trainer.accelerator.unwrap_model(self.trainer.model)
+
+    def splits_of(self, name: str) -> DatasetDict:
+        """The splits that a model reads."""
+        return self.views.teacher if name == TEACHER else self.views.student
+
+
+def judge_distillation(run: Run, probabilities: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    """Whether the distillation helped, by [`distillation_verdict`]; None where there is nothing to compare with."""
+    if ALONE not in run.models:
+        return None
+    by_model: dict[str, dict[str, dict[str, float]]] = {}
+    for name in run.models:
+        for split in ("validation", "test"):
+            if f"{split}/{name}" in probabilities:
+                windows = run.splits_of(name)[split]
+                found = subject_scores(
+                    windows["labels"][:], probabilities[f"{split}/{name}"], windows[run.views.group_column][:]
+                )
+                if found:
+                    by_model.setdefault(name, {})[split] = found
+    if DISTILLED not in by_model or ALONE not in by_model:
+        return None
+    n_labels = len(run.views.labels)
+    return distillation_verdict(by_model[DISTILLED], by_model[ALONE], by_model.get(TEACHER, {}), n_labels)
+
+
+def write_report(output_dir: Path, run: Run) -> dict[str, Any]:
+    """Score every model on every split but the training one, write it all down and print the table and the verdict.
+
+    Args:
+        output_dir: folder of the run; the distilled student lies in `student`, the one alone in `baseline`.
+        run: what was made.
 
     Returns:
         what `results.json` holds.
     """
-    names = label_names(studio)
-    cost = costs_by_window(models)
-    scores, probabilities = score_splits(models, splits, output_dir / "predictions")
-    results: dict[str, Any] = {"source": source, "labels": names, "cost": cost, "minutes": dict(minutes)}
-    results["scores"] = scores
+    views, args, studio = run.views, run.args, run.studio
+    cost = costs_by_window(run.models)
+    splits = {name: run.splits_of(name) for name in run.models}
+    scores, probabilities = score_splits(run.models, splits, output_dir / "predictions")
+    verdict = judge_distillation(run, probabilities)
     shown = list(scores)[-1]
     plots, router_weights = draw_plots(
         output_dir / "student" / "plots",
         studio,
-        splits[shown],
-        probabilities[f"{shown}/DLink student"],
-        log_history,
-        mimic_steps,
+        with_teacher_view(views.student[shown], views.teacher[shown]) if views.sees_less else views.student[shown],
+        probabilities[f"{shown}/{DISTILLED}"],
+        run.trainer.state.log_history,
+        round(run.trainer.state.max_steps * args.mimic_epochs / max(args.num_train_epochs, 1e-9)),
     )
-    results["router_weights"] = router_weights.tolist()
-    results["subjects"] = {name: sorted(set(splits[name][args.group_column][:])) for name in splits}
-    results["windows"] = {name: len(splits[name]) for name in splits}
-    results["teacher"], results["unseen"] = teacher, unseen
-    results["alignment"] = alignment_text(splits["train"])
+    best = None if verdict is None else BEST[verdict["better_on_validation"]]
+    results: dict[str, Any] = {
+        "source": views.source,
+        "labels": views.labels,
+        "cost": cost,
+        "minutes": dict(run.minutes),
+        "steps": run.trainer.state.max_steps,
+        "scores": scores,
+        "teacher": run.teacher.description,
+        "teacher_verdict": run.teacher_verdict,
+        "verdict": verdict,
+        "use": best,
+        "experts": None
+        if run.experts is None
+        else dict(zip(run.experts.names, map(float, run.experts.weights), strict=True)),
+        "unseen": run.is_unseen,
+        "alignment": alignment_text(views.student["train"]),
+        "router_weights": None if router_weights is None else router_weights.tolist(),
+        "subjects": {name: sorted(set(split[views.group_column][:])) for name, split in views.student.items()},
+        "windows": {name: len(split) for name, split in views.student.items()},
+        "unlabelled_windows": views.n_unlabelled,
+    }
     write_json(output_dir / "results.json", results)
     card = output_dir / "student" / "README.md"
-    write_card(card, studio, results, args, plots, synthetic=source.startswith("synthetic"))
+    write_card(card, run, results, plots)
 
-    print_tables(scores, cost, len(names), splits, args.group_column, unseen)
-    print(f"\nstudent (checkpoint)  {output_dir / 'student'}")
+    print_tables(scores, cost, len(views.labels), views.student, views.group_column, run.is_unseen)
+    if verdict is not None:
+        print(f"\n{verdict['text']}")
+        if verdict["advice"]:
+            print(verdict["advice"])
+    print(f"\nstudent, distilled    {output_dir / 'student'}{'   <- use this one' if best == 'student' else ''}")
+    if ALONE in run.models:
+        print(f"student alone         {output_dir / 'baseline'}{'   <- use this one' if best == 'baseline' else ''}")
     print(f"card                  {card}")
-    print(f"teacher               {teacher_folder}")
+    print(f"teacher               {run.teacher.folder}")
     print(f"predictions           {output_dir / 'predictions'}")
     print(f"results               {output_dir / 'results.json'}")
     for name, path in plots.items():
@@ -253,28 +324,31 @@ def write_report(
     return results
 
 
-def write_card(
-    path: Path,
-    studio: DLinkStudioModel,
-    results: Mapping[str, Any],
-    args: DLinkTrainingArguments,
-    plots: Mapping[str, Path],
-    synthetic: bool,
-) -> None:
+def write_card(path: Path, run: Run, results: Mapping[str, Any], plots: Mapping[str, Path]) -> None:
     """Write the student's card next to its weights; see [`build_model_card`]."""
-    source, split = str(results["source"]), list(results["scores"])[-1]
+    args, views, studio = run.args, run.views, run.studio
+    source, split = views.source, list(results["scores"])[-1]
     known = student_facts(
         studio,
         args,
         path.parent,
-        results={name: scores["DLink student"] for name, scores in results["scores"].items()},
+        results={name: scores[DISTILLED] for name, scores in results["scores"].items()},
         costs=results["cost"],
         scores={name: scores["balanced_accuracy"] for name, scores in results["scores"][split].items()},
         plots=plots,
-        minutes=results["minutes"]["student"],
+        minutes=results["minutes"][DISTILLED],
         keeps_best=args.load_best_model_at_end and "validation" in results["scores"],
+        steps=results["steps"],
     )
     known["teacher"]["description"] = results["teacher"]
+    if results["experts"]:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in results["experts"].items())
+        known["teacher"]["experts (cross-fitted, share of the soft targets)"] = shares
+    if results["verdict"] is not None:
+        known["training"]["did distillation help?"] = results["verdict"]["text"]
+    if results["teacher_verdict"] is not None:
+        known["teacher"]["what it knows"] = results["teacher_verdict"]["text"]
+    known["training"]["made by"] = f"`{command_line()}`"
     card = build_model_card(
         studio.config.student_config,
         **known,
@@ -282,19 +356,33 @@ def write_card(
         model_id=str(path.parent),
         dataset={
             "name": source,
-            "synthetic": synthetic,
+            "synthetic": source.startswith("synthetic"),
             "subject_wise": args.group_column == "subject",
             **({"alignment": results["alignment"]} if results["alignment"] else {}),
             **{f"{name}_{args.group_column}s": ", ".join(map(str, who)) for name, who in results["subjects"].items()},
             **{f"{name}_windows": count for name, count in results["windows"].items()},
         },
-        router={"mean_weights": results["router_weights"], "split": split},
+        router=None
+        if results["router_weights"] is None
+        else {"mean_weights": results["router_weights"], "split": split},
         limits=[] if results["unseen"] else [UNKNOWN_PEOPLE],
     )
     save_model_card(card, path.parent)
 
 
+def command_line() -> str:
+    """The command that is running, without the folders of this machine."""
+    words = sys.argv[1:]
+    private = {"--data_dir", "--cache_dir", "--output_dir"}
+    shown = [word for i, word in enumerate(words) if word not in private and (i == 0 or words[i - 1] not in private)]
+    return " ".join(["dlink", *map(shlex.quote, shown)])
+
+
 __all__ = [
+    "ALONE",
+    "DISTILLED",
+    "Run",
+    "TEACHER",
     "draw_plots",
     "format_table",
     "print_scores",

@@ -36,6 +36,7 @@ from ..data import (
 )
 from ..data.aligned_windows import alignment_text, judge_classes
 from ..data.description import signal_info
+from ..data.public.own_sets import BENCHMARK_SUBJECTS, benchmark_subjects
 from ..distillation.training_args import DLinkTrainingArguments
 from ..preprocessing.alignment import alignment_facts
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
@@ -47,14 +48,18 @@ logger = logging.getLogger(__name__)
 # which subjects trained a checkpoint, written next to it
 PEOPLE_NAME = "people.json"
 
+# `--alignment auto`: the least share of subjects whose windows are of every class; samples that a spectrum needs
+MOST_SUBJECTS = 0.8
+MONGE_SAMPLES = 256
+
 # what recordings of the user's own are brought to where no flag says otherwise
 OWN_DEFAULTS = {"sfreq": 200.0, "window_seconds": 5.0, "l_freq": 0.5, "h_freq": 75.0}
 
 
 def extractor_settings(args: DataArguments, defaults: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `EEGFeatureExtractor`: those of flags that were given, else the defaults."""
-    names = ("sfreq", "l_freq", "h_freq", "notch_freq", "unit", "window_seconds", "alignment")
-    values = {name: getattr(args, name) for name in names}
+    names = ("sfreq", "l_freq", "h_freq", "notch_freq", "unit", "window_seconds")
+    values = {**{name: getattr(args, name) for name in names}, "alignment": chosen_alignment(args)}
     settings = {**defaults, **{name: value for name, value in values.items() if value is not None}}
     sfreq, seconds = settings.get("sfreq", 200.0), settings.pop("window_seconds", None)
     if seconds is not None:
@@ -95,6 +100,53 @@ def label_source(args: DataArguments) -> Any:
     raise ValueError(f"--labels must be `annotations`, `events`, or a .csv or .tsv file, got {args.labels!r}.")
 
 
+def chosen_alignment(args: DataArguments) -> str | None:
+    """The alignment that a flag names; None for `none`, and for `auto` before [`settle_alignment`] has decided."""
+    return None if args.alignment in (None, "none", "auto") else args.alignment
+
+
+def settle_alignment(
+    args: DataArguments, group_column: str = "subject", least_seconds: float | None = None
+) -> DataArguments:
+    """Decide what `--alignment auto` means for these recordings, and say it.
+
+    An alignment is fitted on all windows of a subject without their labels. Where a subject's windows are all of one
+    class it would see the label all the same, so it is taken only where at least 80 % of the subjects have windows of
+    every class; the others are left out. Labels decide this once, before any split, by which classes there are.
+
+    Args:
+        args: of a command.
+        group_column: what splits keep apart.
+        least_seconds: length of the shortest windows that are to be aligned, where some are shorter than the rest.
+
+    Returns:
+        the arguments, `alignment` settled; the same ones where it does not say `auto`.
+    """
+    if args.alignment != "auto":
+        return args
+    dataset, _ = load_windows(dataclasses.replace(args, alignment="none"))
+    if alignment_info(dataset) is not None:
+        print(f"alignment: {alignment_text(dataset)} (auto: the windows were saved aligned)")
+        return dataclasses.replace(args, alignment="none")
+    groups, labels = np.asarray(dataset[group_column][:]), np.asarray(dataset["labels"][:])
+    n_classes = {group: len(np.unique(labels[groups == group])) for group in np.unique(groups)}
+    whole = sum(count == dataset.features["labels"].num_classes for count in n_classes.values())
+    told = f"{whole} of {len(n_classes)} {group_column}s have windows of every class"
+    if whole < MOST_SUBJECTS * len(n_classes):
+        print(
+            f"alignment: none (auto: only {told}; fitted on one class it would see the label. If several files are of "
+            f"one {group_column}, say so with --subject_pattern)"
+        )
+        return dataclasses.replace(args, alignment="none")
+    # a spectrum needs windows of a whole segment
+    info = signal_info(dataset)
+    n_times = info.n_times if least_seconds is None else min(info.n_times, round(least_seconds * info.sfreq))
+    method = "euclidean_monge" if n_times >= MONGE_SAMPLES else "euclidean"
+    print(f"alignment: {method} (auto: {told})")
+    single = [group for group, count in n_classes.items() if count == 1]
+    return dataclasses.replace(args, alignment=method, alignment_one_class="drop" if single else "refuse")
+
+
 def load_windows(
     args: DataArguments, extractor: EEGFeatureExtractor | None = None
 ) -> tuple[Dataset, EEGFeatureExtractor | None]:
@@ -116,7 +168,7 @@ def load_windows(
         raise ValueError(
             f"say which recordings to use: --dataset FOLDER, --dataset synthetic, or one of {', '.join(EEG_SETS)}."
         )
-    if extractor is not None and args.alignment not in (None, extractor.alignment):
+    if extractor is not None and args.alignment not in (None, "auto", extractor.alignment or "none"):
         raise ValueError(
             f"--alignment {args.alignment} contradicts the model, whose windows have {extractor.alignment or 'none'}: "
             "leave it out, the model's own is taken."
@@ -164,7 +216,7 @@ def _align_saved(dataset: Dataset, args: DataArguments, extractor: EEGFeatureExt
     """A dataset that was saved ready-made, aligned as the flags or a model want it; never twice."""
     found = alignment_info(dataset)
     if extractor is None:
-        method, reference = args.alignment, None
+        method, reference = chosen_alignment(args), None
     else:
         method, reference = extractor.alignment, extractor.alignment_reference
     if extractor is None and method is None:
@@ -189,7 +241,7 @@ def measure_reference(args: DataArguments, group_column: str) -> EEGFeatureExtra
     Returns:
         the extractor; None for windows that were saved ready-made, which get the fixed reference.
     """
-    dataset, extractor = load_windows(dataclasses.replace(args, alignment=None))
+    dataset, extractor = load_windows(dataclasses.replace(args, alignment="none"))
     if extractor is None:
         return None
     # the people that the alignment leaves out must be out before the split is drawn
@@ -205,19 +257,30 @@ def split_windows(dataset: Dataset, args: DataArguments, group_column: str = "su
     Raises:
         ValueError: the split is unknown, impossible with so few subjects, or shares a subject.
     """
-    if args.split == "published":
+    split = args.split
+    if split == "auto":
+        split = "benchmark" if args.dataset in benchmark_subjects() else "subjects"
+    if split == "published":
         if "split" not in dataset.column_names:
             raise ValueError(f"--split published: {args.dataset} has no published split; take `subjects` or 0/5.")
         return split_by_column(dataset, group_column=group_column)
     validation, test = (int(x) if x >= 1 else x for x in (args.validation, args.test))
-    if args.split == "subjects":
+    if split == "benchmark":
+        if args.dataset not in benchmark_subjects():
+            raise ValueError(
+                f"--split benchmark: the benchmarks have no lists of {args.dataset!r}, only of "
+                f"{', '.join(benchmark_subjects())}; take `subjects` or 0/5."
+            )
+        return split_by_lists(dataset, BENCHMARK_SUBJECTS, args.dataset, group_column)
+    if split == "subjects":
         return split_by_subject(dataset, validation, test, seed=args.split_seed, group_column=group_column)
-    if args.split.endswith(".json"):
-        return split_by_lists(dataset, Path(args.split), args.dataset, group_column)
-    fold, slash, folds = args.split.partition("/")
+    if split.endswith(".json"):
+        return split_by_lists(dataset, Path(split), args.dataset, group_column)
+    fold, slash, folds = split.partition("/")
     if not (slash and fold.isdigit() and folds.isdigit() and int(fold) < int(folds)):
         raise ValueError(
-            f"--split must be `subjects`, `published`, FOLD/FOLDS such as 0/5, or a .json file, got {args.split!r}."
+            "--split must be `subjects`, `benchmark`, `published`, FOLD/FOLDS such as 0/5, or a .json file, got "
+            f"{args.split!r}."
         )
     kfold = subject_kfold(dataset, int(folds), seed=args.split_seed, validation=validation, group_column=group_column)
     return next(splits for index, splits in enumerate(kfold) if index == int(fold))
@@ -260,6 +323,8 @@ def load_splits(
     """Windows, split; a set of one subject is split by recording, and the trainer told so."""
     if args.dataset in EEG_SETS:
         training_args.group_column = EEG_SETS[args.dataset].group_column
+    if extractor is None:
+        args = settle_alignment(args, training_args.group_column)
     if args.alignment == "monge" and extractor is None:
         extractor = measure_reference(args, training_args.group_column)
     dataset, extractor = load_windows(args, extractor)
@@ -385,6 +450,7 @@ __all__ = [
     "measure_reference",
     "parse_label_map",
     "seen_before",
+    "settle_alignment",
     "split_windows",
     "write_people",
 ]

@@ -50,13 +50,14 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
             out. It may have some of the teacher's channels, in an order of its own, and a shorter window, which is the
             end of the teacher's: both then read windows of their own (`with_teacher_view`).
         task_weight (`float`, defaults to 1.0): the student's cross-entropy.
-        kd_weight (`float`, defaults to 1.0): distillation of the logits.
+        kd_weight (`float`, defaults to 3.0): distillation of the logits.
         kd_temperature (`float`, defaults to 2.0): its temperature T.
-        soft_target_weight (`float`, defaults to 1.0): distillation of soft targets, where the windows have some (see
+        soft_target_weight (`float`, defaults to 3.0): distillation of soft targets, where the windows have some (see
             [`cross_fitted_soft_targets`]), at the same temperature.
-        route_weight (`float`, defaults to 1.0): distance of the mimic state to the routed target.
+        route_weight (`float`, defaults to 0.0): distance of the mimic state to the routed target. Off by default, like
+            the spectral terms: no benchmark has shown that they add to the logits (benchmarks/NOTES.md).
         route_distance (`str`, defaults to `"mse"`): `"mse"`, `"smooth_l1"` or `"cosine"`.
-        spectral_weight (`float`, defaults to 0.5): both spectral terms, at every placement.
+        spectral_weight (`float`, defaults to 0.0): both spectral terms, at every placement.
         magnitude_weight, phase_weight (`float`, default to 1.0): the one and the other inside it.
         magnitude_kind (`str`, defaults to `"relative"`): `"relative"` or `"log"`.
         spectral_axes (`list[str]`, defaults to `["time"]`): axes of the transform: `"space"`, `"time"`, `"features"`.
@@ -95,12 +96,12 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
     router_config: dict | DLinkRouterConfig | None = None
     student_config: dict | MiCConfig | None = None
     task_weight: float | int = 1.0
-    kd_weight: float | int = 1.0
+    kd_weight: float | int = 3.0
     kd_temperature: float | int = 2.0
-    soft_target_weight: float | int = 1.0
-    route_weight: float | int = 1.0
+    soft_target_weight: float | int = 3.0
+    route_weight: float | int = 0.0
     route_distance: str = "mse"
-    spectral_weight: float | int = 0.5
+    spectral_weight: float | int = 0.0
     magnitude_weight: float | int = 1.0
     phase_weight: float | int = 1.0
     magnitude_kind: str = "relative"
@@ -235,6 +236,11 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
     def teacher_sees_more(self) -> bool:
         """Whether teacher and student read windows of their own: other channels, or another length."""
         return sees_more(self.teacher_config, self.student_config)
+
+    @property
+    def uses_layers(self) -> bool:
+        """Whether a term reads the teacher's layers; else router and decoder take no part."""
+        return self.route_weight > 0 or (self.spectral_weight > 0 and self.magnitude_weight + self.phase_weight > 0)
 
     @property
     def all_teachers(self) -> list[DLinkTeacherConfig]:

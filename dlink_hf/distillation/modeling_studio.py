@@ -220,7 +220,12 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         return [self.teacher, *getattr(self, "more_teachers", ())]
 
     def freeze_teacher(self) -> None:
-        """Take the teachers out of training: no gradient, no dropout, and nothing to send between processes."""
+        """Take the teachers out of training: no gradient, no dropout, and nothing to send between processes.
+
+        Router and decoder learn only where a term of the objective reads the teacher's layers.
+        """
+        for part in (self.router, self.decoder):
+            part.requires_grad_(self.config.uses_layers)
         for teacher in self.teachers:
             teacher.requires_grad_(False)
             teacher.eval()
@@ -297,11 +302,15 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             raise ValueError(
                 "`teacher_states` and `teacher_logits` replace the teacher together: give both or neither."
             )
-        if teacher_states is None:
+        trains = self.training and labels is not None
+        uses_layers = self.config.uses_layers or not trains or stage == "mimic"
+        if teacher_states is None and (uses_layers or self.config.kd_weight > 0):
             if teacher_input_values is None:
                 self._check_one_view()
                 teacher_input_values = input_values
-            teacher_states, teacher_pooled, teacher_logits = self._run_teachers(teacher_input_values)
+            teacher_states, teacher_pooled, teacher_logits = self._run_teachers(teacher_input_values, uses_layers)
+        if not uses_layers:
+            return self._distil_logits(input_values, labels, class_weights, teacher_logits, soft_targets, return_dict)
         router = self.router(normalised_states=teacher_states, pooled_states=teacher_pooled)
         # left attached, the router would pick whichever layer is easiest to copy
         target = router.routed_state.detach()
@@ -330,6 +339,28 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})
         return output if return_dict else output.to_tuple()
 
+    def _distil_logits(
+        self,
+        input_values: torch.Tensor,
+        labels: torch.Tensor,
+        class_weights: torch.Tensor | None,
+        teacher_logits: torch.Tensor | Sequence[torch.Tensor] | None,
+        soft_targets: torch.Tensor | None,
+        return_dict: bool,
+    ) -> DLinkStudioOutput | tuple[Any, ...]:
+        """A training step in which no layer of the teacher takes part: router and decoder are left out."""
+        student = self.student(input_values, return_dict=True)
+        output = DLinkStudioOutput(
+            logits=student.logits, teacher_logits=None if teacher_logits is None else mean_logits(teacher_logits)
+        )
+        check_labels(labels, output.logits, allow_unlabelled=True)
+        over = {"over_processes": process_mean} if is_shared() else {}
+        terms = self._logit_terms(output, labels, class_weights, soft_targets, **over)
+        loss = sum(weight * term for weight, term in terms.values() if weight > 0)
+        losses = {name: term.detach() for name, (_, term) in terms.items()}
+        output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})
+        return output if return_dict else output.to_tuple()
+
     def _check_one_view(self) -> None:
         """Refuse to give the student's windows to a teacher that reads others."""
         if self.config.teacher_sees_more:
@@ -343,13 +374,14 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             )
 
     @torch.no_grad()
-    def _run_teachers(self, input_values: torch.Tensor) -> tuple[Any, Any, Any]:
-        """What the router reads of each teacher, and its logits; of several teachers, tuples of each."""
+    def _run_teachers(self, input_values: torch.Tensor, with_states: bool = True) -> tuple[Any, Any, Any]:
+        """What the router reads of each teacher (None without states), and its logits; of several, tuples of each."""
         outputs = []
         for teacher in self.teachers:
             windows = windows_for(input_values, self.config.teacher_config, teacher.config)
-            output = teacher(windows, output_hidden_states=True, return_dict=True)
-            outputs.append((*normalise_layers(output.hidden_states), output.logits))
+            output = teacher(windows, output_hidden_states=with_states, return_dict=True)
+            states = normalise_layers(output.hidden_states) if with_states else (None, None)
+            outputs.append((*states, output.logits))
         return outputs[0] if len(outputs) == 1 else tuple(zip(*outputs, strict=True))
 
     def _objective(
@@ -373,21 +405,31 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         terms["router_balance_loss"] = (config.router_balance_weight, balance)
         terms["router_entropy"] = (config.router_entropy_weight, router_entropy(output.router_weights))
         if stage == "compress":
-            task = classification_loss(output.logits, labels, class_weights, **over)
-            terms["task_loss"] = (config.task_weight, task)
-            terms["kd_loss"] = (
-                config.kd_weight,
-                logit_distillation_loss(output.logits, output.teacher_logits, config.kd_temperature),
-            )
-            if soft_targets is not None:
-                # a probability of zero has no logarithm
-                logits = soft_targets.clamp_min(1e-4).log()
-                terms["soft_target_loss"] = (
-                    config.soft_target_weight,
-                    logit_distillation_loss(output.logits, logits, config.kd_temperature),
-                )
+            terms |= self._logit_terms(output, labels, class_weights, soft_targets, **over)
         loss = sum(weight * term for weight, term in terms.values() if weight > 0)
         return loss, {name: term.detach() for name, (_, term) in terms.items()}
+
+    def _logit_terms(
+        self,
+        output: DLinkStudioOutput,
+        labels: torch.Tensor,
+        class_weights: torch.Tensor | None,
+        soft_targets: torch.Tensor | None,
+        **over: Any,
+    ) -> dict[str, tuple[float, torch.Tensor]]:
+        """The terms of the student's logits, by name, each with its weight."""
+        config = self.config
+        task = classification_loss(output.logits, labels, class_weights, **over)
+        terms = {"task_loss": (config.task_weight, task)}
+        if output.teacher_logits is not None:
+            taught = logit_distillation_loss(output.logits, output.teacher_logits, config.kd_temperature)
+            terms["kd_loss"] = (config.kd_weight, taught)
+        if soft_targets is not None:
+            # a probability of zero has no logarithm
+            logits = soft_targets.clamp_min(1e-4).log()
+            taught = logit_distillation_loss(output.logits, logits, config.kd_temperature)
+            terms["soft_target_loss"] = (config.soft_target_weight, taught)
+        return terms
 
 
 __all__ = ["STAGES", "DLinkStudioModel", "DLinkStudioOutput", "MiCDecoder", "mean_logits", "mimic_terms"]

@@ -218,9 +218,10 @@ def _what_next(
     if teacher and set(teacher) & set(alone):
         over = paired_difference(teacher, alone)
         if over.mean < 0.02:
+            told = f"only {over.points()} points better" if over.mean > 0 else f"no better ({over.points()} points)"
             return (
-                f"The teacher is only {over.points()} points better than the student alone: it knows no more, so "
-                "there is little to teach. A teacher helps where it sees or knows more: a student of fewer electrodes "
+                f"The teacher is {told} than the student alone: it knows no more, so there is little to teach. A "
+                "teacher helps where it sees or knows more: a student of fewer electrodes "
                 "(--student_ch_names) or shorter windows (--student_window_seconds), unlabelled recordings "
                 "(--unlabelled FOLDER), several teachers (--teachers 3), or better pre-trained weights."
             )

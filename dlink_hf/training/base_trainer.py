@@ -229,8 +229,9 @@ class StudioTrainer(BaseTrainer):
     def collect_terms(self, outputs: Any, **more: torch.Tensor) -> None:
         """Add up the terms of a step on the device: reading them out each time would stall it."""
         terms = {**outputs.losses, **more}
-        for layer, weight in enumerate(outputs.router_weights.detach().float().mean(0)):
-            terms[f"router_weight_{layer + 1}"] = weight
+        if outputs.router_weights is not None:
+            for layer, weight in enumerate(outputs.router_weights.detach().float().mean(0)):
+                terms[f"router_weight_{layer + 1}"] = weight
         for name, term in terms.items():
             # a term that only some steps have is averaged over these
             step = torch.stack([term.float(), torch.ones_like(term, dtype=torch.float32)])

@@ -69,7 +69,8 @@ class Session(HubProcess):
         save(root / "outside", 11.0)
         (packaged / "dlink-mic-base").symlink_to(root / "outside")
         (packaged / "notes").mkdir()
-        shutil.copytree(ROOT / "model_cards/dlink-teacher-cbramod-4", hub_folder / HUB_ORG / "dlink-teacher-cbramod-4")
+        teacher = "dlink-teacher-cbramod-4"
+        shutil.copytree(ROOT / "dlink_hf/checkpoints" / teacher, hub_folder / HUB_ORG / teacher)
         hub = HubServer(hub_folder, private=[f"{HUB_ORG}/dlink-mic-tiny"], token="hf_right")
         paths = os.pathsep.join([str(self.package.parent), str(ROOT / "tests")])
         super().__init__(hub, __file__, root / "home", self.here, PYTHONPATH=paths)

@@ -4,8 +4,10 @@
 The recordings are not part of this package; a folder that holds them is named by the user.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,16 @@ from ...preprocessing.recordings import find_recordings
 from ..build import build_dataset
 from ..labels import AnnotationLabels, EventLabels, LabelSource
 from .trials import build_trials, read_trials
+
+
+# subjects of the benchmarks' splits, drawn once at random: set -> {"train": [...], "validation": [...], "test": [...]}
+BENCHMARK_SUBJECTS = Path(__file__).with_name("benchmark_subjects.json")
+
+
+@cache
+def benchmark_subjects() -> dict[str, dict[str, Any]]:
+    """The lists of `BENCHMARK_SUBJECTS`."""
+    return json.loads(BENCHMARK_SUBJECTS.read_text("utf-8"))
 
 
 @dataclass(frozen=True)

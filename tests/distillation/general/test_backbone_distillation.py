@@ -361,7 +361,7 @@ def test_the_command_on_real_recordings(tmp_path: Path, data_dir: Path):
         "eegmat": {"train": ["00", "02"], "validation": ["09"]},
     }
     (tmp_path / "people.json").write_text(json.dumps(people), encoding="utf-8")
-    teacher = Path(__file__).parents[3] / "model_cards" / "dlink-teacher-cbramod-4"
+    teacher = Path(__file__).parents[3] / "dlink_hf" / "checkpoints" / "dlink-teacher-cbramod-4"
     code = run_command(
         *(tmp_path, "--teacher", str(teacher), "--recordings", "ssvep_exo", "eegmat", "eyes_gnb", "--leave_out"),
         *("eyes_gnb", "--data_dir", str(data_dir), "--people", str(tmp_path / "people.json"), "--alignments", "none"),

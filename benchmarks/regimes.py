@@ -1,0 +1,355 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Where distillation pays: subject-wise folds over all subjects of a set, four regimes, controls.
+
+    python benchmarks/regimes.py run --set eegmat --regime headset --seeds 0 1 2
+    python benchmarks/regimes.py table
+
+Regimes: `full` (the student sees what its teacher sees), `headset` (a few of its electrodes), `short` (the end of its
+windows), `few` (labels of a few training subjects, the recordings of all of them). Every row is trained with the
+package's defaults, by the functions that `dlink distill` calls, on the training subjects of a fold; what is chosen is
+chosen on its validation subjects, and its test subjects are scored once. Rows:
+
+- `alone_1`, `alone_2`, `alone_4`: the student without a teacher, for once, twice and four times the recipe's steps;
+- `same_view`: soft targets of models that see no more than the student; `shuffled`: the teacher's soft targets,
+  shuffled among the windows of a class;
+- `dlink`: the default objective; `soft_targets`: without teacher's layers; `last`, `uniform`, `static`, `input`: with
+  the mimicry of layers, weighed so; `no_spectra`: `input` without the spectral terms;
+- `teacher`: the student's own design of size base, which sees everything.
+
+A line of JSON a cell is appended to results/regimes.jsonl; cells that are there are skipped, so that a run that was
+killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "regimes.jsonl"
+
+# of each set: the folds over all of its subjects, electrodes of the headset, seconds of the short window, labelled
+# subjects of the few
+SETS = {
+    "eegmat": {"folds": 4, "headset": "F7,F8,T7,T8", "short": 1.0, "few": 4},
+    "ssvep_exo": {"folds": 4, "headset": "Oz,O1", "short": 2.0, "few": 2},
+    "eyes_gnb": {"folds": 4, "headset": "AF3,AF4,T7,T8", "short": 1.0, "few": 4},
+    "uci_erp": {"folds": 4, "headset": "Fz,Cz,Pz,Oz", "short": 0.5, "few": 4},
+}
+REGIMES = ("full", "headset", "short", "few")
+ALONE = ("alone_1", "alone_2", "alone_4")
+CONTROLS = ("same_view", "shuffled")
+METHODS = ("dlink", "soft_targets", "last", "uniform", "static", "input", "no_spectra")
+ROWS = ("teacher", *ALONE, *CONTROLS, *METHODS)
+# what is run first: enough to tell whether distillation pays
+MAIN_ROWS = ("teacher", "alone_1", "alone_2", "same_view", "shuffled", "dlink")
+# the mimicry of layers, at the weights that the ablation of the full view found best
+MIMICRY = {"route_weight": 0.2, "spectral_weight": 0.1}
+LAYERS = {
+    "soft_targets": {"route_weight": 0.0, "spectral_weight": 0.0},
+    "last": {**MIMICRY, "routing": "last"},
+    "uniform": {**MIMICRY, "routing": "uniform"},
+    "static": {**MIMICRY, "routing": "static"},
+    "input": {**MIMICRY, "routing": "input"},
+    "no_spectra": {"route_weight": 0.2, "spectral_weight": 0.0, "routing": "input"},
+    "dlink": {},
+}
+
+
+class Fold:
+    """One fold of a set in a regime, with one seed: its windows, and what its rows share.
+
+    Args:
+        name, regime: of `SETS` and `REGIMES`.
+        fold, seed: numbers.
+        data_dir: folder that holds the sets.
+        steps: of every training, None for the recipe's.
+    """
+
+    def __init__(self, name: str, regime: str, fold: int, seed: int, data_dir: str, steps: int | None = None):
+        self.name, self.regime, self.fold, self.seed, self.data_dir = name, regime, fold, seed, data_dir
+        self.steps = steps
+        self.folder = tempfile.TemporaryDirectory(prefix="regimes-")
+
+    def arguments(self, **changes: Any) -> Any:
+        """Arguments of a training, in a folder that does not stay."""
+        from dlink_hf.commands.arguments import TRAINING_DEFAULTS
+        from dlink_hf.distillation.training_args import DLinkTrainingArguments
+
+        quiet = {"eval_strategy": "no", "save_strategy": "no", "disable_tqdm": True, "use_cpu": not _has_cuda()}
+        fields = {**TRAINING_DEFAULTS, **quiet, "output_dir": self.folder.name, "seed": self.seed, **changes}
+        args = DLinkTrainingArguments(**fields)
+        args.group_column = "subject"
+        return args
+
+    @cached_property
+    def views(self) -> Any:
+        """What teacher and student read, split by subject; of the regime `few`, most labels taken away."""
+        from dlink_hf.commands.arguments import DataArguments, ViewArguments
+        from dlink_hf.commands.views import load_views
+
+        facts = SETS[self.name]
+        data = DataArguments(
+            dataset=self.name,
+            data_dir=self.data_dir,
+            split=f"{self.fold}/{facts['folds']}",
+            validation=0.2,
+            l_freq=0.5,
+            h_freq=45.0,
+        )
+        view = ViewArguments(
+            student_ch_names=facts["headset"] if self.regime == "headset" else None,
+            student_window_seconds=facts["short"] if self.regime == "short" else None,
+        )
+        views = load_views(data, view, self.arguments())
+        return few_labels(views, facts["few"], self.seed) if self.regime == "few" else views
+
+    @property
+    def budget(self) -> int:
+        """Steps of a training."""
+        from dlink_hf.training.recipe import default_steps
+
+        return self.steps or default_steps(len(self.views.train))
+
+    @cached_property
+    def teacher(self) -> Any:
+        """The student's own design of size base, trained on all that the teacher sees."""
+        from dlink_hf.commands.arguments import TeacherArguments
+        from dlink_hf.commands.training import prepare_teacher
+
+        args = self.arguments(max_steps=self.budget)
+        return prepare_teacher(self.views.teacher, None, TeacherArguments(teacher_backbone="MiC"), args, self.name)
+
+    @cached_property
+    def targets(self) -> Any:
+        """The training windows with soft targets of cross-fitted experts that see what the teacher sees."""
+        return self._ask(self.views)
+
+    @cached_property
+    def own_targets(self) -> Any:
+        """The same of experts that see no more than the student."""
+        from dlink_hf import add_soft_targets
+
+        few = self.views.student
+        asked = self._ask(replace(self.views, teacher=few, train=few["train"]))
+        return add_soft_targets(self.views.train, np.asarray(asked.with_format("numpy")["soft_targets"][:]))
+
+    def _ask(self, views: Any) -> Any:
+        from dlink_hf.commands.arguments import DistillArguments, StudentArguments
+        from dlink_hf.commands.distill import add_targets, train_experts
+
+        asked = StudentArguments(), DistillArguments(experts="student"), self.arguments(max_steps=self.budget)
+        return add_targets(train_experts(views, *asked), views, *asked)
+
+    def student(self) -> Any:
+        """A fresh student."""
+        from dlink_hf.commands.arguments import StudentArguments
+        from dlink_hf.commands.training import make_student
+        from dlink_hf.models.token_grid import student_fields
+
+        fields = student_fields(self.teacher.model.config)
+        return make_student(self.views.student, StudentArguments(), self.seed, **fields)
+
+    def train(self, row: str) -> Any:
+        """The trained model of a row."""
+        from dlink_hf.commands.arguments import DistillArguments, StudentArguments
+        from dlink_hf.commands.distill import distil_student, train_alone
+
+        if row == "teacher":
+            return self.teacher.model
+        if row in ALONE:
+            times = int(row.rsplit("_", 1)[1])
+            args = self.arguments(max_steps=times * self.budget)
+            return train_alone(self.student(), self.views, StudentArguments(), args)
+        if row == "same_view":
+            train, changes = self.own_targets, LAYERS["soft_targets"]
+        elif row == "shuffled":
+            train, changes = shuffled_targets(self.targets, self.seed), LAYERS["soft_targets"]
+        else:
+            train, changes = self.targets, LAYERS[row]
+        # the teacher has seen the training windows: its answers are those of the experts, which have not
+        objective = DistillArguments(kd_weight=0.0, **changes)
+        args = self.arguments(max_steps=self.budget)
+        trainer = distil_student(self.teacher, self.student(), train, self.views, StudentArguments(), objective, args)
+        return trainer.accelerator.unwrap_model(trainer.model).student
+
+    def line(self, row: str) -> dict[str, Any]:
+        """Train a row and score it by subject."""
+        from dlink_hf import evaluate_model
+        from dlink_hf.evaluation.comparison import subject_scores
+
+        model = self.train(row)
+        splits = self.views.teacher if row == "teacher" else self.views.student
+        scores = {}
+        for name in ("validation", "test"):
+            _, probabilities = evaluate_model(model, splits[name])
+            scores[name] = subject_scores(splits[name]["labels"][:], probabilities, splits[name]["subject"][:])
+        cell = {"set": self.name, "regime": self.regime, "fold": self.fold, "seed": self.seed, "row": row}
+        return {**cell, "steps": self.budget, "scores": scores}
+
+
+def few_labels(views: Any, n_subjects: int, seed: int) -> Any:
+    """Views in which only some training subjects have labels; the others' windows are there without."""
+    from datasets import DatasetDict
+
+    from dlink_hf.data.missing_labels import with_unlabelled
+
+    train = views.teacher["train"]
+    subjects = np.asarray(train["subject"][:])
+    chosen = np.random.RandomState(100 + seed).permutation(np.unique(subjects))[:n_subjects]
+    known = np.isin(subjects, chosen)
+    labelled, rest = train.select(np.flatnonzero(known)), train.select(np.flatnonzero(~known))
+    splits = DatasetDict({**views.teacher, "train": labelled})
+    held_out = {name: splits[name] for name in ("validation", "test")}
+    return replace(
+        views,
+        teacher=splits,
+        student=splits,
+        train=with_unlabelled(labelled, rest, held_out),
+        n_unlabelled=len(rest),
+    )
+
+
+def shuffled_targets(dataset: Any, seed: int) -> Any:
+    """The windows with the soft targets shuffled among those of the same class (or of none)."""
+    from dlink_hf import add_soft_targets
+
+    labels = np.asarray(dataset.with_format(None)["labels"][:])
+    targets = np.asarray(dataset.with_format(None)["soft_targets"][:], dtype=np.float32)
+    draw, shuffled = np.random.RandomState(seed), targets.copy()
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        shuffled[rows] = targets[draw.permutation(rows)]
+    return add_soft_targets(dataset, shuffled)
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of results; none where there is no file."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+
+
+def cells(args: argparse.Namespace) -> Iterator[tuple[str, str, int, int]]:
+    """Set, regime, fold and seed of what is to be run; all folds of a seed before the next."""
+    for seed in args.seeds:
+        for name in args.sets:
+            for regime in args.regimes:
+                for fold in args.folds if args.folds is not None else range(SETS[name]["folds"]):
+                    yield name, regime, fold, seed
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run what is not done yet."""
+    keys = ("set", "regime", "fold", "seed", "row")
+    for name, regime, fold, seed in cells(args):
+        done = {tuple(line[key] for key in keys) for line in read_lines(args.output)}
+        rows = [row for row in args.rows if (name, regime, fold, seed, row) not in done]
+        if regime in ("full", "few"):
+            # there the experts see no more than the student: these are the row `soft_targets`
+            rows = [row for row in rows if row != "same_view"]
+        if not rows:
+            continue
+        made = Fold(name, regime, fold, seed, args.data_dir, args.steps)
+        for row in rows:
+            line = made.line(row)
+            with open(args.output, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            test = np.mean(list(line["scores"]["test"].values()))
+            print(f"{name} {regime} fold {fold} seed {seed} {row}: {test:.3f}", flush=True)
+        made.folder.cleanup()
+
+
+def best_alone(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of each fold and seed, the student alone at the budget that is best on the validation subjects."""
+    groups: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+    for line in lines:
+        if line["row"] in ALONE:
+            groups.setdefault((line["fold"], line["seed"]), []).append(line)
+    return [max(group, key=lambda x: np.mean(list(x["scores"]["validation"].values()))) for group in groups.values()]
+
+
+def by_subject(lines: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
+    """(subject, seed) -> balanced accuracy on the fold in which the subject is tested."""
+    return {(subject, line["seed"]): score for line in lines for subject, score in line["scores"]["test"].items()}
+
+
+def difference(first: Mapping[tuple[str, int], float], second: Mapping[tuple[str, int], float]) -> Any:
+    """First less second over the subjects and seeds that both have, with its interval; None where there are none."""
+    from dlink_hf.evaluation.comparison import interval
+
+    seeds = sorted({seed for _, seed in first} & {seed for _, seed in second})
+    subjects = sorted({s for s, _ in first} & {s for s, _ in second})
+    subjects = [s for s in subjects if all((s, seed) in first and (s, seed) in second for seed in seeds)]
+    if not seeds or not subjects:
+        return None
+    return interval(np.array([[first[s, k] - second[s, k] for k in seeds] for s in subjects]))
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Scores of every row, and its difference to the best control, as Markdown."""
+    from dlink_hf.evaluation.comparison import interval
+
+    out = [
+        "| set | regime | row | balanced accuracy | less the student alone (best budget) | less the best control |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in SETS:
+        for regime in REGIMES:
+            of = [line for line in lines if line["set"] == name and line["regime"] == regime]
+            if not of:
+                continue
+            rows = {row: by_subject([line for line in of if line["row"] == row]) for row in ROWS}
+            rows = {row: scores for row, scores in rows.items() if scores}
+            alone = by_subject(best_alone(of))
+            controls = {"alone": alone, **{row: rows[row] for row in CONTROLS if row in rows}}
+            means = {row: np.mean(list(scores.values())) for row, scores in controls.items() if scores}
+            best = max(means, key=means.get) if means else None
+            for row, scores in {**rows, "alone (best budget)": alone}.items():
+                subjects = sorted({s for s, _ in scores})
+                per = [np.mean([v for (s, _), v in scores.items() if s == subject]) for subject in subjects]
+                cells_ = [interval(per).score() if per else "-"]
+                for other in (alone, controls.get(best, {})):
+                    found = difference(scores, other) if row in (*METHODS, *CONTROLS, "teacher") else None
+                    cells_.append("-" if found is None else found.points())
+                out.append(f"| {name} | {regime} | {row} | {' | '.join(cells_)} |")
+            if best:
+                out.append(f"| {name} | {regime} | *best control: {best}* | | | |")
+    return "\n".join(out)
+
+
+def main() -> None:
+    """Entry of the script."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["run", "table"])
+    parser.add_argument("--sets", nargs="+", default=["eegmat", "ssvep_exo", "eyes_gnb"], choices=list(SETS))
+    parser.add_argument("--regimes", nargs="+", default=list(REGIMES), choices=REGIMES)
+    parser.add_argument("--rows", nargs="+", default=list(MAIN_ROWS), choices=ROWS)
+    parser.add_argument("--folds", nargs="+", type=int)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, help="of every training; the recipe's by default")
+    parser.add_argument("--data_dir", default=os.environ.get("DLINK_DATA_DIR"))
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    if args.action == "table":
+        print(table(read_lines(args.output)))
+    else:
+        run(args)
+
+
+if __name__ == "__main__":
+    main()
