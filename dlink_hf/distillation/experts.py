@@ -29,6 +29,7 @@ from ..training.base_trainer import balanced_class_weights
 from ..training.linear_experts import MEASURES, check_every_class, fit_linear
 from .soft_targets import Predict, add_soft_targets, fold_shares, person_folds
 from .teacher_windows import Augment, augmented
+from ..training.recipe import BATCH_SIZE, LABEL_SMOOTHING, LEARNING_RATE, WARMUP, WEIGHT_DECAY, default_steps
 
 
 logger = logging.getLogger(__name__)
@@ -40,10 +41,6 @@ EQUAL_WEIGHTS_PEOPLE = 4.0
 _FLOOR = 1e-4
 # windows that are read, and that an expert is asked about, at a time
 _PORTION = 256
-
-# how a student is trained: AdamW with a cosine, 10 % of warm-up
-BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, WARMUP, LABEL_SMOOTHING = 32, 2e-3, 0.05, 0.1, 0.1
-DEFAULT_STEPS = 600
 
 # a kind by name, or a function that fits a model of one's own on labelled windows
 Kind = str | Callable[[datasets.Dataset], Predict]
@@ -85,7 +82,7 @@ def fit_student(
     Args:
         train: windows; those without a label are left out.
         seed: of weights, order and dropout.
-        steps: optimizer steps; 600 where None.
+        steps: optimizer steps; the recipe's by default.
         augmentation: changes to the windows of each step.
         size: of the student, as [`MiCConfig.from_size`] takes it.
         progress: whether to show a progress bar.
@@ -95,7 +92,7 @@ def fit_student(
     """
     train = labelled_rows(train)
     check_every_class(train, "The expert 'student'")
-    steps = DEFAULT_STEPS if steps is None else steps
+    steps = default_steps(len(train)) if steps is None else steps
     labels = torch.from_numpy(labels_of(train))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # the caller's random numbers go on as if nothing had happened
