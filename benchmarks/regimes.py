@@ -14,7 +14,8 @@ chosen on its validation subjects, and its test subjects are scored once. Rows:
   shuffled among the windows of a class;
 - `dlink`: the default objective; `soft_targets`: without teacher's layers; `last`, `uniform`, `static`, `input`: with
   the mimicry of layers, weighed so; `no_spectra`: `input` without the spectral terms;
-- `teacher`: the student's own design of size base, which sees everything.
+- `teacher`: the experts whose soft targets are taught: the student's own design on all that there is to see,
+  cross-fitted, the mean of its folds. The rows with layers mimic those of one of size base.
 
 A line of JSON a cell is appended to results/regimes.jsonl; cells that are there are skipped, so that a run that was
 killed goes on where it stopped.
@@ -131,9 +132,25 @@ class Fold:
         return prepare_teacher(self.views.teacher, None, TeacherArguments(teacher_backbone="MiC"), args, self.name)
 
     @cached_property
+    def untrained_teacher(self) -> Any:
+        """Stands in for a teacher that no term of the objective asks."""
+        from dlink_hf import MiCConfig, MiCForEEGClassification, signal_fields
+        from dlink_hf.commands.training import PreparedTeacher
+        from dlink_hf.distillation.student_teacher import student_as_teacher
+
+        config = MiCConfig.from_size("tiny", **signal_fields(self.views.teacher["train"]))
+        model = student_as_teacher(MiCForEEGClassification(config).eval())
+        return PreparedTeacher(model, self.folder.name, "not asked", None, True)
+
+    @cached_property
+    def experts(self) -> Any:
+        """Experts of the student's own design that see what the teacher sees."""
+        return self._train_experts(self.views)
+
+    @cached_property
     def targets(self) -> Any:
-        """The training windows with soft targets of cross-fitted experts that see what the teacher sees."""
-        return self._ask(self.views)
+        """The training windows with the experts' soft targets."""
+        return self._ask(self.experts, self.views)
 
     @cached_property
     def own_targets(self) -> Any:
@@ -141,23 +158,32 @@ class Fold:
         from dlink_hf import add_soft_targets
 
         few = self.views.student
-        asked = self._ask(replace(self.views, teacher=few, train=few["train"]))
+        views = replace(self.views, teacher=few, train=few["train"])
+        asked = self._ask(self._train_experts(views), views)
         return add_soft_targets(self.views.train, np.asarray(asked.with_format("numpy")["soft_targets"][:]))
 
-    def _ask(self, views: Any) -> Any:
+    def _asked(self) -> tuple[Any, Any, Any]:
         from dlink_hf.commands.arguments import DistillArguments, StudentArguments
-        from dlink_hf.commands.distill import add_targets, train_experts
 
-        asked = StudentArguments(), DistillArguments(experts="student"), self.arguments(max_steps=self.budget)
-        return add_targets(train_experts(views, *asked), views, *asked)
+        return StudentArguments(), DistillArguments(experts="student"), self.arguments(max_steps=self.budget)
 
-    def student(self) -> Any:
-        """A fresh student."""
+    def _train_experts(self, views: Any) -> Any:
+        from dlink_hf.commands.distill import train_experts
+
+        return train_experts(views, *self._asked())
+
+    def _ask(self, experts: Any, views: Any) -> Any:
+        from dlink_hf.commands.distill import add_targets
+
+        return add_targets(experts, views, *self._asked())
+
+    def student(self, teacher: Any) -> Any:
+        """A fresh student that fits a teacher."""
         from dlink_hf.commands.arguments import StudentArguments
         from dlink_hf.commands.training import make_student
         from dlink_hf.models.token_grid import student_fields
 
-        fields = student_fields(self.teacher.model.config)
+        fields = student_fields(teacher.model.config)
         return make_student(self.views.student, StudentArguments(), self.seed, **fields)
 
     def train(self, row: str) -> Any:
@@ -165,12 +191,11 @@ class Fold:
         from dlink_hf.commands.arguments import DistillArguments, StudentArguments
         from dlink_hf.commands.distill import distil_student, train_alone
 
-        if row == "teacher":
-            return self.teacher.model
+        teacher = self.teacher if row in LAYERS and LAYERS[row].get("route_weight") else self.untrained_teacher
         if row in ALONE:
             times = int(row.rsplit("_", 1)[1])
             args = self.arguments(max_steps=times * self.budget)
-            return train_alone(self.student(), self.views, StudentArguments(), args)
+            return train_alone(self.student(teacher), self.views, StudentArguments(), args)
         if row == "same_view":
             train, changes = self.own_targets, LAYERS["soft_targets"]
         elif row == "shuffled":
@@ -180,7 +205,9 @@ class Fold:
         # the teacher has seen the training windows: its answers are those of the experts, which have not
         objective = DistillArguments(kd_weight=0.0, **changes)
         args = self.arguments(max_steps=self.budget)
-        trainer = distil_student(self.teacher, self.student(), train, self.views, StudentArguments(), objective, args)
+        trainer = distil_student(
+            teacher, self.student(teacher), train, self.views, StudentArguments(), objective, args
+        )
         return trainer.accelerator.unwrap_model(trainer.model).student
 
     def line(self, row: str) -> dict[str, Any]:
@@ -188,12 +215,12 @@ class Fold:
         from dlink_hf import evaluate_model
         from dlink_hf.evaluation.comparison import subject_scores
 
-        model = self.train(row)
+        model = None if row == "teacher" else self.train(row)
         splits = self.views.teacher if row == "teacher" else self.views.student
         scores = {}
         for name in ("validation", "test"):
-            _, probabilities = evaluate_model(model, splits[name])
-            scores[name] = subject_scores(splits[name]["labels"][:], probabilities, splits[name]["subject"][:])
+            given = self.experts(splits[name]) if model is None else evaluate_model(model, splits[name])[1]
+            scores[name] = subject_scores(splits[name]["labels"][:], given, splits[name]["subject"][:])
         cell = {"set": self.name, "regime": self.regime, "fold": self.fold, "seed": self.seed, "row": row}
         return {**cell, "steps": self.budget, "scores": scores}
 

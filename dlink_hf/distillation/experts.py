@@ -27,9 +27,9 @@ from ..models.mic.modeling_mic import MiCForEEGClassification
 from ..training.augmentation import EEGAugmentation
 from ..training.base_trainer import balanced_class_weights
 from ..training.linear_experts import MEASURES, check_every_class, fit_linear
+from ..training.recipe import BATCH_SIZE, LABEL_SMOOTHING, LEARNING_RATE, WARMUP, WEIGHT_DECAY, default_steps
 from .soft_targets import Predict, add_soft_targets, fold_shares, person_folds
 from .teacher_windows import Augment, augmented
-from ..training.recipe import BATCH_SIZE, LABEL_SMOOTHING, LEARNING_RATE, WARMUP, WEIGHT_DECAY, default_steps
 
 
 logger = logging.getLogger(__name__)
