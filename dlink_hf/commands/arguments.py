@@ -111,6 +111,7 @@ class TeacherArguments:
         "ones want what they were trained on.",
     )
     teacher_steps: int = arg(400, "Steps of its fine-tuning.")
+    teacher_epochs: float | None = arg(None, "Epochs of its fine-tuning, in place of --teacher_steps.")
     teacher_learning_rate: float = arg(5e-4, "Learning rate of its fine-tuning.")
     adaptation: str = arg(
         "full", "What of it trains: full, probe (only its head) or lora (its head and low-rank adapters)."

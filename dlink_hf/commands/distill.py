@@ -14,6 +14,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
 
+from ..data.description import signal_info
 from ..data.missing_labels import labelled_rows
 from ..distillation.configuration_router import DLinkRouterConfig
 from ..distillation.configuration_studio import DLinkStudioConfig
@@ -219,7 +220,7 @@ def train_all(
     verdict = judge_teacher(teacher, views)
 
     # twice the same weights: the one is distilled, the other trained without a teacher
-    fields = student_fields(teacher.model.config)
+    fields = student_fields(teacher.model.config, signal_info(views.student["train"]).n_times)
     student, alone = (make_student(views.student, student_args, args.seed, **fields) for _ in range(2))
     with timed(minutes, "experts"):
         experts = train_experts(views, student_args, distill_args, args)

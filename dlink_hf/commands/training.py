@@ -162,11 +162,17 @@ def prepare_teacher(
     if probes:
         fit_probe(teacher, splits["train"], splits.get("validation"))
     folder = Path(args.output_dir) / "teacher"
-    if teacher_args.teacher_steps > 0 or not probes:
+    epochs = teacher_args.teacher_epochs
+    if (teacher_args.teacher_steps if epochs is None else epochs) > 0 or not probes:
+        budget = (
+            {"max_steps": teacher_args.teacher_steps}
+            if epochs is None
+            else {"max_steps": -1, "num_train_epochs": epochs}
+        )
         plain = plain_arguments(
             args,
             folder / "training",
-            max_steps=teacher_args.teacher_steps,
+            **budget,
             resume_from_checkpoint=None,
             learning_rate=teacher_args.teacher_learning_rate,
         )
