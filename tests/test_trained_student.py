@@ -55,7 +55,7 @@ def trained(tmp_path_factory):
     student = MiCForEEGClassification(MiCConfig.from_size("tiny", **signal))
     folder = tmp_path_factory.mktemp("student")
     trainer = DLinkTrainer(
-        DLinkStudioModel.from_parts(teacher, student),
+        DLinkStudioModel.from_parts(teacher, student, route_weight=1.0, spectral_weight=0.5),
         arguments(folder / "training", num_train_epochs=6, mimic_epochs=2),
         train_dataset=splits["train"],
         eval_dataset=splits["validation"],

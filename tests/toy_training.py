@@ -57,6 +57,9 @@ def toy_dataset(subjects: list[str], n_windows: int = 12, seed: int = 0, names: 
     return Dataset.from_dict(columns, features=features).with_format("numpy")
 
 
+# every term of the objective, those of the layers among them, which are off by default
+LAYERS = {"route_weight": 1.0, "spectral_weight": 0.5}
+
 # a student that sees less than `toy_teacher`: three electrodes in another order, the last second
 FEW, FEW_TIMES = ["C4", "Pz", "C3"], 200
 
@@ -71,11 +74,11 @@ def toy_views(subjects: list[str], cache_dir: Any, **options: Any) -> Dataset:
 def toy_few_studio(
     seed: int = 0, dropout: float = 0.1, student: dict | None = None, **fields: Any
 ) -> DLinkStudioModel:
-    """A studio whose student sees less than its teacher."""
+    """A studio whose student sees less than its teacher, with the terms of `LAYERS`."""
     teacher = toy_teacher(seed, dropout)
     student = toy_student(seed, dropout, ch_names=FEW, n_times=FEW_TIMES, **(student or {}))
     router = DLinkRouterConfig.from_teacher(teacher.config, router_size=4, router_dropout=dropout)
-    return DLinkStudioModel.from_parts(teacher, student, router_config=router, **fields)
+    return DLinkStudioModel.from_parts(teacher, student, router_config=router, **{**LAYERS, **fields})
 
 
 def toy_teacher(seed: int = 0, dropout: float = 0.1) -> DLinkTeacherForEEGClassification:
@@ -112,10 +115,10 @@ def toy_student(seed: int = 0, dropout: float = 0.1, **fields: Any) -> MiCForEEG
 
 
 def toy_studio(seed: int = 0, dropout: float = 0.1, **fields: Any) -> DLinkStudioModel:
-    """Teacher, router and student; `fields` are those of the studio's config."""
+    """Teacher, router and student, with the terms of `LAYERS`; `fields` are those of the studio's config."""
     teacher, student = toy_teacher(seed, dropout), toy_student(seed, dropout)
     router = DLinkRouterConfig.from_teacher(teacher.config, router_size=4, router_dropout=dropout)
-    return DLinkStudioModel.from_parts(teacher, student, router_config=router, **fields)
+    return DLinkStudioModel.from_parts(teacher, student, router_config=router, **{**LAYERS, **fields})
 
 
 def arguments(folder: Any, cls: type = DLinkTrainingArguments, **fields: Any) -> Any:

@@ -217,32 +217,32 @@ class DistillArguments:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in beside}
 
 
-# flags of TrainingArguments that `--help` shows; all the others work too and are listed by transformers
+# flags of TrainingArguments that `--help` shows, in short; all the others work too and are listed by transformers
 _COMMON_TRAINING = {
-    "output_dir",
-    "num_train_epochs",
-    "max_steps",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "learning_rate",
-    "weight_decay",
-    "warmup_steps",
-    "lr_scheduler_type",
-    "seed",
-    "bf16",
-    "use_cpu",
-    "report_to",
-    "logging_steps",
-    "eval_strategy",
-    "save_strategy",
-    "metric_for_best_model",
-    "resume_from_checkpoint",
-    "dataloader_num_workers",
-    "mimic_epochs",
-    "class_weighting",
-    "early_stopping_patience",
-    "save_studio",
-    "teacher_cache_dir",
+    "output_dir": "Folder that everything is written to.",
+    "num_train_epochs": "Epochs; 0 for the recipe's number of steps: 32 epochs, at least 800 steps and at most 2,000.",
+    "max_steps": "Steps, in place of epochs.",
+    "per_device_train_batch_size": "Windows in a batch.",
+    "gradient_accumulation_steps": "Batches that make up one step.",
+    "learning_rate": "Highest learning rate.",
+    "weight_decay": "Weight decay of AdamW.",
+    "warmup_steps": "Steps of warm-up; below 1, a share of all.",
+    "lr_scheduler_type": "Course of the learning rate.",
+    "seed": "Seed of weights and order.",
+    "bf16": "Train in bfloat16.",
+    "use_cpu": "Train on the CPU even where there is a GPU.",
+    "report_to": "Where curves go: tensorboard, wandb ...",
+    "logging_steps": "Steps between two lines of the log.",
+    "eval_strategy": "When to score: no, steps or epoch.",
+    "save_strategy": "When to save: no, steps or epoch.",
+    "metric_for_best_model": "Score that --load_best_model_at_end and --early_stopping_patience go by.",
+    "resume_from_checkpoint": "Go on from this checkpoint, or (True) from the last.",
+    "dataloader_num_workers": "Processes that read windows.",
+    "mimic_epochs": "Epochs of a first stage of layers and spectra alone.",
+    "class_weighting": "balanced, or none.",
+    "early_stopping_patience": "Stop after so many evaluations without a better score.",
+    "save_studio": "Also save teacher, router and decoder.",
+    "teacher_cache_dir": "Store the teacher's features here, and train from them.",
 }
 
 TRAINING_DEFAULTS: dict[str, Any] = training_fields(
@@ -330,8 +330,13 @@ def parse(
     parser.set_defaults(**{key: value for key, value in (defaults or {}).items() if key in names})
     own = {f.name for cls in classes if cls.__module__.startswith(__package__) for f in dataclasses.fields(cls)}
     for action in parser._actions:
-        if action.dest not in own | _COMMON_TRAINING | {"help"}:
+        if action.dest not in own | set(_COMMON_TRAINING) | {"help"}:
             action.help = argparse.SUPPRESS
+        elif any(option.startswith("--no_") for option in action.option_strings):
+            action.help = f"The same as --{action.dest} False."
+            action.default = argparse.SUPPRESS
+        elif action.dest not in own and action.dest in _COMMON_TRAINING:
+            action.help = _COMMON_TRAINING[action.dest]
     if len(argv) == 1 and argv[0].endswith((".yaml", ".yml", ".json")):
         return _parse_file(parser, Path(argv[0]), names, defaults or {})
     *objects, rest = parser.parse_args_into_dataclasses(list(argv), return_remaining_strings=True)

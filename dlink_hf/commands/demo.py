@@ -3,19 +3,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 
 from ..distillation.training_args import DLinkTrainingArguments
-from .arguments import TRAINING_DEFAULTS, DataArguments, DistillArguments, StudentArguments, TeacherArguments, parse
+from .arguments import (
+    TRAINING_DEFAULTS,
+    DataArguments,
+    DistillArguments,
+    StudentArguments,
+    TeacherArguments,
+    ViewArguments,
+    parse,
+)
 from .distill import train_all
-from .windows import load_splits
+from .views import load_views
 
 
 DESCRIPTION = (
     "Make synthetic EEG of imagined hand movements, fine-tune a small CBraMod on it, distil it into a student, and "
     "compare: a few minutes on two cores, no network."
 )
+
+SOURCE = "synthetic EEG: imagined movements of the left and right hand, made by dlink_hf.synthetic_dataset"
 
 SETTINGS = {
     **TRAINING_DEFAULTS,
@@ -26,7 +37,6 @@ SETTINGS = {
     "teacher_layers": 3,
     "teacher_epochs": 10.0,
     "num_train_epochs": 12.0,
-    "mimic_epochs": 3.0,
     "use_cpu": True,
 }
 
@@ -34,18 +44,15 @@ SETTINGS = {
 def run(argv: Sequence[str]) -> None:
     """Entry of `dlink demo`."""
     started = time.perf_counter()
-    classes = (DataArguments, TeacherArguments, StudentArguments, DistillArguments, DLinkTrainingArguments)
-    data_args, teacher_args, student_args, distill_args, args = parse("demo", DESCRIPTION, classes, argv, SETTINGS)
-    splits, extractor = load_splits(data_args, args)
-    train_all(
-        splits,
-        extractor,
-        teacher_args,
-        student_args,
-        distill_args,
-        args,
-        source="synthetic EEG: imagined movements of the left and right hand, made by dlink_hf.synthetic_dataset",
+    classes = (
+        *(DataArguments, TeacherArguments, StudentArguments, ViewArguments, DistillArguments),
+        DLinkTrainingArguments,
     )
+    data_args, teacher_args, student_args, view_args, distill_args, args = parse(
+        "demo", DESCRIPTION, classes, argv, SETTINGS
+    )
+    views = dataclasses.replace(load_views(data_args, view_args, args), source=SOURCE)
+    train_all(views, teacher_args, student_args, distill_args, args)
     print(f"\ndone in {(time.perf_counter() - started) / 60:.1f} minutes")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, StudentArguments, parse
-from .distill import make_student, train_plain
 from .report import print_scores
+from .training import augmentation_of, make_student, settle_budget, train_plain
 from .windows import check_people, load_splits, write_people
 
 
@@ -31,7 +31,16 @@ def run(argv: Sequence[str]) -> None:
     student = make_student(splits, student_args, seed=args.seed)
     folder = Path(args.output_dir)
     args.output_dir = str(folder / "training")
-    train_plain(student, splits, args, "student", processing_class=extractor)
+    settle_budget(args, len(splits["train"]), "validation" in splits)
+    train_plain(
+        student,
+        splits,
+        args,
+        "student",
+        processing_class=extractor,
+        label_smoothing=student_args.student_label_smoothing,
+        augmentation=augmentation_of(student_args.student_augmentations, splits["train"]),
+    )
     student.save_pretrained(folder / "student")
     if extractor is not None:
         extractor.save_pretrained(folder / "student")

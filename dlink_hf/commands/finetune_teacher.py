@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, TeacherArguments, parse
-from .distill import prepare_teacher
 from .report import print_scores
-from .windows import check_people, load_splits
+from .training import prepare_teacher, settle_budget
+from .windows import load_splits
 
 
 DESCRIPTION = (
@@ -26,11 +26,10 @@ def run(argv: Sequence[str]) -> None:
     if teacher_args.teacher is not None:
         raise ValueError("--teacher names a teacher that is fine-tuned already; here one is made.")
     splits, extractor = load_splits(data_args, args)
-    start = teacher_args.teacher_checkpoint
-    unseen = start is None or check_people(start, data_args.dataset, splits, args.group_column)
-    teacher, folder = prepare_teacher(splits, extractor, teacher_args, args, source=data_args.dataset)
-    print_scores({"teacher": teacher}, splits, args.group_column, unseen)
-    print(f"\nteacher (checkpoint)  {folder}")
+    settle_budget(args, len(splits["train"]), "validation" in splits)
+    teacher = prepare_teacher(splits, extractor, teacher_args, args, source=data_args.dataset)
+    print_scores({"teacher": teacher.model}, splits, args.group_column, teacher.is_unseen)
+    print(f"\nteacher (checkpoint)  {teacher.folder}")
 
 
 __all__ = ["run"]

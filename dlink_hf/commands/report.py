@@ -26,7 +26,7 @@ from ..distillation.experts import ExpertEnsemble
 from ..distillation.modeling_studio import DLinkStudioModel
 from ..distillation.trainer import DLinkTrainer
 from ..distillation.training_args import DLinkTrainingArguments
-from ..distillation.training_card import CAPTIONS, costs_by_window, draw_student_plots, student_facts
+from ..distillation.training_card import CAPTIONS, costs_by_window, draw_student_plots, mimic_steps, student_facts
 from ..evaluation.comparison import distillation_verdict, subject_scores
 from ..evaluation.plots import plot_representation_spectra, plot_router_weights
 from ..evaluation.predict import dataset_predictions, evaluate_model
@@ -101,7 +101,7 @@ def draw_plots(
     dataset: Dataset,
     probabilities: np.ndarray,
     log_history: Sequence[Mapping[str, Any]],
-    mimic_steps: int,
+    first_steps: int,
 ) -> tuple[dict[str, Path], np.ndarray | None]:
     """Draw what people would rather look at than read.
 
@@ -111,13 +111,13 @@ def draw_plots(
         dataset: labelled windows that training has not seen.
         probabilities: (N, num_labels) of the student on them.
         log_history: the trainer's.
-        mimic_steps: steps of the first stage.
+        first_steps: steps of the first stage.
 
     Returns:
         name -> picture, and the router's mean weights (L,); None where no layer was mimicked.
     """
     labels = np.asarray(dataset["labels"][:])
-    plots = draw_student_plots(folder, studio.student, log_history, mimic_steps, (probabilities, labels))
+    plots = draw_student_plots(folder, studio.student, log_history, first_steps, (probabilities, labels))
     if not studio.config.uses_layers:
         return {name: plots[name] for name in CAPTIONS if name in plots}, None
     states = studio_states(studio, dataset)
@@ -279,7 +279,7 @@ def write_report(output_dir: Path, run: Run) -> dict[str, Any]:
         with_teacher_view(views.student[shown], views.teacher[shown]) if views.sees_less else views.student[shown],
         probabilities[f"{shown}/{DISTILLED}"],
         run.trainer.state.log_history,
-        round(run.trainer.state.max_steps * args.mimic_epochs / max(args.num_train_epochs, 1e-9)),
+        mimic_steps(run.trainer.state.log_history, args.mimic_epochs),
     )
     best = None if verdict is None else BEST[verdict["better_on_validation"]]
     results: dict[str, Any] = {

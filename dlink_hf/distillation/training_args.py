@@ -70,13 +70,15 @@ class DLinkTrainingArguments(TrainingArguments):
         if self.augmented_views < 0:
             raise ValueError(f"`augmented_views` must be zero or more, got {self.augmented_views}.")
         one_of("`class_weighting`", self.class_weighting, CLASS_WEIGHTINGS)
-        if not 0 <= self.mimic_epochs or (self.max_steps <= 0 and self.mimic_epochs > self.num_train_epochs):
+        # with neither epochs nor steps, a command sets the steps later
+        counts_epochs = self.max_steps <= 0 < self.num_train_epochs
+        if self.mimic_epochs < 0 or (counts_epochs and self.mimic_epochs > self.num_train_epochs):
             raise ValueError(
                 f"`mimic_epochs` must lie between 0 and `num_train_epochs` ({self.num_train_epochs}), got "
                 f"{self.mimic_epochs}."
             )
         watches = self.load_best_model_at_end or self.early_stopping_patience is not None
-        if watches and self.max_steps <= 0 and self.mimic_epochs >= self.num_train_epochs:
+        if watches and counts_epochs and self.mimic_epochs >= self.num_train_epochs:
             raise ValueError(
                 "`mimic_epochs` leaves no second stage, so the classifier is never trained and there is no best model "
                 "to watch for: lower `mimic_epochs`, or leave `load_best_model_at_end` and `early_stopping_patience`."

@@ -165,6 +165,13 @@ def draw_student_plots(
     return plots
 
 
+def mimic_steps(log_history: Sequence[Mapping[str, Any]], mimic_epochs: float) -> int:
+    """Number of the last step of the first stage that was logged; 0 where there was no such stage."""
+    if mimic_epochs <= 0:
+        return 0
+    return max((e["step"] for e in log_history if "loss" in e and e["epoch"] <= mimic_epochs), default=0)
+
+
 def router_facts(log_history: list[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Mean weights of the teacher's layers in the last steps of a training, or None where none were logged."""
     for entry in reversed(log_history):
@@ -306,9 +313,8 @@ def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **
     scored = {"student": results[split]["balanced_accuracy"]} if split else {}
     if split and len(teachers) == 1 and (score := trainer.teacher_score(record.datasets[split])) is not None:
         scored["teacher"] = score
-    # those of the first stage that were logged
-    mimic_steps = max((e["step"] for e in history if "loss" in e and e["epoch"] <= args.mimic_epochs), default=0)
-    plots = draw_student_plots(folder / "plots", student, history, mimic_steps, record.predictions.get(split))
+    steps = mimic_steps(history, args.mimic_epochs)
+    plots = draw_student_plots(folder / "plots", student, history, steps, record.predictions.get(split))
     known = student_facts(
         studio,
         args,
@@ -333,8 +339,9 @@ __all__ = [
     "build_training_card",
     "cost_rows",
     "costs_by_window",
-    "emissions_of",
     "draw_student_plots",
+    "emissions_of",
+    "mimic_steps",
     "router_facts",
     "student_facts",
     "teacher_facts",

@@ -203,16 +203,12 @@ def test_train_a_teacher_distil_it_and_fine_tune_the_student(folder, capsys):
     words = ["finetune-teacher", *common, "--teacher_layers", "2", "--teacher_epochs", "1"]
     assert main([*words, "--output_dir", str(teacher)]) == 0
     assert (teacher / "teacher" / "model.safetensors").is_file()
-    words = [
-        "distill",
-        *common,
-        "--teacher",
-        str(teacher / "teacher"),
-        "--mimic_epochs",
-        "1",
-        "--student_size",
-        "tiny",
-    ]
+    words = ["distill", *common, "--teacher", str(teacher / "teacher"), "--student_size", "tiny"]
+    # a stage and a routing of layers that nothing reads
+    for flag, value in (("--mimic_epochs", "1"), ("--routing", "static")):
+        assert main([*words, "--output_dir", str(folder / "nothing"), flag, value]) == 1
+        assert f"{flag} is about the teacher's layers" in capsys.readouterr().err
+    words += ["--mimic_epochs", "1", "--route_weight", "0.2", "--spectral_weight", "0.1"]
     assert main([*words, "--output_dir", str(folder / "d"), "--routing", "static", "--no_baseline"]) == 0
     printed = capsys.readouterr().out
     assert "DLink student" in printed and "student without a teacher" not in printed
@@ -236,7 +232,7 @@ def test_train_a_teacher_distil_it_and_fine_tune_the_student(folder, capsys):
     # a teacher that does not say whom it has seen: the table and the card say that it is not known
     (teacher / "teacher" / "people.json").unlink()
     words = ["distill", *common, "--teacher", str(teacher / "teacher"), "--student_size", "tiny", "--no_baseline"]
-    assert main([*words, "--mimic_epochs", "1", "--output_dir", str(folder / "unknown")]) == 0
+    assert main([*words, "--output_dir", str(folder / "unknown")]) == 0
     assert "is not known" in capsys.readouterr().out
     assert "is not known" in (folder / "unknown" / "student" / "README.md").read_text("utf-8")
 

@@ -146,7 +146,7 @@ def test_what_would_skip_or_mix_alignments_is_refused(folder, student, capsys):
 
 def test_monge_maps_to_the_training_people_alone(folder, tmp_path):
     settings = DLinkTrainingArguments(output_dir=str(tmp_path), report_to="none")
-    plain, _ = load_splits(arguments(folder), settings)
+    plain, _ = load_splits(arguments(folder, alignment="none"), settings)
     splits, extractor = load_splits(arguments(folder, alignment="monge"), settings)
     for name, split in splits.items():
         assert set(split["subject"][:]) == set(plain[name]["subject"][:])
@@ -191,6 +191,6 @@ def test_a_distillation_says_that_it_was_aligned_and_takes_no_other_teacher(fold
         assert EEGFeatureExtractor.from_pretrained(folder / "all" / model).alignment == "zscore"
     # that teacher is of no use for windows that are aligned otherwise, or not at all
     taught = ["--teacher", str(folder / "all" / "teacher"), *fast[4:], "--output_dir", str(folder / "more")]
-    for words, reason in (([], "no alignment"), (["--alignment", "monge"], "the alignment monge to sha256:")):
-        assert main(["distill", *data_flags(folder, *words), *taught]) == 1
+    for chosen, reason in (("none", "no alignment"), ("monge", "the alignment monge to sha256:")):
+        assert main(["distill", *data_flags(folder, "--alignment", chosen), *taught]) == 1
         assert f"reads windows with the alignment zscore, these have {reason}" in capsys.readouterr().err

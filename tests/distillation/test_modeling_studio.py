@@ -36,6 +36,7 @@ from dlink_hf.distillation.modeling_router import normalise_layers  # noqa: E402
 
 NAMES = ["C3", "Cz", "C4", "Pz"]
 LABELS = torch.tensor([0, 1, 2, 1, 0])
+LAYERS = {"route_weight": 1.0, "spectral_weight": 0.5}
 STUDENT = dict(
     ch_names=NAMES,
     n_times=600,
@@ -73,7 +74,7 @@ def make(student: dict | None = None, routing: str = "input", **fields) -> DLink
         teacher_config=teacher_config(),
         router_config=router,
         student_config=MiCConfig(**{**STUDENT, **(student or {})}),
-        **fields,
+        **{**LAYERS, **fields},
     )
     model = DLinkStudioModel(config).eval()
     shake(model)
@@ -239,6 +240,7 @@ def recomputed(
     "fields",
     [
         {},
+        dict(route_weight=0.0, spectral_weight=0.0),
         dict(
             task_weight=0.7,
             kd_weight=0.3,
@@ -301,7 +303,9 @@ def test_the_router_learns_nothing_from_the_student(routing, term):
 
 @pytest.mark.parametrize("routing", ["input", "static"])
 def test_the_router_learns_from_the_task(routing):
-    model = make(routing=routing, **{**WEIGHTS_OFF, "router_task_weight": 1.0}).train()
+    model = make(routing=routing, **{**WEIGHTS_OFF, "router_task_weight": 1.0})
+    # where nothing else reads the layers a training leaves the router out, and an evaluation does not
+    model.router.requires_grad_(True)
     model(windows(), labels=LABELS).loss.backward()
     assert moved(model.router) == {name for name, _ in model.router.named_parameters()}
     assert not moved(model.student) and not moved(model.decoder)
@@ -355,7 +359,7 @@ def test_the_teacher_is_frozen_and_stays_in_evaluation_mode():
 
 @pytest.mark.parametrize("stage", ["mimic", "compress"])
 def test_training_lowers_the_loss(stage):
-    model = make(student={"hidden_dropout": 0.0, "classifier_dropout": 0.0}).train()
+    model = make(student={"hidden_dropout": 0.0, "classifier_dropout": 0.0}, kd_weight=1.0).train()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     history = []
     for _ in range(40):
