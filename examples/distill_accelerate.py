@@ -1,7 +1,7 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """Distil a teacher into a student with Accelerate, the training loop in plain sight.
 
-    python examples/distill_accelerate.py --teacher outputs/teacher --dataset windows --mimic_epochs 3
+    python examples/distill_accelerate.py --teacher outputs/teacher --dataset windows
     accelerate launch --config_file examples/configs/multi_gpu.yaml examples/distill_accelerate.py --teacher ...
 
 Steps, losses and files are those of `DLinkTrainer` with the same settings; take that one unless the loop itself is to
@@ -46,7 +46,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--output_dir", default="outputs/distill_accelerate", help="on a disk that all nodes share")
     add("--num_train_epochs", type=float, default=30)
     add("--max_train_steps", type=int, help="in place of the epochs")
-    add("--mimic_epochs", type=float, default=3, help="epochs of the first stage, out of all")
+    add(
+        "--mimic_epochs", type=float, default=0, help="epochs of a first stage of layers and spectra alone, out of all"
+    )
+    for name in ("kd_weight", "route_weight", "spectral_weight"):
+        add(f"--{name}", type=float, default=getattr(dl.DLinkStudioConfig(), name), help="see DLinkStudioConfig")
     add("--per_device_train_batch_size", type=int, default=32)
     add("--per_device_eval_batch_size", type=int, default=64)
     add("--gradient_accumulation_steps", type=int, default=1)
@@ -68,7 +72,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--process_timeout", type=float, default=60, help="seconds after which a process no longer waits for another")
     add("--push_to_hub", action="store_true")
     add("--hub_model_id", help="user/name; that of the folder by default")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.mimic_epochs > 0 and not args.route_weight and not args.spectral_weight:
+        parser.error("--mimic_epochs is about the teacher's layers: give --route_weight or --spectral_weight too")
+    return args
 
 
 def load_windows(args: argparse.Namespace):
@@ -154,7 +161,7 @@ def main() -> None:
         step_scheduler_with_optimizer=False,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
         kwargs_handlers=[
-            # the classifier has no gradient in the first stage. The frozen teacher is left out of what processes send
+            # the classifier has no gradient in a first stage. The frozen teacher is left out of what processes send
             # each other: see `DLinkStudioModel.freeze_teacher`
             DistributedDataParallelKwargs(find_unused_parameters=True),
             InitProcessGroupKwargs(timeout=timedelta(seconds=args.process_timeout)),
@@ -174,7 +181,9 @@ def main() -> None:
         fields = {**signal, **student_fields(teacher.config)}
         student = dl.MiCForEEGClassification(dl.MiCConfig.from_size(args.student_size, **fields))
     router = dl.DLinkRouterConfig.from_teacher(teacher.config, router_dropout=args.router_dropout)
-    studio = dl.DLinkStudioModel.from_parts(teacher, student, router_config=router).to(getattr(torch, args.dtype))
+    objective = {name: getattr(args, name) for name in ("kd_weight", "route_weight", "spectral_weight")}
+    studio = dl.DLinkStudioModel.from_parts(teacher, student, router_config=router, **objective)
+    studio = studio.to(getattr(torch, args.dtype))
     check_training_windows(studio, train)
     class_weights = None
     if args.class_weighting == "balanced":
@@ -277,8 +286,9 @@ def main() -> None:
                 optimizer.step()
                 optimizer.zero_grad()
             done = index + 1
-            layers = enumerate(outputs.router_weights.detach().float().mean(0), 1)
-            weights = {f"router_weight_{layer}": weight for layer, weight in layers}
+            # there are none where no term reads the layers
+            routed = [] if outputs.router_weights is None else outputs.router_weights.detach().float().mean(0)
+            weights = {f"router_weight_{layer}": weight for layer, weight in enumerate(routed, 1)}
             collected.append({"loss": outputs.loss.detach(), **outputs.losses, **weights})
             if not accelerator.sync_gradients:
                 continue

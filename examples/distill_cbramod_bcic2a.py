@@ -53,8 +53,12 @@ studio = dl.DLinkStudioModel.from_parts(teacher, student)
 distillation = dl.DLinkTrainingArguments(
     f"{args.output_dir}/student",
     num_train_epochs=args.epochs,
+    # the recipe of `dlink distill`
     per_device_train_batch_size=32,
     learning_rate=2e-3,
+    weight_decay=0.05,
+    warmup_steps=0.1,
+    lr_scheduler_type="cosine",
     class_weighting="balanced",
     # the frozen teacher is read once, not once an epoch
     teacher_cache_dir=f"{args.output_dir}/features",

@@ -80,11 +80,19 @@ def test_commands_run_and_leave_what_they_promise(folder):
     lines = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
     commands = [line.split() for line in lines if line.startswith("dlink ")]
     assert [words[1] for words in commands] == ["distill", "predict", "info"]
+    # the recipe's budget is one for real recordings
+    commands[0] += ["--max_steps", "20", "--teacher_steps", "10"]
     outputs = [run(words, folder) for words in commands]
     for row in ("teacher", "DLink student", "student without a teacher", "chance"):
         assert re.search(rf"^{row} ", outputs[0], re.M), outputs[0]
+    assert "use this one" in outputs[0] and "against the student alone" in outputs[0]
     mine = folder / "outputs" / "mine"
-    for name in ("student/model.safetensors", "student/README.md", "student/plots/router_weights.png", "results.json"):
+    for name in (
+        "student/model.safetensors",
+        "student/README.md",
+        "student/plots/confusion_matrix.png",
+        "results.json",
+    ):
         assert (mine / name).is_file(), name
     with open(folder / "predictions.csv", newline="") as file:
         table = list(csv.DictReader(file))

@@ -209,11 +209,10 @@ class DistillArguments:
     routing: str = arg("input", "Weights of the layers: input (one set per input), static, uniform or last.")
     router_balance_weight: float = arg(0.1, "Weight of the term that keeps the router from collapsing.")
     baseline: bool = arg(True, "Also train the same student without a teacher, for comparison.")
-    save_teacher: bool = arg(True, "Keep the teacher that was fine-tuned here.")
 
     def studio_fields(self) -> dict[str, Any]:
         """The fields of `DLinkStudioConfig` among these arguments."""
-        beside = {"routing", "baseline", "save_teacher", "experts", "teachers", "folds", "views"}
+        beside = {"routing", "baseline", "experts", "teachers", "folds", "views"}
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in beside}
 
 

@@ -52,7 +52,7 @@ def run(argv: Sequence[str]) -> None:
         "demo", DESCRIPTION, classes, argv, SETTINGS
     )
     views = dataclasses.replace(load_views(data_args, view_args, args), source=SOURCE)
-    train_all(views, teacher_args, student_args, distill_args, args)
+    train_all(views, teacher_args, student_args, distill_args, args, ["dlink", "demo", *argv])
     print(f"\ndone in {(time.perf_counter() - started) / 60:.1f} minutes")
 
 

@@ -190,12 +190,14 @@ def train_all(
     student_args: StudentArguments,
     distill_args: DistillArguments,
     args: DLinkTrainingArguments,
+    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Teacher, distilled student, student alone, scores, report.
 
     Args:
         views: what teacher and student read of the recordings, split by subject.
         teacher_args, student_args, distill_args, args: see their classes.
+        command: the words that were typed, for the card.
 
     Returns:
         the results that are written to `results.json`.
@@ -247,6 +249,7 @@ def train_all(
         args=args,
         minutes=minutes,
         is_unseen=is_unseen and teacher.is_unseen,
+        command=command,
     )
     return write_report(Path(args.output_dir), run)
 
@@ -300,7 +303,7 @@ def run(argv: Sequence[str]) -> None:
         "distill", DESCRIPTION, classes, argv, defaults
     )
     views = load_views(data_args, view_args, args)
-    train_all(views, teacher_args, student_args, distill_args, args)
+    train_all(views, teacher_args, student_args, distill_args, args, ["dlink", "distill", *argv])
 
 
 __all__ = ["distil_student", "judge_teacher", "run", "train_all", "train_alone"]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,8 +174,19 @@ def print_tables(
     splits: Mapping[str, Dataset],
     group_column: str,
     unseen: bool = True,
+    use: str = "were watched while training",
 ) -> None:
-    """Print one table a split, and how to read it; `unseen`: it is known that no model has seen the people tested."""
+    """Print one table a split, and how to read it.
+
+    Args:
+        scores: split -> model -> scores.
+        cost: name -> what [`cost_of`] measured.
+        n_labels: number of classes.
+        splits: the windows, by split.
+        group_column: what the splits keep apart.
+        unseen: whether it is known that no model has seen the people tested.
+        use: what the validation people were good for.
+    """
     for split, of_models in scores.items():
         groups = len(set(splits[split][group_column][:]))
         what = f"{groups} {split} {group_column}{'s' if groups != 1 else ''}"
@@ -187,7 +197,7 @@ def print_tables(
         seen = f"whether a checkpoint that was given has seen the test {group_column}s is not known."
     print(
         f"\nMFLOP: 2 x MAC of one window; ms: median of one window on one CPU thread. The validation {group_column}s "
-        f"weighed what is taught; {seen}"
+        f"{use}; {seen}"
     )
 
 
@@ -215,6 +225,7 @@ class Run:
         args: of the distillation.
         minutes: name -> how long its training took.
         is_unseen: whether it is known that no model has seen the subjects who are scored.
+        command: the words that were typed, for the card: `["dlink", "distill", ...]`.
     """
 
     views: Views
@@ -226,6 +237,7 @@ class Run:
     args: DLinkTrainingArguments
     minutes: Mapping[str, float]
     is_unseen: bool
+    command: Sequence[str] = ()
 
     @property
     def studio(self) -> DLinkStudioModel:
@@ -307,7 +319,8 @@ def write_report(output_dir: Path, run: Run) -> dict[str, Any]:
     card = output_dir / "student" / "README.md"
     write_card(card, run, results, plots)
 
-    print_tables(scores, cost, len(views.labels), views.student, views.group_column, run.is_unseen)
+    use = "weighed what is taught"
+    print_tables(scores, cost, len(views.labels), views.student, views.group_column, run.is_unseen, use)
     if verdict is not None:
         print(f"\n{verdict['text']}")
         if verdict["advice"]:
@@ -348,7 +361,8 @@ def write_card(path: Path, run: Run, results: Mapping[str, Any], plots: Mapping[
         known["training"]["did distillation help?"] = results["verdict"]["text"]
     if results["teacher_verdict"] is not None:
         known["teacher"]["what it knows"] = results["teacher_verdict"]["text"]
-    known["training"]["made by"] = f"`{command_line()}`"
+    if run.command:
+        known["training"]["made by"] = f"`{shown_command(run.command)}`"
     card = build_model_card(
         studio.config.student_config,
         **known,
@@ -370,12 +384,14 @@ def write_card(path: Path, run: Run, results: Mapping[str, Any], plots: Mapping[
     save_model_card(card, path.parent)
 
 
-def command_line() -> str:
-    """The command that is running, without the folders of this machine."""
-    words = sys.argv[1:]
+def shown_command(words: Sequence[str]) -> str:
+    """A command as a card shows it: without the folders of this machine, of which only the names are left."""
     private = {"--data_dir", "--cache_dir", "--output_dir"}
-    shown = [word for i, word in enumerate(words) if word not in private and (i == 0 or words[i - 1] not in private)]
-    return " ".join(["dlink", *map(shlex.quote, shown)])
+    shown = []
+    for before, word in zip(["", *words], words, strict=False):
+        if word not in private and before not in private:
+            shown.append(Path(word).name if Path(word).is_absolute() else word)
+    return shlex.join(shown)
 
 
 __all__ = [

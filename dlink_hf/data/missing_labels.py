@@ -21,10 +21,14 @@ from .description import (
     concatenate_windows,
     set_signal_info,
     signal_info,
+    teacher_description,
+    teacher_signal_info,
     with_alignment_info,
+    with_teacher_signal,
 )
 from .labels import WholeRecording
 from .splits import check_no_shared_subjects
+from .views import teacher_view
 
 
 logger = logging.getLogger(__name__)
@@ -118,6 +122,7 @@ def with_unlabelled(
             "`load_unlabelled` does, with the feature extractor of the training windows."
         )
     check_same_signal([train, unlabelled])
+    _check_same_teacher(train, unlabelled)
     layout = train.format
     joined = concatenate_windows([train.with_format(None), _as_rows_of(unlabelled, train)])
     return joined.with_format(layout["type"], columns=layout["columns"], **layout["format_kwargs"])
@@ -140,7 +145,26 @@ def _as_rows_of(unlabelled: Dataset, train: Dataset) -> Dataset:
     rows, facts = set_signal_info(rows, signal_info(unlabelled)), alignment_info(train)
     if facts is not None:
         rows.info.description = with_alignment_info(rows.info.description, facts)
+    if teacher_signal_info(train) is not None:
+        rows.info.description = with_teacher_signal(rows.info.description, teacher_description(train))
     return rows
+
+
+def _check_same_teacher(train: Dataset, unlabelled: Dataset) -> None:
+    """Refuse windows of which a teacher would read something else than of the labelled ones."""
+    signals = [teacher_signal_info(dataset) for dataset in (train, unlabelled)]
+    if signals[0] != signals[1]:
+        raise ValueError(
+            f"The teacher reads {signals[0] or 'nothing of its own'} of the training windows, and "
+            f"{signals[1] or 'nothing of its own'} of the unlabelled ones: give both its view (`with_teacher_view`)."
+        )
+    if signals[0] is not None:
+        wanted, found = (_alignment_of(teacher_view(dataset)) for dataset in (train, unlabelled))
+        if found != wanted:
+            raise ValueError(
+                f"The teacher's view of the training windows has {_named(wanted)}, that of the unlabelled ones "
+                f"{_named(found)}: align both alike."
+            )
 
 
 def _alignment_of(dataset: Dataset) -> dict[str, Any] | None:

@@ -11,9 +11,20 @@ from sklearn.metrics import log_loss
 
 pytest.importorskip("braindecode", reason="teachers need braindecode: pip install 'dlink-hf[teachers]'")
 
-from toy_training import arguments, toy_dataset, toy_student, toy_studio, weights  # noqa: E402
+from toy_training import arguments, toy_dataset, toy_student, toy_studio, toy_views, weights  # noqa: E402
 
-from dlink_hf import DLinkTrainer, EEGDataCollator, classification_scores, evaluate_model, make_trainer  # noqa: E402
+from dlink_hf import (  # noqa: E402
+    DLinkTrainer,
+    EEGDataCollator,
+    alignment_info,
+    classification_scores,
+    evaluate_model,
+    make_trainer,
+    signal_info,
+    with_unlabelled,
+)
+from dlink_hf.data.description import describe, teacher_signal_info, with_alignment_info  # noqa: E402
+from dlink_hf.data.missing_labels import labels_of  # noqa: E402
 from dlink_hf.distillation.losses import classification_loss, logit_distillation_loss  # noqa: E402
 from dlink_hf.training.base_trainer import balanced_class_weights  # noqa: E402
 
@@ -177,3 +188,18 @@ def test_what_needs_every_label_refuses_those_without():
         classification_scores([0, -1], [[0.5, 0.5], [0.5, 0.5]])
     with pytest.raises(ValueError, match="only a distillation"):
         toy_student()(torch.randn(2, 4, 400), labels=torch.tensor([0, -1]))
+
+
+def test_students_that_see_less_learn_from_windows_without_labels_too(tmp_path):
+    train = toy_views(["S1", "S2"], tmp_path)
+    more = toy_views(["S3"], tmp_path, seed=1)
+    joined = with_unlabelled(train, more.remove_columns("labels"), {"test": toy_views(["S4"], tmp_path)})
+    assert len(joined) == len(train) + len(more) and (labels_of(joined)[len(train) :] == -1).all()
+    assert teacher_signal_info(joined) == teacher_signal_info(train) is not None
+    for column in ("input_values", "teacher_input_values"):
+        np.testing.assert_array_equal(joined[len(train)][column], more[0][column])
+    few = more.remove_columns("teacher_input_values")
+    few.info.description = describe(signal_info(more))
+    few.info.description = with_alignment_info(few.info.description, alignment_info(more))
+    with pytest.raises(ValueError, match="nothing of its own of the unlabelled ones.*with_teacher_view"):
+        with_unlabelled(train, few)

@@ -82,7 +82,8 @@ def words_of(script: str, parts: Path, output: Path, **flags: object) -> list[st
     """A script and its arguments; `True` stands for a flag without a value."""
     flags = {"dataset": parts / "windows", "student": parts / "student", "output_dir": output, **flags}
     if script == DISTILL:
-        flags = {"teacher": parts / "teacher", "mimic_epochs": 1, **flags}
+        layers = {"mimic_epochs": 1, "route_weight": 1.0, "spectral_weight": 0.5}
+        flags = {"teacher": parts / "teacher", **layers, **flags}
     flags = {"logging_steps": 1, "per_device_train_batch_size": 8, "learning_rate": 1e-2, **flags}
     named = [[f"--{name}"] if value is True else [f"--{name}", str(value)] for name, value in flags.items()]
     return [str(EXAMPLES / script), *(word for pair in named for word in pair)]
@@ -131,7 +132,7 @@ def distilled(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def test_distillation_is_that_of_the_trainer(parts: Path, distilled: tuple[Path, list[dict]], tmp_path: Path) -> None:
     output, log = distilled
     splits, teacher, student = toy_parts(parts)
-    studio = dl.DLinkStudioModel.from_parts(teacher, student)
+    studio = dl.DLinkStudioModel.from_parts(teacher, student, route_weight=1.0, spectral_weight=0.5)
     settings = {"num_train_epochs": 3, "per_device_train_batch_size": 8, "mimic_epochs": 1.0, "seed": 42}
     trainer = dl.DLinkTrainer(
         studio,

@@ -27,6 +27,8 @@ from ..modeling_studio import MiCDecoder, mimic_terms
 
 # of a window's channels, at least this share is left where the student sees a part of them
 _LEAST_CHANNELS = 0.25
+# the terms of the layers, on by default: they need no label
+LAYERS = {"route_weight": 1.0, "spectral_weight": 0.5}
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ class BackboneStudio(nn.Module):
         channel_subset: probability that the student sees a random part of a training batch's channels, a quarter of
             them or more; the teacher sees all, the target is that of the part.
         fixed_normalisation: keep the statistics of the student's batch normalisation fixed.
-        **fields: fields of [`DLinkStudioConfig`], such as `spectral_weight=0.5`.
+        **fields: fields of [`DLinkStudioConfig`], such as `spectral_weight=0.2`; the layers are all that windows without
+            labels teach, so `route_weight` is 1 and `spectral_weight` 0.5 unless given.
 
     Raises:
         ValueError: the backbone's weights belong to one montage, the parts do not fit each other, or an argument is
@@ -125,7 +128,7 @@ class BackboneStudio(nn.Module):
         if router_config is None:
             router_config = DLinkRouterConfig.from_teacher(teacher_config)
         self.config = DLinkStudioConfig(
-            teacher_config=teacher_config, router_config=router_config, student_config=neutral, **fields
+            teacher_config=teacher_config, router_config=router_config, student_config=neutral, **{**LAYERS, **fields}
         )
         self.channel_subset, self.fixed_normalisation = channel_subset, fixed_normalisation
         self.teacher, self.student = teacher, student
