@@ -59,6 +59,10 @@ def make_teacher(
     )
 
 
+# weights that the settings leave out: those that were the defaults when the published cells were trained
+OBJECTIVE = {"kd_weight": 1.0, "soft_target_weight": 1.0, "route_weight": 1.0, "spectral_weight": 0.5}
+
+
 def make_student(signal: Mapping[str, Any], settings: Mapping[str, Any], **fields: Any) -> Any:
     """A student, fresh of `settings["size"]`, or the general one `settings["student"]` with a fresh head.
 
@@ -79,6 +83,8 @@ def training_fields(settings: Mapping[str, Any], seed: int, folder: str) -> dict
     """
     import torch
 
+    from dlink_hf.training.recipe import training_fields as recipe
+
     best_by = settings.get("best_by", "auroc")
     watching = {"eval_strategy": "no", "save_strategy": "no"}
     if best_by is not None:
@@ -89,24 +95,20 @@ def training_fields(settings: Mapping[str, Any], seed: int, folder: str) -> dict
             "metric_for_best_model": best_by,
         }
 
-    return {
-        "output_dir": folder,
-        "num_train_epochs": settings["epochs"],
-        "learning_rate": settings["learning_rate"],
-        "weight_decay": settings["weight_decay"],
-        "per_device_train_batch_size": settings["batch_size"],
-        "per_device_eval_batch_size": 64,
-        "warmup_steps": 0.1,
-        "lr_scheduler_type": "cosine",
-        "save_total_limit": 1,
-        "save_only_model": True,
+    return recipe(
+        output_dir=folder,
+        num_train_epochs=settings["epochs"],
+        learning_rate=settings["learning_rate"],
+        weight_decay=settings["weight_decay"],
+        per_device_train_batch_size=settings["batch_size"],
+        save_total_limit=1,
+        save_only_model=True,
         **watching,
-        "bf16": settings.get("bf16", False),
-        "use_cpu": not torch.cuda.is_available(),
-        "dataloader_pin_memory": False,
-        "report_to": "none",
-        "seed": seed,
-    }
+        bf16=settings.get("bf16", False),
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        seed=seed,
+    )
 
 
 def train(model: Any, splits: DatasetDict, settings: Mapping[str, Any], seed: int, column: str = "subject") -> Any:
@@ -149,7 +151,7 @@ def distil(
     from dlink_hf.training.augmentation import parse_augmentations
 
     known = set(DLinkStudioConfig.__dataclass_fields__)
-    objective = {key: value for key, value in settings.items() if key in known}
+    objective = OBJECTIVE | {key: value for key, value in settings.items() if key in known}
     router = DLinkRouterConfig.from_teacher(
         teacher.config, **{key: settings[key] for key in ROUTER_FIELDS if key in settings}
     )

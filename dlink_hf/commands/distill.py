@@ -211,12 +211,13 @@ def train_all(
     started_from = student_args.student
     is_unseen = started_from is None or check_people(started_from, views.source, views.student, views.group_column)
     # what can be refused is refused before the teacher has been trained for an hour
-    objective = DLinkStudioConfig(**distill_args.studio_fields())
+    uses_layers = DLinkStudioConfig(**distill_args.studio_fields()).uses_layers
     DLinkRouterConfig(routing=distill_args.routing)
-    if not objective.uses_layers and (args.mimic_epochs > 0 or distill_args.routing != DistillArguments().routing):
+    if not uses_layers and (args.mimic_epochs > 0 or distill_args.routing != DistillArguments().routing):
+        flag = "mimic_epochs" if args.mimic_epochs > 0 else "routing"
         raise ValueError(
-            f"--{'mimic_epochs' if args.mimic_epochs > 0 else 'routing'} is about the teacher's layers, and no term of "
-            "the objective reads these: give --route_weight or --spectral_weight (0.2 and 0.1, say), or leave it out."
+            f"--{flag} is about the teacher's layers, and no term of the objective reads these: give --route_weight "
+            "or --spectral_weight (0.2 and 0.1, say), or leave it out."
         )
     if started_from is None:
         MiCConfig.from_size(student_args.student_size)

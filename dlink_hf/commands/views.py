@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 from datasets import Dataset, DatasetDict
@@ -120,16 +121,18 @@ def _with_unlabelled(
             "--unlabelled needs --dataset to be recordings: of windows that were saved ready-made it is not known how "
             "they were cut."
         )
-    options = {
-        "subject_pattern": data_args.subject_pattern,
-        "max_abs_uv": data_args.reject_uv,
-        "cache_dir": data_args.cache_dir,
-    }
-    more = load_unlabelled(view_args.unlabelled, extractor, like=views.teacher["train"], **options)
+    assert view_args.unlabelled is not None
+    load = functools.partial(
+        load_unlabelled,
+        view_args.unlabelled,
+        subject_pattern=data_args.subject_pattern,
+        like=views.teacher["train"],
+        max_abs_uv=data_args.reject_uv,
+        cache_dir=data_args.cache_dir,
+    )
+    more = load(extractor)
     if views.sees_less:
-        plain = load_unlabelled(
-            view_args.unlabelled, extractor.without_alignment(), like=views.teacher["train"], **options
-        )
+        plain = load(extractor.without_alignment())
         few = student_view(
             plain,
             view_args.student_ch_names,
@@ -137,6 +140,7 @@ def _with_unlabelled(
             alignment=chosen_alignment(data_args),
             alignment_reference=extractor.alignment_reference,
             group_column=column,
+            cache_dir=data_args.cache_dir,
         )
         more = with_teacher_view(few, more)
     held_out = {name: views.student[name] for name in ("validation", "test") if name in views.student}

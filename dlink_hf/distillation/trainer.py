@@ -145,9 +145,9 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
             )
         if args.mimic_epochs > 0 and not model.config.uses_layers:
             raise ValueError(
-                f"`mimic_epochs={args.mimic_epochs:g}` asks for a stage in which the student mimics the teacher's layers, "
-                "and no term of the objective reads these: give the studio a `route_weight` or a `spectral_weight`, or "
-                "leave the stage out."
+                f"`mimic_epochs={args.mimic_epochs:g}` asks for a stage in which the student mimics the teacher's "
+                "layers, and no term of the objective reads these: give the studio a `route_weight` or a "
+                "`spectral_weight`, or leave the stage out."
             )
         evaluations = kwargs.get("eval_dataset")
         for name, dataset in (evaluations if isinstance(evaluations, dict) else {"validation": evaluations}).items():

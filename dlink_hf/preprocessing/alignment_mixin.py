@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class AlignmentMixin:
         min_windows = int(np.ceil(self.alignment_min_seconds * self.sfreq / self.n_times - 1e-9))
         return AlignmentSession(self._new_alignment(names, half_life), min_windows)
 
-    def without_alignment(self) -> AlignmentMixin:
+    def without_alignment(self) -> Self:
         """Return the same extractor, but for the alignment."""
         settings = {name: value for name, value in self.to_dict().items() if not name.startswith("alignment")}
         return type(self)(**settings)

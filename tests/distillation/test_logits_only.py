@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""The objective by default, of logits alone: router and decoder take no part, and the teacher only where it is asked."""
+"""The objective by default, of logits alone: router and decoder take no part, the teacher only where it is asked."""
 
 from __future__ import annotations
 

@@ -88,8 +88,8 @@ class BackboneStudio(nn.Module):
         channel_subset: probability that the student sees a random part of a training batch's channels, a quarter of
             them or more; the teacher sees all, the target is that of the part.
         fixed_normalisation: keep the statistics of the student's batch normalisation fixed.
-        **fields: fields of [`DLinkStudioConfig`], such as `spectral_weight=0.2`; the layers are all that windows without
-            labels teach, so `route_weight` is 1 and `spectral_weight` 0.5 unless given.
+        **fields: fields of [`DLinkStudioConfig`], such as `spectral_weight=0.2`. `route_weight` is 1 and
+            `spectral_weight` 0.5 unless given: layers are all that windows without labels teach.
 
     Raises:
         ValueError: the backbone's weights belong to one montage, the parts do not fit each other, or an argument is
