@@ -79,7 +79,7 @@ def make_studio(args: argparse.Namespace) -> DLinkStudioModel:
         DLinkTeacherConfig(backbone_kwargs={"n_layer": args.teacher_layers}, **signal)
     )
     student = MiCForEEGClassification(MiCConfig.from_size(args.student_size, **signal))
-    return DLinkStudioModel.from_parts(teacher, student)
+    return DLinkStudioModel.from_parts(teacher, student, route_weight=1.0, spectral_weight=0.5)
 
 
 def make_windows(args: argparse.Namespace, folder: Path) -> Dataset:

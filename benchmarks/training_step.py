@@ -63,7 +63,7 @@ def make_model(configuration: str, args: argparse.Namespace) -> nn.Module:
     teacher = DLinkTeacherForEEGClassification(
         DLinkTeacherConfig(backbone="CBraMod", backbone_kwargs={"n_layer": args.teacher_layers}, **signal)
     )
-    return DLinkStudioModel.from_parts(teacher, student).to(args.device).train()
+    return DLinkStudioModel.from_parts(teacher, student, route_weight=1.0, spectral_weight=0.5).to(args.device).train()
 
 
 def make_batch(args: argparse.Namespace) -> dict[str, torch.Tensor]:
