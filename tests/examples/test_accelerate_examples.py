@@ -152,6 +152,24 @@ def test_distillation_is_that_of_the_trainer(parts: Path, distilled: tuple[Path,
     assert same(load_file(output / "model.safetensors"), weights(student))
 
 
+def test_a_distillation_of_logits_alone_is_the_default(parts: Path, tmp_path: Path) -> None:
+    layers = {"mimic_epochs": 0, "route_weight": 0, "spectral_weight": 0}
+    log = train(DISTILL, parts, tmp_path, max_train_steps=2, **layers)
+    terms = {name for entry in log if "loss" in entry for name in entry}
+    assert {"task_loss", "kd_loss"} <= terms and not [name for name in terms if name.startswith(("router", "route"))]
+    assert log[0]["loss"] == pytest.approx(log[0]["task_loss"] + 3 * log[0]["kd_loss"], rel=1e-5)
+    assert "Mean weight" not in (tmp_path / "README.md").read_text()
+    refused = [sys.executable, *words_of(DISTILL, parts, tmp_path / "no", **{**layers, "mimic_epochs": 1})]
+    assert "give --route_weight or --spectral_weight too" in run(refused, status=2)
+    # without those flags it is the same
+    plain = words_of(DISTILL, parts, tmp_path / "plain", max_train_steps=2, **layers)
+    for name in layers:
+        at = plain.index(f"--{name}")
+        del plain[at : at + 2]
+    run([sys.executable, *plain])
+    assert losses(json.loads((tmp_path / "plain" / "log_history.json").read_text())) == losses(log)
+
+
 def test_what_a_distillation_leaves(distilled: tuple[Path, list[dict]], parts: Path) -> None:
     output, log = distilled
     names = {path.name for path in output.iterdir()}
