@@ -319,7 +319,7 @@ def write_report(output_dir: Path, run: Run) -> dict[str, Any]:
     card = output_dir / "student" / "README.md"
     write_card(card, run, results, plots)
 
-    use = "weighed what is taught"
+    use = "were watched while training" if run.experts is None else "weighed what is taught"
     print_tables(scores, cost, len(views.labels), views.student, views.group_column, run.is_unseen, use)
     if verdict is not None:
         print(f"\n{verdict['text']}")

@@ -184,8 +184,11 @@ def distillation_verdict(
     else:
         text = f"Distillation {'helped' if helped else 'did harm'}: {told}."
     first, second = ("d", "a") if better == "distilled" else ("a", "d")
-    scores = f"{mean[first]:.3f} against {mean[second]:.3f}"
-    text += f" On the {chosen_by} subjects the {_NAMES[better]} does better ({scores}): use that one."
+    if mean["d"] == mean["a"]:
+        text += f" On the {chosen_by} subjects both score {mean['d']:.3f}: use either."
+    else:
+        scores = f"{mean[first]:.3f} against {mean[second]:.3f}"
+        text += f" On the {chosen_by} subjects the {_NAMES[better]} does better ({scores}): use that one."
     return {
         "split": split,
         "difference": difference.to_dict(),

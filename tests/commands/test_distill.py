@@ -273,3 +273,14 @@ def test_a_teacher_at_chance_and_labels_that_are_random_are_told(tmp_path, capsy
     assert results["experts"] is None and results["verdict"]["helped"] is None
     assert not results["teacher_verdict"]["is_above_chance"]
     assert results["verdict"]["advice"] in said and results["verdict"]["advice"]
+
+
+def test_the_demo_goes_the_whole_way(tmp_path, capsys):
+    words = ["--max_steps", "2", "--teacher_epochs", "0.02", "--student_size", "tiny", "--views", "2"]
+    assert main(["demo", *words, "--output_dir", str(tmp_path), "--cache_dir", str(tmp_path / "cache")]) == 0
+    said = capsys.readouterr().out
+    assert "against the student alone" in said and "done in" in said
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["source"].startswith("synthetic EEG") and results["steps"] == 2
+    card = (tmp_path / "student" / "README.md").read_text("utf-8")
+    assert "its scores say nothing about people" in card and "`dlink demo --max_steps 2" in card

@@ -18,6 +18,7 @@ from toy_training import (  # noqa: E402
     FEW,
     FEW_TIMES,
     LABELS,
+    LAYERS,
     N_TIMES,
     NAMES,
     arguments,
@@ -174,7 +175,7 @@ def test_terms_and_gradients_are_those_of_picks_by_hand():
 @pytest.mark.parametrize("n_times", [400, 500])
 def test_teachers_of_other_grids_meet_a_student_that_sees_less(backbone, kwargs, n_times):
     teacher = teacher_of(backbone, **kwargs)
-    studio = DLinkStudioModel.from_parts(teacher, student_of(teacher, n_times)).train()
+    studio = DLinkStudioModel.from_parts(teacher, student_of(teacher, n_times), **LAYERS).train()
     output = studio(batch(3, n_times), labels=TARGETS, teacher_input_values=batch(4, 800))
     config = teacher.config
     spanned = config.n_patches * n_times / 800
@@ -391,7 +392,9 @@ def test_the_card_tells_what_each_of_them_sees(tmp_path, train_set, held_out):
 def test_scores_costs_and_plots_of_a_command_are_those_of_each_view(train_set, held_out):
     studio = toy_few_studio(dropout=0.0)
     models = {"teacher": studio.teacher, "DLink student": studio.student}
-    _, probabilities = score_splits(models, {"validation": held_out})
+    few = held_out.remove_columns("teacher_input_values")
+    own = {"teacher": {"validation": teacher_view(held_out)}, "DLink student": {"validation": few}}
+    _, probabilities = score_splits(models, own)
     for name, column in (("teacher", "teacher_input_values"), ("DLink student", "input_values")):
         with torch.no_grad():
             logits = models[name].eval()(torch.tensor(held_out[column][:])).logits
