@@ -72,7 +72,7 @@ class DLinkTrainingArguments(TrainingArguments):
         one_of("`class_weighting`", self.class_weighting, CLASS_WEIGHTINGS)
         # with neither epochs nor steps, a command sets the steps later
         counts_epochs = self.max_steps <= 0 < self.num_train_epochs
-        if self.mimic_epochs < 0 or (counts_epochs and self.mimic_epochs > self.num_train_epochs):
+        if not 0 <= self.mimic_epochs or (counts_epochs and self.mimic_epochs > self.num_train_epochs):
             raise ValueError(
                 f"`mimic_epochs` must lie between 0 and `num_train_epochs` ({self.num_train_epochs}), got "
                 f"{self.mimic_epochs}."

@@ -131,7 +131,7 @@ def test_the_first_step_logs_every_term_as_computed_by_hand(mimic_epochs, train_
     if not mimic_epochs:
         expected["task_loss"] = F.cross_entropy(output.logits, labels, weight=class_weights)
         expected["kd_loss"] = 9.0 * (soft_teacher * (soft_teacher / soft_student).log()).sum(-1).mean()
-        factors |= {"task_loss": 1.0, "kd_loss": 1.0}
+        factors |= {"task_loss": 1.0, "kd_loss": 3.0}
     logged = set(entry) - {"loss", "grad_norm", "learning_rate", "epoch", "step", "mimic_stage"}
     assert logged == set(expected) == TERMS | (set() if mimic_epochs else SECOND_STAGE_TERMS)
     for name, value in expected.items():
@@ -417,7 +417,7 @@ def test_accumulated_gradients_are_the_mean_of_the_small_batches(train_set, tmp_
 
 def test_accumulating_equals_a_larger_batch_where_the_loss_is_a_mean_over_windows(train_set, tmp_path):
     """BatchNorm is frozen, and the terms that are ratios over a batch (spectra, router balance) are left out."""
-    weights_of_batch_terms = dict(spectral_weight=0.0, router_balance_weight=0.0)
+    weights_of_batch_terms = dict(kd_weight=1.0, spectral_weight=0.0, router_balance_weight=0.0)
     results = []
     for name, size, accumulation in (("large", 8, 1), ("small", 4, 2)):
         studio = toy_studio(dropout=0.0, **weights_of_batch_terms)
