@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from dlink_hf import SignalInfo, load_eeg_set, set_signal_info
-from dlink_hf.training.task_kind import cross_fitted_auroc, evoked_evidence, stretch_means
+from dlink_hf.training.task_kind import cross_fitted_auroc, evoked_evidence, least_auroc, stretch_means
 
 
 NAMES = ["C3", "Cz", "C4", "Pz", "Oz"]
@@ -112,6 +112,14 @@ def test_the_discriminants_are_those_of_scikit_learn():
         scores.append(np.mean([roc_auc_score(labels[test] == label, said[:, label]) for label in range(3)]))
     assert 0.7 < np.mean(scores) < 0.999
     assert cross_fitted_auroc(values, labels, groups) == pytest.approx(np.mean(scores), abs=0.01)
+
+
+def test_few_windows_must_show_more():
+    """The standard error is that of AUROCs of scores that say nothing."""
+    rng, labels = np.random.default_rng(0), np.arange(45) % 2
+    by_chance = [roc_auc_score(labels, rng.standard_normal(45)) for _ in range(2000)]
+    assert least_auroc(labels) == pytest.approx(0.5 + 2 * np.std(by_chance), abs=0.01)
+    assert least_auroc(np.arange(600) % 2) == 0.6 and least_auroc(np.zeros(5)) == 0.6
 
 
 def test_the_means():
