@@ -19,7 +19,7 @@ from .alignment import ALIGNMENTS, MIN_SECONDS, Alignment, AlignmentSession, mak
 from .alignment_mixin import AlignmentMixin
 from .channels import pick_channels, samples_are_equal
 from .cutting import cut_raw
-from .recordings import read_recording
+from .recordings import read_recording, source_name
 from .settings import as_onsets, canonical_names, positive_int, positive_number
 from .settings_file import SettingsFileMixin
 from .signals import (
@@ -266,7 +266,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
         """
         if not isinstance(raw, mne.io.BaseRaw):
             raise TypeError(f"prepare_raw takes an mne.io.Raw; got {type(raw).__name__}. Call the extractor itself.")
-        return self._prepare(raw, unit, is_filtered, _source_name(raw))
+        return self._prepare(raw, unit, is_filtered, source_name(raw))
 
     def _prepare(self, raw: mne.io.BaseRaw, unit: str | None, is_filtered: bool, source: str) -> mne.io.BaseRaw:
         """`prepare_raw` of a recording that `source` names in messages."""
@@ -347,7 +347,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
                     "arrays (the output rate is the constructor's sfreq)"
                 )
             if isinstance(recording, mne.io.BaseRaw):
-                source = _source_name(recording)
+                source = source_name(recording)
                 return cut_raw(self, self._prepare(recording, unit, is_filtered, source), onsets, source)
             unit = one_of("unit", unit or self.unit or "V", tuple(MICROVOLTS_PER_UNIT))
             all_values = recording.get_data(verbose="error")
@@ -492,9 +492,3 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
         path = Path(json_file_path)
         with staged(path.parent) as partial:
             (partial / path.name).write_text(self.to_json_string(), encoding="utf-8")
-
-
-def _source_name(raw: mne.io.BaseRaw) -> str:
-    """What to call a recording in a message."""
-    files = [Path(name).name for name in raw.filenames if name is not None]
-    return f"recording {files[0]!r}" if files else "the recording"

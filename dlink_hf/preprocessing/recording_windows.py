@@ -16,13 +16,15 @@ from .alignment import Alignment
 from .feature_extraction_eeg import EEGFeatureExtractor
 from .recordings import read_recording
 from .signals import as_samples
+from .stretches import StretchedRecording, is_long
 from .units import check_finite
 
 
 class RecordingWindows:
     """A recording as the feature extractor prepares it, whose windows are cut when they are asked for.
 
-    The numbers are those of `extractor(recording, align=False)`; but windows that overlap are not all held at once.
+    The numbers are those of `extractor(recording, align=False)`; but windows that overlap are not all held at once,
+    and of a long recording in a file neither are its samples (to 1e-3 uV, see `StretchedRecording`).
 
     Args:
         extractor: says how the recording is prepared and where its windows begin.
@@ -55,7 +57,10 @@ class RecordingWindows:
     ) -> None:
         self._n_times = extractor.n_times
         if isinstance(recording, (str, os.PathLike)):
-            recording = read_recording(recording)
+            path = recording
+            recording = read_recording(path, preload=False)
+            if not is_long(recording):
+                recording = read_recording(path)
         if isinstance(recording, (mne.io.BaseRaw, mne.BaseEpochs)):
             if ch_names is not None or sfreq is not None:
                 raise ValueError("ch_names and sfreq are for arrays: a file or MNE object knows its own.")
@@ -76,7 +81,10 @@ class RecordingWindows:
             # before the filters, which say less clearly that a recording is too short
             expected = int(recording.n_times * extractor.sfreq / recording.info["sfreq"] + 1e-6)
             _check_length(recording, expected, extractor)
-            self._raw = extractor.prepare_raw(recording, unit=unit, is_filtered=is_filtered)
+            if is_long(recording):
+                self._raw = StretchedRecording(extractor, recording, unit=unit, is_filtered=is_filtered)
+            else:
+                self._raw = extractor.prepare_raw(recording, unit=unit, is_filtered=is_filtered)
             _check_length(recording, self._raw.n_times, extractor)
             self.ch_names = list(self._raw.ch_names)
             step, last = extractor.stride or self._n_times, self._raw.n_times - self._n_times

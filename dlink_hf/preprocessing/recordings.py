@@ -237,3 +237,9 @@ def _holds_raw(path: Path) -> bool:
             return False
         return "split-" not in stem or "split-01" in stem
     return True
+
+
+def source_name(raw: mne.io.BaseRaw) -> str:
+    """Return what to call a recording in a message."""
+    files = [Path(name).name for name in raw.filenames if name is not None]
+    return f"recording {files[0]!r}" if files else "the recording"

@@ -120,10 +120,11 @@ def resampling_filter(old: float, new: float) -> tuple[int, int, np.ndarray]:
     return up, down, kernel
 
 
-def resample(values: np.ndarray, old: float, new: float) -> np.ndarray:
+def resample(values: np.ndarray, old: float, new: float, offset: np.ndarray | None = None) -> np.ndarray:
     """Resample (..., T) float64 from `old` to `new` Hz by MNE, to (..., floor(T * new / old)).
 
     A polyphase filter: 80 dB down from the lower of the two Nyquist frequencies on, flat to 1e-4 up to 0.9 of it.
+    `offset` (..., 1) is the mean of the whole of which `values` are a stretch; their own where they are the whole.
     """
     up, down, kernel = resampling_filter(old, new)
     half = len(kernel) // 2
@@ -133,7 +134,7 @@ def resample(values: np.ndarray, old: float, new: float) -> np.ndarray:
     after = before + (-length) % down
     padding = [(0, 0)] * (values.ndim - 1) + [(before, after)]
     # an offset of millivolts, as some headsets have, would ring at the 1e-4 of the pass band's ripple
-    offset = values.mean(axis=-1, keepdims=True)
+    offset = values.mean(axis=-1, keepdims=True) if offset is None else offset
     values = values - offset
     padded = (
         np.pad(values, padding, mode="reflect", reflect_type="odd") if length > 1 else np.pad(values, padding, "edge")
