@@ -10,6 +10,7 @@ from typing import Any
 
 import mne
 import numpy as np
+from tqdm.auto import tqdm
 
 from ..core.checks import positive
 from .alignment import Alignment
@@ -135,6 +136,8 @@ def fit_session(extractor: EEGFeatureExtractor, session: Sequence[RecordingWindo
     raws = [item._raw for item in session if item._raw is not None]
     if raws and len(raws) < len(session):
         raise ValueError("A session is given as continuous recordings or as prepared windows, not as some of each.")
+    if any(isinstance(raw, StretchedRecording) for raw in raws):
+        return _fit_in_stretches(extractor, session)
     try:
         if raws:
             return extractor.fit_alignment(raws, unit="V", is_filtered=True)
@@ -144,6 +147,24 @@ def fit_session(extractor: EEGFeatureExtractor, session: Sequence[RecordingWindo
         raise ValueError(
             f"{error}. The further recordings of a person's session are given by session_recordings=[...]"
         ) from error
+
+
+def _fit_in_stretches(extractor: EEGFeatureExtractor, session: Sequence[RecordingWindows]) -> Alignment:
+    """The alignment of a person, as of [`fit_session`], by some windows at a time: long recordings are not held."""
+    names = session[0].ch_names
+    for item in session:
+        if item.ch_names != names:
+            raise ValueError(
+                f"The recordings of a session deliver different channels ({names} and {item.ch_names}): set ch_names "
+                "with missing_channels='error' to what they share."
+            )
+    alignment = extractor._new_alignment(names)
+    with tqdm(total=sum(map(len, session)), desc="fit alignment", unit="window", leave=False, delay=2) as progress:
+        for item in session:
+            for windows, _ in item.batches(64):
+                alignment.partial_fit(windows)
+                progress.update(len(windows))
+    return alignment
 
 
 def _as_raw(values: np.ndarray, ch_names: Sequence[str], sfreq: float) -> mne.io.RawArray:

@@ -11,7 +11,7 @@ import pytest
 
 from dlink_hf.preprocessing import stretches
 from dlink_hf.preprocessing.feature_extraction_eeg import EEGFeatureExtractor
-from dlink_hf.preprocessing.recording_windows import RecordingWindows
+from dlink_hf.preprocessing.recording_windows import RecordingWindows, fit_session
 from dlink_hf.preprocessing.recordings import read_recording
 
 
@@ -73,6 +73,20 @@ def test_what_no_eeg_has_is_refused_all_the_same(tmp_path, monkeypatch):
     assert RecordingWindows(EEGFeatureExtractor(outlying_channels="drop"), path).ch_names == ["Fp1", "C3", "C4"]
 
 
+@pytest.mark.parametrize("alignment", ["euclidean", "zscore", "monge"])
+def test_the_alignment_of_the_whole(tmp_path, monkeypatch, alignment):
+    path = save(tmp_path, 200.0, 120.0)
+    extractor = EEGFeatureExtractor(alignment=alignment, l_freq=0.5)
+    windows = RecordingWindows(extractor, path)
+    expected = fit_session(extractor, [windows]).transform(windows.cut(0, 5))
+    monkeypatch.setattr(stretches, "LONG_SAMPLES", 1000)
+    monkeypatch.setattr(stretches, "STRETCH_SECONDS", 37.0)
+    windows = RecordingWindows(extractor, path)
+    assert isinstance(windows._raw, stretches.StretchedRecording)
+    found = fit_session(extractor, [windows]).transform(windows.cut(0, 5))
+    np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-4)
+
+
 def test_filters_that_begin_anew_at_skips_take_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(stretches, "LONG_SAMPLES", 1000)
     path = save(tmp_path, 200.0)
@@ -85,7 +99,7 @@ def test_filters_that_begin_anew_at_skips_take_the_whole(tmp_path, monkeypatch):
 MEMORY = """
 import resource, sys
 from dlink_hf.preprocessing.feature_extraction_eeg import EEGFeatureExtractor
-from dlink_hf.preprocessing.recording_windows import RecordingWindows
+from dlink_hf.preprocessing.recording_windows import RecordingWindows, fit_session
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 extractor = EEGFeatureExtractor(l_freq=0.5, h_freq=75.0, notch_freq=50.0)
 for values, onsets in RecordingWindows(extractor, sys.argv[1]).batches(32):
