@@ -32,7 +32,7 @@ from .views import Views
 
 
 DESCRIPTION = (
-    "Synthetic EEG of imagined hand movements: a teacher that was trained on 200 subjects, and a laboratory that has "
+    "Synthetic EEG of imagined hand movements: a teacher that was trained on 150 subjects, and a laboratory that has "
     "labels of five. The student that the teacher distils is compared with the same student alone, at the same and at "
     "twice the number of steps, in three draws of the five subjects. A few minutes on two cores, no network."
 )
@@ -45,13 +45,13 @@ TWICE = f"{ALONE}, twice the steps"
 class DemoArguments:
     """The size of the synthetic world."""
 
-    teacher_subjects: int = arg(200, "Subjects that the teacher is trained on.")
+    teacher_subjects: int = arg(150, "Subjects that the teacher is trained on.")
     labelled: int = arg(5, "Subjects of whom the student has labels.")
     unlabelled: int = arg(20, "Subjects of whom it has recordings without labels.")
     test: int = arg(100, "Subjects that are only tested on.")
     validation: int = arg(10, "Subjects that choose between the students.")
     draws: int = arg(3, "How often the student's subjects are drawn, each time with another seed.")
-    teacher_steps: int = arg(900, "Steps of the teacher.")
+    teacher_steps: int = arg(700, "Steps of the teacher.")
     difficulty: float = arg(1.3, "How weak the effect is that tells the classes apart; 1 is the usual.")
 
 

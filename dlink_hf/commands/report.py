@@ -54,17 +54,18 @@ def format_table(
         n_labels: number of classes.
         people: who was tested on, for the heading.
     """
+    width = max(34, *(len(name) + 2 for name in scores))
     lines = [
-        f"{'on ' + people:<34}{'balanced acc.':>14}{'AUROC':>8}{'kappa':>8}{'parameters':>13}{'MFLOP':>9}{'ms':>8}",
-        "-" * 94,
+        f"{'on ' + people:<{width}}{'balanced acc.':>14}{'AUROC':>8}{'kappa':>8}{'parameters':>13}{'MFLOP':>9}{'ms':>8}",
+        "-" * (width + 60),
     ]
     for name, score in scores.items():
         one = cost[name]
         lines.append(
-            f"{name:<34}{score['balanced_accuracy']:>14.3f}{score['auroc']:>8.3f}{score['cohen_kappa']:>8.3f}"
+            f"{name:<{width}}{score['balanced_accuracy']:>14.3f}{score['auroc']:>8.3f}{score['cohen_kappa']:>8.3f}"
             f"{one['parameters']:>13,}{one['mflop']:>9.1f}{one['ms']:>8.2f}"
         )
-    lines.append(f"{CHANCE:<34}{1 / n_labels:>14.3f}{0.5:>8.3f}{0.0:>8.3f}{'-':>13}{'-':>9}{'-':>8}")
+    lines.append(f"{CHANCE:<{width}}{1 / n_labels:>14.3f}{0.5:>8.3f}{0.0:>8.3f}{'-':>13}{'-':>9}{'-':>8}")
     return "\n".join(lines)
 
 
