@@ -56,7 +56,8 @@ def format_table(
     """
     width = max(34, *(len(name) + 2 for name in scores))
     lines = [
-        f"{'on ' + people:<{width}}{'balanced acc.':>14}{'AUROC':>8}{'kappa':>8}{'parameters':>13}{'MFLOP':>9}{'ms':>8}",
+        f"{'on ' + people:<{width}}"
+        f"{'balanced acc.':>14}{'AUROC':>8}{'kappa':>8}{'parameters':>13}{'MFLOP':>9}{'ms':>8}",
         "-" * (width + 60),
     ]
     for name, score in scores.items():

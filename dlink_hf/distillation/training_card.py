@@ -21,6 +21,7 @@ from ..evaluation.plots import plot_confusion_matrix, plot_loss_curves, plot_mon
 from ..hub.model_card import build_model_card
 from ..profiling.measure import cost_of
 from .configuration_studio import DLinkStudioConfig
+from .student_teacher import teacher_name
 from .training_args import DLinkTrainingArguments
 
 
@@ -70,7 +71,7 @@ def training_facts(config: DLinkStudioConfig, args: DLinkTrainingArguments) -> d
 
 def teacher_facts(config: Any) -> dict[str, Any]:
     """Name, Hub id where there is one, and size of a teacher, by its config."""
-    facts = {"name": f"{config.backbone}, {config.num_hidden_layers} layers"}
+    facts = {"name": teacher_name(config)}
     source = str(getattr(config, "_name_or_path", "") or "")
     # a folder of this machine does not concern others
     if _HUB_ID.fullmatch(source) and not Path(source).exists():
