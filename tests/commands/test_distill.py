@@ -276,11 +276,32 @@ def test_a_teacher_at_chance_and_labels_that_are_random_are_told(tmp_path, capsy
 
 
 def test_the_demo_goes_the_whole_way(tmp_path, capsys):
-    words = ["--max_steps", "2", "--teacher_epochs", "0.02", "--student_size", "tiny", "--views", "2"]
-    assert main(["demo", *words, "--output_dir", str(tmp_path), "--cache_dir", str(tmp_path / "cache")]) == 0
+    world = ["--teacher_subjects", "4", "--labelled", "2", "--unlabelled", "1", "--validation", "2", "--test", "3"]
+    words = ["--draws", "2", "--teacher_steps", "2", "--max_steps", "2", "--disable_tqdm", "true"]
+    assert main(["demo", *world, *words, "--output_dir", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "against the student alone" in said and "done in" in said
-    results = json.loads((tmp_path / "results.json").read_text())
+    assert "balanced accuracy, 3 test subjects" in said and "twice the steps" in said
+    told = json.loads((tmp_path / "demo.json").read_text())
+    distilled, alone = (told[name] for name in ("DLink student", "student without a teacher"))
+    assert len(distilled["draws"]) == 2
+    assert alone["distilled_less_this"]["mean"] == pytest.approx(distilled["mean"] - alone["mean"])
+    results = json.loads((tmp_path / "draw_1" / "results.json").read_text())
     assert results["source"].startswith("synthetic EEG") and results["steps"] == 2
-    card = (tmp_path / "student" / "README.md").read_text("utf-8")
-    assert "its scores say nothing about people" in card and "`dlink demo --max_steps 2" in card
+    assert results["unlabelled_windows"] == 16 and len(results["subjects"]["train"]) == 2
+    card = (tmp_path / "draw_1" / "student" / "README.md").read_text("utf-8")
+    assert "its scores say nothing about people" in card and "`dlink demo" in card
+    assert (tmp_path / "teacher" / "model.safetensors").is_file()
+
+
+def test_the_table_of_the_demo_is_paired_over_subjects_and_draws():
+    from dlink_hf.commands.demo import summarise
+
+    base = {f"s{i}": 0.5 + 0.04 * i for i in range(10)}
+    names = ("teacher", "DLink student", "student without a teacher", "student without a teacher, twice the steps")
+    leads = dict(zip(names, (0.1, 0.05, 0.0, 0.02), strict=True))
+    scores = [
+        {name: {s: v + lead + draw for s, v in base.items()} for name, lead in leads.items()} for draw in (0, 0.1)
+    ]
+    text, found = summarise(scores)
+    assert "+5.0 (+5.0 to +5.0)" in text and "+3.0 (+3.0 to +3.0)" in text
+    assert found["DLink student"]["draws"] == pytest.approx([0.73, 0.83])
