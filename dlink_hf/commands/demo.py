@@ -205,7 +205,7 @@ def run(argv: Sequence[str]) -> None:
         scores.append(score_draw(made, world))
         first = made if first is None else first
     assert first is not None
-    write_report(Path(first.args.output_dir), first)
+    write_report(Path(first.args.output_dir), replace(first, command=["dlink", "demo", *argv]))
     text, found = summarise(scores)
     write_json(folder / "demo.json", found)
     print(f"\n{text}")
