@@ -9,7 +9,7 @@ import pytest
 from scipy.signal import welch
 
 from dlink_hf.data.description import build_report, signal_info
-from dlink_hf.data.public.own_sets import EEG_SETS, eeg_set_extractor, load_eeg_set
+from dlink_hf.data.public.own_sets import EEG_SETS, benchmark_subjects, eeg_set_extractor, load_eeg_set
 from dlink_hf.data.splits import split_by_column, subject_kfold
 from dlink_hf.data.unlabelled import set_recordings
 
@@ -132,6 +132,9 @@ def test_uci_erp(load, data_dir, task, conditions):
     assert np.sqrt(np.square(found - wanted).mean()) < 0.02 * wanted.std()
     folds = list(subject_kfold(dataset, 4))
     assert sum(len(fold["test"]) for fold in folds) == len(rows)
+    lists = benchmark_subjects()["uci_erp"]
+    parts = [lists[name] for name in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [10, 2, 4] and sorted(sum(parts, [])) == sorted(set(subjects))
 
 
 def a_file_of_trials(folder, **changes):
