@@ -15,6 +15,7 @@ from transformers import HfArgumentParser
 
 from ..distillation.configuration_studio import DLinkStudioConfig
 from ..training.recipe import EPOCHS, training_fields
+from .reading import ReadingArguments, TrialArguments
 
 
 def arg(default: Any, help: str) -> Any:
@@ -25,7 +26,7 @@ def arg(default: Any, help: str) -> Any:
 
 
 @dataclass
-class DataArguments:
+class DataArguments(ReadingArguments, TrialArguments):
     """Which recordings, how they are cut into labelled windows, and who trains and who tests."""
 
     dataset: str = arg(
@@ -60,7 +61,6 @@ class DataArguments:
     l_freq: float | None = arg(None, "High-pass edge in Hz; 0.5, or the set's own.")
     h_freq: float | None = arg(None, "Low-pass edge in Hz; 75, or the set's own.")
     notch_freq: float | None = arg(None, "Line frequency to take out, in Hz (50 or 60).")
-    unit: str | None = arg(None, "Unit that the numbers of the files really have, if not volts: uV, mV or V.")
     reject_uv: float | None = arg(None, "Leave out windows with a sample beyond this many microvolts.")
     alignment: str | None = arg(
         "auto",

@@ -35,6 +35,7 @@ from ..training.augmentation import EEGAugmentation, parse_augmentations
 from .arguments import GENERAL_TRAINING_DEFAULTS, arg, parse
 from .pretrain_teacher import PretrainArguments, hold_out, load_unlabelled
 from .progress import name_progress
+from .reading import ReadingArguments
 from .windows import PEOPLE_NAME, seen_before
 
 
@@ -47,7 +48,7 @@ _PLACES = ("data_dir", "people", "cache_dir", "teacher", "student")
 
 
 @dataclass
-class BackboneArguments:
+class BackboneArguments(ReadingArguments):
     """Which recordings, how they are cut, which subjects the student learns from, and what."""
 
     teacher: str = arg(
@@ -76,7 +77,6 @@ class BackboneArguments:
     stride_seconds: float = arg(2.5, "From one of them to the next in seconds.")
     l_freq: float = arg(0.5, "High-pass edge in Hz.")
     h_freq: float = arg(45.0, "Low-pass edge in Hz.")
-    unit: str | None = arg(None, "Unit that the numbers of your own files really have, if not volts: uV, mV or V.")
     reject_uv: float = arg(300.0, "Leave out windows without a label with a sample beyond this many microvolts.")
     alignments: list[str] = arg(
         ["none"],

@@ -17,6 +17,7 @@ from ..evaluation.predict import write_predictions
 from ..inference.pipeline import EEGClassificationPipeline, pipeline
 from ..preprocessing.alignment import Alignment
 from .arguments import arg, named, parse
+from .reading import ReadingArguments, with_reading
 
 
 DESCRIPTION = (
@@ -28,7 +29,7 @@ FORMATS = ("csv", "annotations")
 
 
 @dataclass
-class PredictArguments:
+class PredictArguments(ReadingArguments):
     """What is classified, by which model, and where the answer goes."""
 
     model: str = arg("", "Folder, Hub id or short name (dlink-mic-small-eegmat) of a student or a teacher. Required.")
@@ -36,7 +37,6 @@ class PredictArguments:
     output: str | None = arg(None, "File to write; in this folder, named after the recording, if left out.")
     format: str = arg("csv", "`csv`, or `annotations`: MNE annotations (.fif, .csv or .txt, by the name of --output).")
     stride_seconds: float | None = arg(None, "From one window to the next in seconds; the model's own if left out.")
-    unit: str | None = arg(None, "Unit that the file's numbers really have, if not volts: uV, mV or V.")
     session_recordings: list[str] | None = arg(
         None,
         "Further recordings of the same person's session, for a model with an alignment: it is fitted on all of them "
@@ -50,6 +50,7 @@ def classify_recording(
     stride_seconds: float | None = None,
     unit: str | None = None,
     session_recordings: Sequence[str] = (),
+    reading: ReadingArguments | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[str], float]:
     """Classify a recording window by window.
 
@@ -59,6 +60,7 @@ def classify_recording(
         stride_seconds: from one window to the next, in seconds; the extractor's own by default.
         unit: unit of the file's numbers, if not volts.
         session_recordings: further recordings of the same person's session, to fit the model's alignment on.
+        reading: what is done with channels in doubt, in place of what the model's feature extractor says.
 
     Returns:
         onsets (N,) in seconds, probabilities (N, num_labels), the labels' names, the length of a window in seconds.
@@ -69,6 +71,8 @@ def classify_recording(
     if stride_seconds is not None and stride_seconds <= 0:
         raise ValueError(f"--stride_seconds must be positive, got {stride_seconds}.")
     pipe = pipeline(model=model_path)
+    if reading is not None:
+        pipe.feature_extractor = with_reading(pipe.feature_extractor, reading)
     state = _fit_session(pipe, [recording, *session_recordings], stride_seconds, unit)
     windows = pipe(recording, stride_seconds=stride_seconds, unit=unit, alignment_state=state, top_k=None)
     names = label_names(pipe.model)
@@ -108,7 +112,7 @@ def run(argv: Sequence[str]) -> None:
         raise ValueError("say what to classify and by which model: dlink predict recording.edf --model DIR.")
     one_of("--format", args.format, FORMATS)
     onsets, probabilities, names, duration = classify_recording(
-        args.model, args.recording, args.stride_seconds, args.unit, args.session_recordings or ()
+        args.model, args.recording, args.stride_seconds, args.unit, args.session_recordings or (), args
     )
     stem = Path(args.recording).name.split(".")[0]
     labels = [names[index] for index in probabilities.argmax(1)]

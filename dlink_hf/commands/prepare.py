@@ -36,7 +36,6 @@ class PrepareArguments:
     bad_files: str = arg("error", "Recordings that can't be used: `error` stops and names one, `skip` lists them.")
     short: str = arg("error", "Labelled segments shorter than a window: `error`, or `skip`.")
     unlabelled: bool = arg(False, "Windows of whole recordings without labels, as for pre-training.")
-    unknown_channels: str = arg("error", "EEG channels whose name is unknown: `error` names them, `drop`.")
     validation: float = arg(0.0, "People of the validation split: a share below 1, or their number.")
     test: float = arg(0.0, "People of the test split: a share below 1, or their number.")
     seed: int = arg(0, "Seed of the splits and of all orders.")
@@ -45,7 +44,8 @@ class PrepareArguments:
 # flags that mean here what they mean in `dlink distill`
 _SHARED = (
     "task labels label_pattern label_map subject_pattern ch_names window_seconds stride_seconds sfreq l_freq h_freq "
-    "notch_freq unit reject_uv"
+    "notch_freq reject_uv unit unknown_channels duplicate_channels outlying_channels trial_start trial_duration tmin "
+    "tmax"
 ).split()
 RecordingArguments = make_dataclass(
     "RecordingArguments",
@@ -84,7 +84,7 @@ def run(argv: Sequence[str]) -> None:
         manifest = prepare_shards(
             args.dataset,
             args.output_dir,
-            EEGFeatureExtractor(**settings, unknown_channels=args.unknown_channels),
+            EEGFeatureExtractor(**settings),
             "none" if args.unlabelled else label_source(recordings),
             subject_pattern=recordings.subject_pattern,
             ignore_labels="others" if recordings.label_map else (),

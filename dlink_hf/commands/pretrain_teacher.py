@@ -31,6 +31,7 @@ from ..training.pretraining import DLinkTeacherForPretraining, PretrainingTraine
 from ..training.pretraining_report import plot_held_out_error, plot_reconstruction, write_pretraining_card
 from .arguments import GENERAL_TRAINING_DEFAULTS, arg, parse
 from .progress import name_progress
+from .reading import ReadingArguments, reading_settings
 from .windows import PEOPLE_NAME
 
 
@@ -44,7 +45,7 @@ _PLACES = ("data_dir", "people", "cache_dir")
 
 
 @dataclass
-class PretrainArguments:
+class PretrainArguments(ReadingArguments):
     """Which recordings, how they are cut, and what is to be pre-trained."""
 
     recordings: list[str] = arg(
@@ -67,7 +68,6 @@ class PretrainArguments:
     stride_seconds: float = arg(2.5, "From one window to the next in seconds.")
     l_freq: float = arg(0.5, "High-pass edge in Hz.")
     h_freq: float = arg(45.0, "Low-pass edge in Hz.")
-    unit: str | None = arg(None, "Unit that the numbers of your own files really have, if not volts: uV, mV or V.")
     reject_uv: float = arg(300.0, "Leave out windows with a sample beyond this many microvolts.")
     alignments: list[str] = arg(
         [],
@@ -122,7 +122,7 @@ def load_unlabelled(args: PretrainArguments) -> tuple[list[Dataset], list[dict]]
             if wanted is not None:
                 # no other subject's file is opened
                 paths = [path for path in paths if _person(path, pattern) in set(wanted)]
-            extractor = EEGFeatureExtractor(unit=args.unit, **settings)
+            extractor = EEGFeatureExtractor(**settings, **reading_settings(args))
         found = unlabelled_windows(paths, extractor, subject_pattern=pattern, **common)
         seen = sorted({group for dataset in found for group in dataset[column][:]})
         windows = sum(map(len, found))

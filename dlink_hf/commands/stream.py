@@ -31,6 +31,7 @@ from ..streaming.outlets import LslReplay, PredictionOutlet, start_replay
 from ..streaming.screen import StreamScreen
 from ..streaming.sources import BrainFlowSource, LslSource, import_pylsl, stream_clock
 from .arguments import arg, named, parse
+from .reading import ReadingArguments, with_reading
 
 
 DESCRIPTION = (
@@ -45,7 +46,7 @@ PULL_SECONDS = 0.05
 
 
 @dataclass
-class StreamArguments:
+class StreamArguments(ReadingArguments):
     """Where the samples come from, which model answers, and where its answers go."""
 
     model: str = arg("", "Folder, Hub id or short name of a model, or a folder of `dlink export`; the first word too.")
@@ -204,6 +205,7 @@ def run(argv: Sequence[str]) -> None:
         # opened here too, as an error of the other process would come late
         n_samples = read_recording(args.replay, preload=False).n_times
     model, extractor = load_model(args.model, args.backend, args.precision, args.n_threads)
+    extractor = with_reading(extractor, args)
     state = find_alignment(args, extractor)
     screen = StreamScreen(label_names(model), sys.stdout)
     replay = None

@@ -41,6 +41,7 @@ from ..distillation.training_args import DLinkTrainingArguments
 from ..preprocessing.alignment import alignment_facts
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .arguments import DataArguments
+from .reading import reading_settings, trial_times, with_reading
 
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,10 @@ OWN_DEFAULTS = {"sfreq": 200.0, "window_seconds": 5.0, "l_freq": 0.5, "h_freq": 
 
 def extractor_settings(args: DataArguments, defaults: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `EEGFeatureExtractor`: those of flags that were given, else the defaults."""
-    names = ("sfreq", "l_freq", "h_freq", "notch_freq", "unit", "window_seconds")
+    names = ("sfreq", "l_freq", "h_freq", "notch_freq", "window_seconds")
     values = {**{name: getattr(args, name) for name in names}, "alignment": chosen_alignment(args)}
     settings = {**defaults, **{name: value for name, value in values.items() if value is not None}}
+    settings.update(reading_settings(args))
     sfreq, seconds = settings.get("sfreq", 200.0), settings.pop("window_seconds", None)
     if seconds is not None:
         settings["n_times"] = round(seconds * sfreq)
@@ -88,13 +90,19 @@ def parse_label_map(text: str | None) -> dict[str, str] | None:
 
 def label_source(args: DataArguments) -> Any:
     """Where the labels of the user's own recordings come from."""
-    mapping = parse_label_map(args.label_map)
+    mapping, times = parse_label_map(args.label_map), trial_times(args)
+    is_own_time = args.label_pattern is not None or args.labels not in ("annotations", "events")
+    if times and is_own_time:
+        raise ValueError(
+            "--trial_start, --trial_duration, --tmin and --tmax are for --labels annotations and events: a table says "
+            "onset and duration itself, and a path labels the whole recording."
+        )
     if args.label_pattern is not None:
         return PathLabels(args.label_pattern, mapping)
     if args.labels == "annotations":
-        return AnnotationLabels(mapping)
+        return AnnotationLabels(mapping, **times)
     if args.labels == "events":
-        return EventLabels(mapping)
+        return EventLabels(mapping, **times)
     if Path(args.labels).suffix.lower() in (".csv", ".tsv"):
         return TableLabels(args.labels, mapping)
     raise ValueError(f"--labels must be `annotations`, `events`, or a .csv or .tsv file, got {args.labels!r}.")
@@ -173,6 +181,8 @@ def load_windows(
             f"--alignment {args.alignment} contradicts the model, whose windows have {extractor.alignment or 'none'}: "
             "leave it out, the model's own is taken."
         )
+    if extractor is not None:
+        extractor = with_reading(extractor, args)
     common = {"cache_dir": args.cache_dir, "alignment_one_class": args.alignment_one_class}
     if args.reject_uv is not None:
         common["max_abs_uv"] = args.reject_uv
