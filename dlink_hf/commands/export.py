@@ -11,8 +11,9 @@ from typing import Any
 
 from datasets import Dataset, load_from_disk
 
-from ..core.atomic_files import write_json
+from ..core.atomic_files import staged, write_json
 from ..core.export_record import DEPLOY_FILE, read_deploy
+from ..export.c_text import FILTERS_FILE as C_FILTERS_FILE, filters_header
 from ..export.loading import FORMATS, format_of
 from ..export.onnx import TOLERANCES, write_export
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
@@ -65,7 +66,7 @@ class ExportArguments:
     source_sfreq: float | None = arg(
         None,
         "Rate of the device in Hz: also write filters.json, the coefficients of the resampling and the filters that "
-        "bring its stream to the model's windows.",
+        "bring its stream to the model's windows; with --format c also mic_filters.h for mic_stream.c.",
     )
     phase: str = arg("linear", "Of these filters: linear, as in training, or minimum, which hardly wait.")
 
@@ -123,6 +124,8 @@ def run(argv: Sequence[str]) -> None:
     if args.source_sfreq is not None:
         told = _write_filters(path.parent, Path(args.output_dir, FILTERS_FILE), args.source_sfreq, args.phase)
         print(f"\n{told}")
+        if args.format == "c":
+            print(_write_c_filters(args))
     if "not_compared" not in check:
         print(f"\ncompared with PyTorch on {check['n_windows']} windows: {check['windows']}{_elsewhere(check)}")
 
@@ -138,6 +141,21 @@ def _write_filters(export: Path, path: Path, sfreq: float, phase: str) -> str:
     told = filter_coefficients(extractor, sfreq, read_deploy(export)["ch_names"], phase)
     write_json(path, told)
     return f"{path}: {sfreq:g} to {told['sfreq']:g} Hz, {phase} phase, {told['delay_seconds']:.3g} s behind"
+
+
+def _write_c_filters(args: ExportArguments) -> str:
+    """Write filters.json as C too, into the folder of every precision; says so, or why not."""
+    folders = [Path(args.output_dir, precision) for precision in dict.fromkeys(args.precision)]
+    if read_deploy(folders[0])["alignment"] is not None:
+        return (
+            f"no {C_FILTERS_FILE}: this student reads aligned windows, which mic_stream.c does not make. Filter and "
+            "align on the device by deploy.json and filters.json, then call mic_classify."
+        )
+    header = filters_header(json.loads(Path(args.output_dir, FILTERS_FILE).read_text("utf-8")))
+    for folder in folders:
+        with staged(folder) as partial:
+            (partial / C_FILTERS_FILE).write_text(header, encoding="utf-8")
+    return ", ".join(str(folder / C_FILTERS_FILE) for folder in folders)
 
 
 def _elsewhere(check: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from ..data.model_contract import label_names
 from ..models.mic.folded import MiCInference
 from ..models.mic.modeling_mic import MiCForEEGClassification
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
+from .c_text import number_of_c, rows_of_c, text_of_c
 from .exported_student import ExportedStudent, Runner
 from .onnx import ExportFormat, write_export
 
@@ -52,9 +53,10 @@ def export_c(
 
     The folder gets mic_weights.h, the weights of this student; mic.c and mic.h, which are the same for all; main.c,
     a program that classifies windows of a file; chip.c, chip.ld and a Makefile, to build for this computer and for a
-    Cortex-M; and deploy.json and the configs as for [`export_onnx`]. Where a C compiler is found (`CC`, cc, gcc or
-    clang), the export is compiled and its logits are compared with PyTorch's before it is kept; where there is none,
-    deploy.json says `not_compared`.
+    Cortex-M; mic_stream.c and mic_stream.h, which take raw samples through the filters of [`filters_header`], for a
+    student whose windows are not aligned; and deploy.json and the configs as for [`export_onnx`]. Where a C compiler
+    is found (`CC`, cc, gcc or clang), the export is compiled and its logits are compared with PyTorch's before it is
+    kept; where there is none, deploy.json says `not_compared`.
 
     Args:
         model, folder, ch_names, feature_extractor, windows, tolerance, progress: as for [`export_onnx`].
@@ -168,14 +170,10 @@ def weights_header(student: MiCForEEGClassification, precision: str) -> str:
 
 def _check_known(folded: MiCInference) -> None:
     """Refuse a student of another architecture than that of mic.c."""
-    if getattr(folded.config, "signed_path", None):
-        raise ValueError(
-            "This student has a signed path (MiCConfig.signed_path), which mic.c does not compute yet. Export it with "
-            "--format onnx, or train a student without one."
-        )
     if not len(folded.blocks):
         raise ValueError("This student has no blocks (num_hidden_layers 0): mic.c needs at least one. Take ONNX.")
-    parts = [(folded, "", _OUTER, {"filter_bank", "blocks"}), (folded.filter_bank, "filter_bank.", _BANK, set())]
+    outer = _OUTER if folded.signed is None else _OUTER | {"signed"}
+    parts = [(folded, "", outer, {"filter_bank", "blocks"}), (folded.filter_bank, "filter_bank.", _BANK, set())]
     parts += [(block, f"blocks.{i}.", _BLOCK, set()) for i, block in enumerate(folded.blocks)]
     for module, place, buffers, children in parts:
         found = {name for name, _ in module.named_buffers(recurse=False)} | {
@@ -197,7 +195,7 @@ def _shapes(student: MiCForEEGClassification, folded: MiCInference, is_int8: boo
     numbers = {
         "CHANNELS": (folded.n_chans, "channels C of a window"),
         "SAMPLES": (folded.n_times, "samples of a window"),
-        "SFREQ": (_float(config.sfreq), "sampling rate in Hz"),
+        "SFREQ": (number_of_c(config.sfreq), "sampling rate in Hz"),
         "PATCH": (folded.patch_size, "samples L of a patch"),
         "PATCHES": (n_patches, "patches P of a window"),
         "LABELS": (config.num_labels, "classes"),
@@ -205,9 +203,9 @@ def _shapes(student: MiCForEEGClassification, folded: MiCInference, is_int8: boo
         "FILTER_SIZE": (bank.size, "samples of a kernel"),
         "FILTER_STRIDE": (bank.stride, "samples between the positions of a kernel"),
         "FILTER_POSITIONS": (bank.n_positions, "positions of a kernel in a patch"),
-        "FLOOR": (_float(bank.floor[0].item()), "added to powers before the logarithm"),
+        "FLOOR": (number_of_c(bank.floor[0].item()), "added to powers before the logarithm"),
         "SLOW": (bank.boxes.shape[1], "averages of samples in a patch"),
-        "SLOW_SCALE": (_float(bank.boxes.max().item()), "from a sum of samples to what enters"),
+        "SLOW_SCALE": (number_of_c(bank.boxes.max().item()), "from a sum of samples to what enters"),
         "WIDTH": (config.hidden_size, "numbers d of a token"),
         "BLOCKS": (len(folded.blocks), "blocks"),
         "HEADS": (config.num_attention_heads, "heads of the attention over channels"),
@@ -215,7 +213,11 @@ def _shapes(student: MiCForEEGClassification, folded: MiCInference, is_int8: boo
         "MIMIC": (folded.mimic.shape[1], "width of the mimic state, narrowed"),
         "SLOTS": (config.num_spatial_slots, "slots K on the head"),
         "COMPRESSED": (config.compressed_size, "numbers c of a slot and patch"),
-        "EPS": (_float(folded.eps), "of the normalisations"),
+        "SIGNED": (
+            int(folded.signed is not None),
+            "whether averages of samples reach the logits on a path of their own",
+        ),
+        "EPS": (number_of_c(folded.eps), "of the normalisations"),
         "INT8": (int(is_int8), "whether the weights of linear maps are 8-bit whole numbers"),
     }
     if is_int8:
@@ -237,7 +239,7 @@ def _shapes(student: MiCForEEGClassification, folded: MiCInference, is_int8: boo
     ]
     labels = label_names(student) or [str(label) for label in range(config.num_labels)]
     for name, size, texts in (("label", "LABELS", labels), ("channel", "CHANNELS", config.ch_names)):
-        lines.append(f"const char *const mic_{name}_names[MIC_{size}] = {{{', '.join(map(_text, texts))}}};")
+        lines.append(f"const char *const mic_{name}_names[MIC_{size}] = {{{', '.join(map(text_of_c, texts))}}};")
     return lines
 
 
@@ -252,8 +254,8 @@ def _arrays(folded: MiCInference, is_int8: bool) -> list[str]:
     lines: list[str] = []
 
     def array(name: str, values: torch.Tensor) -> str:
-        numbers = [_float(value) for value in values.detach().double().flatten().tolist()]
-        lines.extend(_rows("float", name, numbers))
+        numbers = [number_of_c(value) for value in values.detach().double().flatten().tolist()]
+        lines.extend(rows_of_c("float", name, numbers))
         return name
 
     def linear(name: str, matrix: torch.Tensor, bias: torch.Tensor | None) -> str:
@@ -261,7 +263,7 @@ def _arrays(folded: MiCInference, is_int8: bool) -> list[str]:
         if is_int8:
             scale = rows.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST_WEIGHT
             whole = (rows / scale[:, None]).round().int().flatten().tolist()
-            lines.extend(_rows("int8_t", name, [str(value) for value in whole]))
+            lines.extend(rows_of_c("int8_t", name, [str(value) for value in whole]))
             scaled = array(f"{name}_scale", scale)
         else:
             array(name, rows)
@@ -275,6 +277,9 @@ def _arrays(folded: MiCInference, is_int8: bool) -> list[str]:
     array("mic_place", folded.place[::n_patches])
     array("mic_match", folded.match[:, :width] * n_patches)
     array("mic_near", folded.near)
+    if folded.signed is not None:
+        # (num_labels, C * P * averages), in float32 always
+        array("mic_signed", folded.signed.T)
     maps = [
         f"static const mic_linear mic_embedding = {linear('mic_embedding_weight', folded.embedding, None)};",
         f"static const mic_linear mic_mimic = {linear('mic_mimic_weight', folded.mimic, folded.mimic_bias)};",
@@ -290,23 +295,6 @@ def _arrays(folded: MiCInference, is_int8: bool) -> list[str]:
         parts += [array(f"mic_{number}_{name}", getattr(block, name)) for name in ("taps", "taps_bias")]
         blocks.append("    {" + ", ".join(parts) + "},")
     return [*lines, *maps, "static const mic_block mic_blocks[MIC_BLOCKS] = {", *blocks, "};", "#endif"]
-
-
-def _rows(kind: str, name: str, numbers: list[str]) -> list[str]:
-    """An array of C, eight numbers in a line."""
-    lines = [", ".join(numbers[first : first + 8]) + "," for first in range(0, len(numbers), 8)]
-    return [f"static const {kind} {name}[{len(numbers)}] = {{", *lines, "};"]
-
-
-def _float(value: float) -> str:
-    """A number that C reads as the same float32."""
-    return f"{value:.8e}f"
-
-
-def _text(text: str) -> str:
-    """A string of C, in UTF-8; every character that is not plain becomes three octal digits."""
-    plain = [chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode()]
-    return '"' + "".join(plain) + '"'
 
 
 def _header_bytes(

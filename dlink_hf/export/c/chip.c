@@ -4,10 +4,16 @@
  * the windows of `windows.f32` (as main.c reads them) and writes `results.bin`: for each window the status, the label
  * and the ticks of SysTick that it took, 32 bits each, then the logits. A firmware takes the vector table, and the
  * two lines that turn the floating-point unit on, from its maker's files.
+ *
+ * With -DMIC_STREAM it takes the raw samples of `samples.f32`, MIC_CHANNELS numbers each, through mic_stream.c, and
+ * writes a result wherever the status is not MIC_MORE.
  */
 #include <stdint.h>
 
 #include "mic.h"
+#ifdef MIC_STREAM
+#include "mic_stream.h"
+#endif
 
 extern uint32_t stack_top[], bss_start[], bss_end[], data_start[], data_end[], data_load[];
 void reset(void);
@@ -58,7 +64,13 @@ static int transfer(int operation, int file, const void *bytes, int length)
     return semihost(operation, block);
 }
 
-static float window[MIC_CHANNELS * MIC_SAMPLES];
+#ifdef MIC_STREAM
+static const char source_name[] = "samples.f32";
+static float input[MIC_CHANNELS];
+#else
+static const char source_name[] = "windows.f32";
+static float input[MIC_CHANNELS * MIC_SAMPLES];
+#endif
 
 int main(void)
 {
@@ -67,15 +79,22 @@ int main(void)
         uint32_t ticks;
         float logits[MIC_LABELS];
     } result;
-    int label, source = open_file("windows.f32", 11, 1), sink = open_file("results.bin", 11, 5);
+    int label, source = open_file(source_name, (int)sizeof source_name - 1, 1), sink = open_file("results.bin", 11, 5);
     if (source < 0 || sink < 0)
         return 0;
     SYST_RVR = 0xffffff;
     SYST_CVR = 0;
     SYST_CSR = 5; /* on, at the processor's clock */
-    while (transfer(SYS_READ, source, window, (int)sizeof window) == 0) {
+    while (transfer(SYS_READ, source, input, (int)sizeof input) == 0) {
         uint32_t before = SYST_CVR;
-        result.status = (int32_t)mic_classify(window, &label, result.logits);
+#ifdef MIC_STREAM
+        static uint32_t number;
+        result.status = (int32_t)mic_stream_push(input, number++, &label, result.logits);
+        if (result.status == MIC_MORE)
+            continue;
+#else
+        result.status = (int32_t)mic_classify(input, &label, result.logits);
+#endif
         result.ticks = (before - SYST_CVR) & 0xffffff;
         result.label = label;
         if (transfer(SYS_WRITE, sink, &result, (int)sizeof result) != 0)

@@ -65,6 +65,11 @@ static union {
     } head;
 } scratch;
 
+#if MIC_SIGNED
+/* what the signed path adds to the logits */
+static float evoked[MIC_LABELS];
+#endif
+
 typedef union {
     float number;
     uint32_t bits;
@@ -372,9 +377,20 @@ static void compress(float *logits)
 void mic_forward(const float *window, float *logits)
 {
     int c, p, b;
+#if MIC_SIGNED
+    int i;
+    for (i = 0; i < MIC_LABELS; i++)
+        evoked[i] = 0.0f;
+#endif
     for (c = 0; c < MIC_CHANNELS; c++)
         for (p = 0; p < MIC_PATCHES; p++) {
             filter_bank(window + c * MIC_SAMPLES + p * MIC_PATCH, scratch.features);
+#if MIC_SIGNED
+            /* averages of samples go to the logits by a map of their own, too */
+            for (i = 0; i < MIC_LABELS; i++)
+                evoked[i] += dot(mic_signed + ((i * MIC_CHANNELS + c) * MIC_PATCHES + p) * MIC_SLOW,
+                                 scratch.features + MIC_FILTERS, MIC_SLOW);
+#endif
             linear(&mic_embedding, scratch.features, tokens[c][p]);
             add_scaled(tokens[c][p], mic_place + c * MIC_WIDTH, 1.0f, MIC_WIDTH);
         }
@@ -388,6 +404,9 @@ void mic_forward(const float *window, float *logits)
                 perceive(&mic_blocks[b], tokens[c][p]);
     }
     compress(logits);
+#if MIC_SIGNED
+    add_scaled(logits, evoked, 1.0f, MIC_LABELS);
+#endif
 }
 
 /* ---------------------------------------------------------------- the label, or why there is none */

@@ -40,7 +40,10 @@ enum mic_status {
     MIC_OK = 0,
     MIC_NOT_FINITE = 1,   /* a sample, or what follows from the samples, is NaN or infinite */
     MIC_FLAT_CHANNEL = 2, /* a channel is constant: an electrode is off, or a cable is broken */
-    MIC_SATURATED = 3     /* a channel is at the end of the amplifier's range */
+    MIC_SATURATED = 3,    /* a channel is at the end of the amplifier's range */
+    /* of mic_stream_push alone */
+    MIC_MORE = 4,           /* no window is complete yet */
+    MIC_MISSING_SAMPLES = 5 /* samples are missing: filters and window start again */
 };
 
 /* instead of a label, where the status is not MIC_OK */

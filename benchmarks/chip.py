@@ -1,0 +1,178 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Students as C on a Cortex-M7 in QEMU: flash, memory, instructions a window, and their labels beside PyTorch's.
+
+    python benchmarks/chip.py --data_dir DATA --cache_dir CACHE
+
+Every student of model_cards/ is exported as C (`dlink export --format c`) in float32 and int8, and built by
+arm-none-eabi-gcc. QEMU (mps2-an500) classifies windows of the test people (those of protocol/people.json), evenly
+spread; each instruction is counted as a nanosecond of its clock (`-icount shift=0`), which SysTick reads at 25 MHz.
+Milliseconds are an estimate: one instruction a cycle at 480 MHz, without waiting for flash. The scores are those of
+the same C on this computer, on all windows of the test people. The tiny student has no trained head for a set: its
+row is of dlink-mic-tiny with a new one, on eegmat's windows, without a score. Writes results/chip.json and prints it
+as a table; `table` alone prints what is there. A set that is measured anew replaces its own rows alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from grid_cells import HERE, SETS, load_splits
+from sklearn.metrics import balanced_accuracy_score
+
+
+RESULTS = HERE / "results" / "chip.json"
+CARDS = HERE.parent / "model_cards"
+ALIGNMENT = "euclidean_monge"
+WITH_STUDENT = tuple(name for name in SETS if (CARDS / f"dlink-mic-small-{name}").is_dir())
+INSTRUCTIONS_A_TICK, MHZ = 40, 480
+TOOLS = ("arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm", "make")
+
+
+def sections(folder: Path) -> tuple[int, int]:
+    """Bytes of flash and of static memory of chip.elf, as arm-none-eabi-size counts them."""
+    done = subprocess.run(["arm-none-eabi-size", "chip.elf"], cwd=folder, check=True, capture_output=True, text=True)
+    text, data, bss = (int(word) for word in done.stdout.splitlines()[1].split()[:3])
+    return text + data, data + bss
+
+
+def on_chip(folder: Path, values: np.ndarray, n_labels: int) -> np.ndarray:
+    """Rows (status, label, ticks, logits) that the program gives for windows (N, C, T), microvolts."""
+    values.astype("<f4").tofile(folder / "windows.f32")
+    subprocess.run(["make", "-s", "run"], cwd=folder, check=True)
+    row = np.dtype([("status", "<i4"), ("label", "<i4"), ("ticks", "<u4"), ("logits", "<f4", n_labels)])
+    return np.fromfile(folder / "results.bin", dtype=row)
+
+
+@torch.no_grad()
+def measure(name: str, size: str, network: Any, values: np.ndarray, labels: np.ndarray | None, n_chip: int) -> list:
+    """Rows of a student, one for each precision.
+
+    Args:
+        name: of the set.
+        size: of the student.
+        network: the student, in evaluation mode.
+        values: windows (N, C, T) of the test people, microvolts.
+        labels: theirs, (N,); None for a student that was not trained on the set.
+        n_chip: how many of them QEMU classifies.
+    """
+    from dlink_hf.export.c_student import CStudent, export_c
+
+    expected = torch.cat([network(batch).logits for batch in torch.from_numpy(values).split(64)]).numpy()
+    chosen = np.unique(np.linspace(0, len(values) - 1, min(n_chip, len(values))).round().astype(int))
+    rows = []
+    for precision in ("float32", "int8"):
+        with tempfile.TemporaryDirectory() as out:
+            # what is beyond the tolerance is to be measured too
+            path = export_c(network, out, precision=precision, windows=values[:64], tolerance=100.0, progress=False)
+            found = CStudent.make_runner(path.read_bytes())(values, None)
+            results = on_chip(path.parent, values[chosen], network.config.num_labels)
+            flash, memory = sections(path.parent)
+        refused = results["status"] != 0
+        answered, wanted = results[~refused], expected[chosen][~refused]
+        instructions = INSTRUCTIONS_A_TICK * float(np.median(answered["ticks"]))
+        row = {
+            "set": name,
+            "student": size,
+            "precision": precision,
+            "channels": values.shape[1],
+            "samples": values.shape[2],
+            "flash_bytes": flash,
+            "memory_bytes": memory - values[0].nbytes,
+            "window_bytes": values[0].nbytes,
+            "instructions": round(instructions),
+            "estimated_ms": round(instructions / (MHZ * 1e3), 1),
+            "chip_windows": len(results),
+            "refused_by_status": {
+                str(s): int((results["status"] == s).sum()) for s in np.unique(results["status"][refused])
+            },
+            "same_labels": int((answered["label"] == wanted.argmax(1)).sum()),
+            "relative_difference": float(f"{np.abs(answered['logits'] - wanted).max() / np.ptp(expected):.2g}"),
+        }
+        if labels is not None:
+            scores = (balanced_accuracy_score(labels, logits.argmax(1)) for logits in (expected, found))
+            row["test_windows"] = len(labels)
+            row["balanced_accuracy"] = dict(zip(("pytorch", "c"), (round(float(x), 4) for x in scores), strict=True))
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    return rows
+
+
+def rows_of(name: str, data_dir: str, cache_dir: str | None, n_chip: int) -> list[dict[str, Any]]:
+    """Rows of a set: its small student, and on eegmat the tiny one with a new head."""
+    from dlink_hf import MiCForEEGClassification
+
+    test = load_splits(name, ALIGNMENT, data_dir, cache_dir)["test"].with_format("numpy")
+    values, labels = np.asarray(test["input_values"][:], dtype=np.float32), np.asarray(test["labels"][:])
+    small = MiCForEEGClassification.from_pretrained(CARDS / f"dlink-mic-small-{name}").eval()
+    rows = measure(name, "small", small, values, labels, n_chip)
+    if name == "eegmat":
+        torch.manual_seed(0)
+        montage = {key: getattr(small.config, key) for key in ("ch_names", "channel_positions", "n_times")}
+        labelled = {"id2label": small.config.id2label, "label2id": small.config.label2id}
+        tiny = MiCForEEGClassification.from_pretrained(CARDS / "dlink-mic-tiny", **montage, **labelled).eval()
+        rows += measure(name, "tiny, new head", tiny, values, None, n_chip)
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| set | student | window | precision | flash (kB) | RAM (kB) | + window (kB) | million instructions | "
+        "estimated ms | same labels | difference | balanced accuracy: PyTorch, C |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        score = row.get("balanced_accuracy")
+        refused = sum(row["refused_by_status"].values())
+        same = f"{row['same_labels']} of {row['chip_windows'] - refused}" + (f", {refused} refused" if refused else "")
+        lines.append(
+            f"| {row['set']} | {row['student']} | {row['channels']} x {row['samples']} | {row['precision']} | "
+            f"{row['flash_bytes'] / 1e3:.0f} | {row['memory_bytes'] / 1e3:.0f} | {row['window_bytes'] / 1e3:.0f} | "
+            f"{row['instructions'] / 1e6:.1f} | {row['estimated_ms']:.0f} | {same} | "
+            f"{row['relative_difference']:.1e} | "
+            + (f"{score['pytorch']:.4f}, {score['c']:.4f} |" if score else "- |")
+        )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry of the script."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", nargs="?", choices=("run", "table"), default="run")
+    parser.add_argument("--data_dir", default=os.environ.get("DLINK_DATA_DIR"), help="folder that holds the sets")
+    parser.add_argument("--cache_dir", default=None, help="where prepared windows are kept")
+    parser.add_argument("--sets", nargs="+", choices=WITH_STUDENT, default=list(WITH_STUDENT))
+    parser.add_argument("--windows", type=int, default=200, help="how many windows QEMU classifies")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args(argv)
+    known = json.loads(options.results.read_text(encoding="utf-8")) if options.results.is_file() else []
+    if options.command == "run":
+        missing = [name for name in TOOLS if shutil.which(name) is None]
+        if missing:
+            parser.error(f"not installed: {', '.join(missing)} (Debian: gcc-arm-none-eabi, qemu-system-arm, make)")
+        if not options.data_dir:
+            parser.error("--data_dir: name the folder that holds the sets, or set DLINK_DATA_DIR")
+        torch.set_num_threads(1)
+        for name in options.sets:
+            rows = rows_of(name, options.data_dir, options.cache_dir, options.windows)
+            known = [row for row in known if row["set"] != name] + rows
+            # a stable sort: the order of the rows of a set stays
+            known.sort(key=lambda row: SETS.index(row["set"]))
+            options.results.parent.mkdir(parents=True, exist_ok=True)
+            partial = options.results.with_name(f".{options.results.name}")
+            partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            partial.replace(options.results)
+    print(table(known))
+
+
+if __name__ == "__main__":
+    main()
