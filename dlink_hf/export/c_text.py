@@ -60,7 +60,7 @@ def filters_header(coefficients: Mapping[str, Any]) -> str:
         # a row of taps for each phase, newest sample first
         padded = np.zeros(n_taps * up)
         padded[: len(taps)] = taps
-        arrays += _array("mic_resample_taps", padded.reshape(n_taps, up).T.flat)
+        arrays += _array("mic_resample_taps", padded.reshape(n_taps, up).T.ravel().tolist())
     entries = []
     place = 0
     for i, fir in enumerate(filters):
