@@ -48,6 +48,7 @@ from .training import (
     make_student,
     plain_arguments,
     prepare_teacher,
+    settle_augmentation,
     settle_budget,
     train_plain,
 )
@@ -222,6 +223,14 @@ def train_all(
     if started_from is None:
         MiCConfig.from_size(student_args.student_size)
     settle_budget(args, len(views.train), "validation" in views.student)
+    if "auto" in (teacher_args.augmentations, student_args.student_augmentations):
+        auto = settle_augmentation("auto", views.teacher["train"], views.group_column)
+        teacher_args, student_args = replace(teacher_args), replace(student_args)
+        if student_args.student_augmentations == "auto":
+            student_args.student_augmentations = auto
+        # a teacher that is taken as it is refuses whatever says how one is trained
+        if teacher_args.augmentations == "auto" and teacher_args.teacher is None:
+            teacher_args.augmentations = auto
     minutes: dict[str, float] = {}
     with timed(minutes, "teacher"):
         teacher = prepare_teacher(views.teacher, views.teacher_extractor, teacher_args, args, views.source)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, StudentArguments, parse
 from .report import print_scores
-from .training import augmentation_of, make_student, settle_budget, train_plain
+from .training import augmentation_of, make_student, settle_augmentation, settle_budget, train_plain
 from .windows import check_people, load_splits, write_people
 
 
@@ -39,7 +39,10 @@ def run(argv: Sequence[str]) -> None:
         "student",
         processing_class=extractor,
         label_smoothing=student_args.student_label_smoothing,
-        augmentation=augmentation_of(student_args.student_augmentations, splits["train"]),
+        augmentation=augmentation_of(
+            settle_augmentation(student_args.student_augmentations, splits["train"], args.group_column),
+            splits["train"],
+        ),
     )
     student.save_pretrained(folder / "student")
     if extractor is not None:

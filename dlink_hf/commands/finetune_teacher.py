@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, TeacherArguments, parse
 from .report import print_scores
-from .training import prepare_teacher, settle_budget
+from .training import prepare_teacher, settle_augmentation, settle_budget
 from .windows import load_splits
 
 
@@ -27,6 +27,7 @@ def run(argv: Sequence[str]) -> None:
         raise ValueError("--teacher names a teacher that is fine-tuned already; here one is made.")
     splits, extractor = load_splits(data_args, args)
     settle_budget(args, len(splits["train"]), "validation" in splits)
+    teacher_args.augmentations = settle_augmentation(teacher_args.augmentations, splits["train"], args.group_column)
     teacher = prepare_teacher(splits, extractor, teacher_args, args, source=data_args.dataset)
     print_scores({"teacher": teacher.model}, splits, args.group_column, teacher.is_unseen)
     print(f"\nteacher (checkpoint)  {teacher.folder}")

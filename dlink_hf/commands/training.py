@@ -25,7 +25,8 @@ from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..training.augmentation import EEGAugmentation, parse_augmentations
 from ..training.finetuning import make_trainer
 from ..training.probing import fit_probe
-from ..training.recipe import default_augmentation, default_steps
+from ..training.recipe import AUGMENTATION, EVENT_LOCKED_AUGMENTATION, default_augmentation, default_steps
+from ..training.task_kind import evoked_evidence
 from .arguments import StudentArguments, TeacherArguments
 from .progress import name_progress
 from .windows import check_people, write_people
@@ -69,6 +70,27 @@ def augmentation_of(text: str, dataset: Dataset) -> str | None:
     if text in ("none", ""):
         return None
     return default_augmentation(signal_info(dataset).duration) if text == "auto" else text
+
+
+def settle_augmentation(text: str, train: Dataset, group_column: str) -> str:
+    """Decide what `auto` means for a set, by what tells its classes apart, and say it.
+
+    Where means of short stretches find the classes of unseen training subjects ([`evoked_evidence`]), the windows are
+    locked to an event, and their polarity and latency are left as they are.
+
+    Args:
+        text: `auto`, `none`, or names; only `auto` is decided.
+        train: labelled training windows.
+        group_column: column that tells subjects apart.
+
+    Returns:
+        names, as `parse_augmentations` reads them, or `none`.
+    """
+    if text != "auto":
+        return text
+    evidence = evoked_evidence(train, group_column)
+    print(f"task: {evidence['text']}")
+    return EVENT_LOCKED_AUGMENTATION if evidence["event_locked"] else AUGMENTATION
 
 
 def make_augmentation(text: str, dataset: Dataset, seed: int) -> EEGAugmentation | None:
@@ -315,6 +337,7 @@ __all__ = [
     "make_student",
     "plain_arguments",
     "prepare_teacher",
+    "settle_augmentation",
     "settle_budget",
     "train_plain",
 ]
