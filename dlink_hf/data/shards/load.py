@@ -2,6 +2,8 @@
 """Windows from shards: streamed, so that neither memory nor disk need hold the corpus, or as a dataset with rows."""
 
 import hashlib
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,7 @@ def load_shards(
         "format": manifest.format,
         "features": manifest.features(),
         "label_names": names,
+        "signal": json.dumps(manifest.signal()),
     }
     if not streaming:
         return _as_rows(shards, source, manifest, split, cache_dir)
@@ -124,10 +127,18 @@ def _as_rows(
     split: str,
     cache_dir: str | Path | None,
 ) -> Dataset:
-    """The rows of shards in the cache, memory-mapped."""
-    name = hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()[:16]
+    """The rows of shards in the cache, memory-mapped; found again by what was read, not by what a manifest claims."""
+    fs, path = url_to_fs(source["root"], **(source["storage_options"] or {}))
+    facts: dict[str, Any] = {"signal": manifest.signal(), "shards": [shard["sha256"] for shard in shards]}
+    is_local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+    if not is_local:
+        # reading all of it at every call would make the cache useless: by its address and what the server tells of it
+        facts["from"] = [source["root"], [str(fs.ukey(f"{path.rstrip('/')}/{shard['name']}")) for shard in shards]]
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     cache = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
     folder = cache / f"shards-{name}"
+    if is_local or not folder.is_dir():
+        _check_hashes(source["root"], shards, source["storage_options"], progress=False)
     dataset = load_windows(folder)
     if dataset is None:
         features = manifest.features()
@@ -177,7 +188,31 @@ def check_shards(
     manifest = ShardManifest.read(str(path), storage_options)
     _check_sizes(str(path), manifest, storage_options)
     _check_hashes(str(path), manifest.shards(), storage_options, progress)
+    _check_facts(str(path), manifest, storage_options, progress)
     return manifest
+
+
+def _check_facts(root: str, manifest: ShardManifest, storage_options: dict[str, Any] | None, progress: bool) -> None:
+    """Compare what the manifest tells of each shard with its rows."""
+    names = manifest.label_names
+    signal, others = json.dumps(manifest.signal()), (manifest.format, manifest.features())
+    for shard in tqdm(manifest.shards(), desc="reading shards", unit="shard", disable=not progress, delay=1):
+        found: dict[str, Counter] = {"labels": Counter(), "subjects": Counter(), "recordings": Counter()}
+        labels = None if names is None else tuple(names)
+        for _, table in shard_tables([shard], root, storage_options, *others, labels, signal):
+            for field, column in (("labels", "labels"), ("subjects", "subject"), ("recordings", "recording")):
+                if column in table.column_names:
+                    found[field].update(table.column(column).to_pylist())
+        counted = {name: found["labels"][index] for index, name in enumerate(names or ())}
+        told = {name: shard["labels"].get(name, 0) for name in names or ()}
+        pairs: list[tuple[str, Any, Any]] = [("labels", told, counted)]
+        pairs += [(field, sorted(shard[field]), sorted(found[field])) for field in ("subjects", "recordings")]
+        for field, said, read in pairs:
+            if said != read:
+                raise ValueError(
+                    f"the manifest of {root} says of {shard['name']} that its {field} are {said}; in it are {read}. "
+                    f"{ADVICE}."
+                )
 
 
 def _check_sizes(

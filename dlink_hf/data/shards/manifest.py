@@ -9,7 +9,9 @@ from typing import Any
 from datasets import Array2D, ClassLabel, Features, Value
 from fsspec.core import url_to_fs
 
+from ...core.fetch import parse_json
 from ..description import SignalInfo, describe
+from .manifest_checks import check_manifest
 
 
 MANIFEST_NAME = "manifest.json"
@@ -77,19 +79,20 @@ class ShardManifest:
                 "finished. Run `dlink prepare` again with the same settings: it makes what is missing."
             ) from error
         try:
-            facts = json.loads(content)
-            version = facts["version"]
-            facts.pop("totals", None)
-            if version == MANIFEST_VERSION:
-                return cls(**facts)
-        except (ValueError, KeyError, TypeError) as error:
+            facts = parse_json(content, where)
+        except ValueError as error:
             raise ValueError(
-                f"{where} is damaged ({error!r}). Copy it again, or delete it and run `dlink prepare` again."
+                f"{where} is damaged ({error}). Copy it again, or delete it and run `dlink prepare` again."
             ) from error
-        raise ValueError(
-            f"{where} was written in version {version!r} of the format, read is version {MANIFEST_VERSION}: take the "
-            "dlink_hf that wrote it, or prepare again."
-        )
+        version = facts.get("version", MANIFEST_VERSION)
+        if version != MANIFEST_VERSION:
+            raise ValueError(
+                f"{where} was written in version {version!r} of the format, read is version {MANIFEST_VERSION}: take "
+                "the dlink_hf that wrote it, or prepare again."
+            )
+        facts.pop("totals", None)
+        check_manifest(facts, SUFFIXES, where)
+        return cls(**facts)
 
     def to_json(self) -> str:
         """Return the text of `manifest.json`."""
@@ -144,9 +147,24 @@ class ShardManifest:
         """Return the columns as `load_shards` gives them."""
         return shard_features(len(self.ch_names), self.n_times, self.label_names, "float32")
 
+    def signal(self) -> dict[str, Any]:
+        """Return what every shard says of its windows too, so that manifest and shards can't contradict each other."""
+        return signal_facts(self.ch_names, self.sfreq, self.n_times, self.label_names)
+
     def description(self) -> str:
         """Return what `signal_info` and `build_report` read of a dataset."""
         return describe(SignalInfo(tuple(self.ch_names), float(self.sfreq), int(self.n_times)), self.report)
+
+
+def signal_facts(ch_names: list[str], sfreq: float, n_times: int, label_names: list[str] | None) -> dict[str, Any]:
+    """Return the facts of windows that a shard and the manifest both hold; JSON values."""
+    return {
+        "ch_names": list(ch_names),
+        "sfreq": float(sfreq),
+        "n_times": int(n_times),
+        "unit": "uV",
+        "label_names": None if label_names is None else list(label_names),
+    }
 
 
 def shard_features(n_chans: int, n_times: int, label_names: list[str] | None, dtype: str) -> Features:
@@ -170,4 +188,4 @@ def shard_features(n_chans: int, n_times: int, label_names: list[str] | None, dt
     )
 
 
-__all__ = ["MANIFEST_NAME", "MANIFEST_VERSION", "SUFFIXES", "ShardManifest", "shard_features"]
+__all__ = ["MANIFEST_NAME", "MANIFEST_VERSION", "SUFFIXES", "ShardManifest", "shard_features", "signal_facts"]

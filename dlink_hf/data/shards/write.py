@@ -22,10 +22,12 @@ from ...core.atomic_files import is_disk_full, staged
 from ...preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..build import Plan, cut_windows
 from ..build_steps import align_channels
-from .manifest import shard_features
+from .manifest import shard_features, signal_facts
 
 
 PROGRESS_DIR = ".progress"
+# of the metadata of a Parquet file, and of the JSON of a window: the facts that the manifest holds too
+SIGNAL_KEY = b"dlink_hf"
 # small, so that a reader holds little of each of the shards that it mixes
 _ROW_GROUP_BYTES = 2**20
 # what bad recordings raise: errors of MNE's readers, and our own
@@ -69,6 +71,12 @@ class ShardSettings:
     def window_bytes(self) -> int:
         """Bytes of a window's samples."""
         return len(self.ch_names) * self.extractor.n_times * np.dtype(self.dtype).itemsize
+
+    @property
+    def signal(self) -> dict[str, Any]:
+        """What a shard says of its windows besides the manifest."""
+        extractor = self.extractor
+        return signal_facts(self.ch_names, extractor.sfreq, extractor.n_times, self.label_names)
 
 
 def write_shard(shard: ShardPlan, settings: ShardSettings) -> dict[str, Any]:
@@ -188,9 +196,11 @@ def bad_file_text(path: Path, error: Exception) -> str:
 def _write_parquet(file: Any, columns: dict[str, Any], settings: ShardSettings) -> None:
     features = shard_features(len(settings.ch_names), settings.extractor.n_times, settings.label_names, settings.dtype)
     step = max(1, _ROW_GROUP_BYTES // settings.window_bytes)
+    known = features.arrow_schema.metadata or {}
+    schema = features.arrow_schema.with_metadata({**known, SIGNAL_KEY: json.dumps(settings.signal).encode()})
     with pq.ParquetWriter(
         file,
-        features.arrow_schema,
+        schema,
         # the bytes of floats apart from each other: 18 % smaller on EEG, and no slower
         compression="zstd",
         compression_level=1,
@@ -204,7 +214,7 @@ def _write_parquet(file: Any, columns: dict[str, Any], settings: ShardSettings) 
                 arrow_windows(columns[name][chosen]) if name == "input_values" else pa.array(columns[name][chosen])
                 for name in features
             ]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=features.arrow_schema), row_group_size=step)
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=step)
 
 
 def arrow_windows(windows: np.ndarray) -> pa.ExtensionArray:
@@ -218,12 +228,14 @@ def arrow_windows(windows: np.ndarray) -> pa.ExtensionArray:
 
 def _write_tar(file: Any, columns: dict[str, Any], settings: ShardSettings) -> None:
     """WebDataset: a window is three files of one name, `.npy` with its samples, `.cls` with its label, `.json`."""
+    signal = signal_digest(settings.signal)
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for index in columns["order"]:
             samples = io.BytesIO()
             np.save(samples, columns["input_values"][index])
             facts = {name: columns[name][index] for name in ("subject", "recording")}
             facts |= {"onset": float(columns["onset"][index]), "row": int(columns["row"][index])}
+            facts["signal"] = signal
             members = {"input_values.npy": samples.getvalue()}
             if settings.label_names is not None:
                 members["cls"] = str(columns["labels"][index]).encode()
@@ -237,11 +249,24 @@ def _write_tar(file: Any, columns: dict[str, Any], settings: ShardSettings) -> N
                 tar.addfile(entry, io.BytesIO(content))
 
 
+def signal_digest(signal: dict[str, Any]) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of `signal_facts`."""
+    return hashlib.sha256(json.dumps(signal, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def window_checksum(samples: bytes, facts: dict[str, Any]) -> int:
     """CRC-32 of a window's samples and of what its JSON says besides the checksum itself."""
     text = json.dumps({name: value for name, value in facts.items() if name != "crc32"}, sort_keys=True)
     return zlib.crc32(text.encode(), zlib.crc32(samples))
 
 
-__all__ = ["PROGRESS_DIR", "ShardPlan", "ShardSettings", "arrow_windows", "bad_file_text", "window_checksum"]
-__all__ += ["write_shard"]
+__all__ = [
+    "PROGRESS_DIR",
+    "SIGNAL_KEY",
+    "ShardPlan",
+    "ShardSettings",
+    "arrow_windows",
+    "bad_file_text",
+    "window_checksum",
+]
+__all__ += ["signal_digest", "write_shard"]
