@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
 from huggingface_hub import ModelCard
 from safetensors import safe_open
 
 from ..core.checkpoint_names import KNOWN_CHECKPOINTS, packaged_checkpoints
+from ..core.checks import MALFORMED
 from ..core.fetch import read_json
-from ..hub.publish import STATISTICS, find_published
+from ..core.text import for_terminal
+from ..hub.listing import find_published
+from ..hub.publish import STATISTICS
 from .arguments import arg, parse
 
 
@@ -80,7 +85,7 @@ def score_of(card: str) -> float | None:
     """Return the balanced accuracy on the test split that a card's metadata tells; None where it tells none."""
     try:
         results = ModelCard(card, ignore_metadata_errors=True).data.eval_results or []
-    except ValueError:
+    except (*MALFORMED, yaml.YAMLError):
         return None
     found = {r.dataset_split: r.metric_value for r in results if r.metric_type == "balanced_accuracy"}
     return found.get("test", next(iter(found.values()), None))
@@ -90,13 +95,25 @@ def run(argv: Sequence[str]) -> None:
     """Entry of `dlink models`."""
     (args,) = parse("models", DESCRIPTION, (ModelsArguments,), argv)
     rows = [] if args.author else packaged_rows(args.search or "")
-    published = [] if args.offline else find_published(args.search, args.author, args.limit)
-    rows += [describe(name, "Hub", *facts) for name, *facts in published]
+    published, left_out = ([], []) if args.offline else find_published(args.search, args.author, args.limit)
+    for one in published:
+        try:
+            row = describe(one.name, "Hub", one.config, one.card, one.parameters)
+            table([row])
+        except MALFORMED as error:
+            # what is listed is what others say of themselves
+            left_out.append(f"{for_terminal(one.name)}: its config.json or its card is malformed ({error!r})")
+            continue
+        rows.append(row)
+    if left_out:
+        plural = "repositories are" if len(left_out) > 1 else "repository is"
+        reasons = "\n  ".join(reason[:300] for reason in left_out)
+        print(f"{len(left_out)} malformed {plural} left out:\n  {reasons}", file=sys.stderr)
     if args.json:
         print(json.dumps(rows, indent=2))
         return
     print(table(rows))
-    if published and len(published) == args.limit:
+    if len(published) + len(left_out) >= args.limit and not args.offline:
         print(f"\nThere may be more: --limit {2 * args.limit}, --search or --author.")
     print(f"\nNames of the project's own, here or on the Hub: {', '.join(KNOWN_CHECKPOINTS)}.")
 
@@ -109,7 +126,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         size = "-" if row["parameters"] is None else f"{row['parameters']:,}"
         rate = "-" if row["rate"] is None else f"{row['rate']:g} Hz"
         score = "-" if row["balanced accuracy"] is None else f"{row['balanced accuracy']:.3f}"
-        cells.append([row["name"], row["where"], size, classes, str(row["channels"] or "-"), rate, score])
+        texts = [row["name"], row["where"], size, classes, str(row["channels"] or "-"), rate, score]
+        cells.append([for_terminal(text) for text in texts])
     widths = [max(len(row[i]) for row in cells) for i in range(len(HEADINGS))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells

@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError, safe_open
 
 from .atomic_files import damaged
-from .checks import first_names
+from .checks import MALFORMED, first_names
+from .text import for_terminal, without_tokens
 
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
@@ -49,34 +52,73 @@ def fetch(name: str, filename: str, hub: dict[str, Any]) -> Path | None:
     if os.path.isdir(name):
         path = Path(name, hub.get("subfolder") or "", filename)
         return path if path.is_file() else None
+    with suppress(EntryNotFoundError), explained_fetch(name, filename, hub):
+        return Path(hf_hub_download(name, filename, **hub))
+    return None
+
+
+@contextmanager
+def explained_fetch(name: str, what: str, hub: dict[str, Any]) -> Iterator[None]:
+    """Turn what the client of the Hub raises in the block into an error that says what to do, without any token.
+
+    Args:
+        name: Hub id.
+        what: What is asked for: the name of a file.
+        hub: Any of `HUB_OPTIONS`.
+
+    Raises:
+        EntryNotFoundError: The repository has no such file.
+        OSError: Everything else: no such repository or revision, no access, no network, an answer that is none.
+    """
     where = f"the Hub ({constants.ENDPOINT})"
     try:
-        return Path(hf_hub_download(name, filename, **hub))
+        yield
     except HFValidationError as error:
         raise OSError(f"{name!r} is neither a folder that exists nor a Hub id of the form user/name.") from error
-    except LocalEntryNotFoundError as error:
+    except LocalEntryNotFoundError:
         raise OSError(
-            f"{name} is not a folder here, its {filename} is not in the cache "
+            f"{name} is not a folder here, its {what} is not in the cache "
             f"({hub.get('cache_dir') or constants.HF_HUB_CACHE}), and {where} was not reached: no connection, or "
             "offline mode (HF_HUB_OFFLINE, local_files_only). Load it once while connected, or give a folder."
-        ) from error
-    except GatedRepoError as error:
+        ) from None
+    except GatedRepoError:
         raise OSError(
             f"{name} is gated. Accept its conditions on {constants.ENDPOINT}/{name}, then log in with `hf auth login` "
             "or give `token=`."
-        ) from error
-    except RepositoryNotFoundError as error:
+        ) from None
+    except RepositoryNotFoundError:
         raise OSError(
             f"{name} is neither a folder here nor a repository that {where} shows you. Check the spelling; if it is "
             "private, log in with `hf auth login` or give `token=`."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise OSError(f"{name} has no revision {hub.get('revision')!r} (branch, tag or commit) on {where}.") from error
+        ) from None
+    except RevisionNotFoundError:
+        raise OSError(f"{name} has no revision {hub.get('revision')!r} (branch, tag or commit) on {where}.") from None
     except EntryNotFoundError:
-        return None
+        raise
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "an error")
-        raise OSError(f"{name}: {where} answered {status} to the request for {filename}: {error}") from error
+        said = for_terminal(without_tokens(str(error), hub.get("token")), keep="\n")
+        raise OSError(f"{name}: {where} answered {status} to the request for {what}: {said}") from None
+    except OSError as error:
+        # an error with a number is about a file of this machine: disk full, no permission
+        if error.errno is not None:
+            raise
+        said = for_terminal(without_tokens(str(error), hub.get("token")), keep="\n")
+        raise OSError(said if name in said else f"{name}: {what}: {said}") from None
+    except MALFORMED as error:
+        raise OSError(
+            f"{name}: {where} answered the request for {what} by something else ({type(error).__name__})."
+        ) from None
+    except Exception as error:
+        if not is_of_transport(error):
+            raise
+        said = without_tokens(f"{type(error).__name__}: {error}", hub.get("token"))
+        raise OSError(f"{name}: the connection to {where} broke off while {what} was sent ({said}).") from None
+
+
+def is_of_transport(error: BaseException) -> bool:
+    """Whether the client of the Hub passes on what its HTTP library raises where a connection breaks."""
+    return type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2")
 
 
 def check_download(name: str | None, options: dict[str, Any]) -> None:
@@ -193,4 +235,14 @@ def _list_files(name: str, hub: dict[str, Any]) -> list[str]:
         return []
 
 
-__all__ = ["HUB_OPTIONS", "check_download", "fetch", "find_weights", "parse_json", "read_json", "read_tensors"]
+__all__ = [
+    "HUB_OPTIONS",
+    "check_download",
+    "explained_fetch",
+    "fetch",
+    "find_weights",
+    "is_of_transport",
+    "parse_json",
+    "read_json",
+    "read_tensors",
+]

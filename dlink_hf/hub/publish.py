@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -21,23 +20,21 @@ from huggingface_hub import (
     ModelCard,
     constants,
     is_offline_mode,
-    snapshot_download,
 )
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
     HFValidationError,
     LocalTokenNotFoundError,
-    NotASafetensorsRepoError,
     RevisionNotFoundError,
-    SafetensorsParsingError,
 )
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..core.atomic_files import damaged, staged
+from ..core.atomic_files import damaged
 from ..core.export_record import DEPLOY_FILE, MODEL_FILES, check_belongs, exports_in, read_deploy
-from ..core.fetch import check_download, fetch, read_json
+from ..core.fetch import is_of_transport, read_json
+from ..core.text import for_terminal, without_tokens
 from .card_merging import is_generated, merge_model_card, name_in_usage
 from .model_card import build_model_card
 from .remote_code import REMOTE_CODE_MODULES, add_remote_code, remove_remote_code
@@ -75,7 +72,7 @@ TRIES, LONGEST_WAIT = 4, 60
 
 
 def publishable_files(folder: str | os.PathLike, with_code: bool = False) -> list[str]:
-    """Return what of a folder belongs to a published checkpoint.
+    """Return what of a folder belongs to a published checkpoint; a link that leads out of the folder does not.
 
     Args:
         folder: of the checkpoint.
@@ -86,7 +83,11 @@ def publishable_files(folder: str | os.PathLike, with_code: bool = False) -> lis
     """
     patterns = (*PUBLISHED, *(("*.py",) if with_code else ()))
     found = {path for pattern in patterns for path in Path(folder).glob(pattern) if path.is_file()}
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    home = Path(folder).resolve()
+    outside = {path for path in found if not path.resolve().is_relative_to(home)}
+    for path in sorted(outside):
+        logger.warning("%s is left out: it is a link that leads out of the folder, to %s", path, path.resolve())
+    return sorted(path.relative_to(folder).as_posix() for path in found - outside)
 
 
 def publish_folder(
@@ -133,7 +134,7 @@ def publish_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder. Name the folder of a saved checkpoint.")
-    if not any((folder / name).is_file() for name in ("config.json", "preprocessor_config.json")):
+    if not {"config.json", "preprocessor_config.json"} & set(publishable_files(folder)):
         raise FileNotFoundError(
             f"{folder} holds neither config.json nor preprocessor_config.json: it is not a checkpoint. After `dlink "
             "distill --output_dir DIR` the student lies in DIR/student."
@@ -202,7 +203,7 @@ def with_retries(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         except Exception as error:
             response = getattr(error, "response", None)
             status = getattr(response, "status_code", None)
-            stumbles = status in RETRY_STATUS_CODES if status is not None else _is_of_transport(error)
+            stumbles = status in RETRY_STATUS_CODES if status is not None else is_of_transport(error)
             if not stumbles or attempt == TRIES:
                 raise
             asked = response.headers.get("Retry-After", "") if response is not None else ""
@@ -215,7 +216,7 @@ def with_retries(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _copy(folder: Path, into: Path) -> Path:
-    """The files to publish, where they can be changed without touching the user's; links are followed."""
+    """The files to publish, where they can be changed without touching the user's."""
     for name in publishable_files(folder):
         (into / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, into / name)
@@ -229,7 +230,7 @@ def _remote_card(api: HfApi, repo_id: str, commit: str | None) -> str | None:
             path = api.hf_hub_download(repo_id, "README.md", revision=commit, local_dir=temporary)
         except EntryNotFoundError:
             return None
-        return Path(path).read_text("utf-8")
+        return Path(path).read_text("utf-8", errors="replace")
 
 
 def _write_card(folder: Path, repo_id: str, remote: str | None, tags: list[str]) -> None:
@@ -275,100 +276,6 @@ def _write_card(folder: Path, repo_id: str, remote: str | None, tags: list[str])
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def download_folder(repo_id: str, folder: str | os.PathLike, revision: str | None = None) -> list[str]:
-    """Bring a published checkpoint into a folder, all of it or nothing; files of the same names are replaced.
-
-    Args:
-        repo_id: `user/name`.
-        folder: made where there is none.
-        revision: branch, tag or commit.
-
-    Returns:
-        names of the files.
-
-    Raises:
-        OSError: there is no such repository or revision, it can't be reached, a file arrived damaged, or the disk is
-            full. The folder is as it was.
-    """
-    known = fetch(repo_id, "config.json", {"revision": revision})
-    if known is None:
-        raise OSError(f"{repo_id} holds no config.json: it is not a checkpoint of a model.")
-    # the commit that was just resolved, so that all files are of one state
-    patterns = [*PUBLISHED, *(f"{name}.py" for name in REMOTE_CODE_MODULES)]
-    source = Path(snapshot_download(repo_id, revision=known.parent.name, allow_patterns=patterns))
-    names = publishable_files(source, with_code=True)
-    if "model.safetensors" in names:
-        check_download(repo_id, {"revision": known.parent.name})
-    with staged(folder) as partial:
-        for name in names:
-            (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, partial / name)
-        _merge_folders(partial, Path(folder))
-    return names
-
-
-def _merge_folders(source: Path, target: Path) -> None:
-    """Move what lies in folders that `target` has too: a folder can't be renamed onto one that is there."""
-    for inner in [path for path in source.iterdir() if path.is_dir() and (target / path.name).is_dir()]:
-        _merge_folders(inner, target / inner.name)
-        for path in inner.iterdir():
-            path.replace(target / inner.name / path.name)
-        inner.rmdir()
-
-
-def find_published(
-    search: str | None = None, author: str | None = None, limit: int = 20
-) -> list[tuple[str, dict[str, Any], str | None, int | None]]:
-    """Checkpoints on the Hub that name this library: id, config, text of the card, and number of parameters.
-
-    Args:
-        search: part of the name.
-        author: user or organisation.
-        limit: at most so many.
-
-    Raises:
-        OSError: the Hub was not reached.
-    """
-    try:
-        found = list(
-            HfApi().list_models(filter="dlink_hf", search=search, author=author, limit=limit, sort="downloads")
-        )
-    except Exception as error:
-        if not isinstance(error, (HfHubHTTPError, OSError)) and not _is_of_transport(error):
-            raise
-        raise OSError(
-            f"the Hub ({constants.ENDPOINT}) was not reached ({type(error).__name__}). `--offline` lists what is here."
-        ) from None
-    rows = []
-    for model in found:
-        try:
-            config, card = (fetch(model.id, name, {}) for name in ("config.json", "README.md"))
-        except OSError as error:
-            logger.warning("%s is left out: %s", model.id, error)
-            continue
-        if config is not None:
-            text = None if card is None else card.read_text("utf-8")
-            rows.append((model.id, read_json(config), text, _count_parameters(model.id)))
-    return rows
-
-
-def _count_parameters(repo_id: str) -> int | None:
-    """Number of values in a checkpoint's weights, by their header only; None where it can't be read."""
-    try:
-        header = HfApi().parse_safetensors_file_metadata(repo_id, "model.safetensors")
-    except (HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError, OSError):
-        return None
-    return sum(tensor.parameter_count for name, tensor in header.tensors.items() if not name.endswith(STATISTICS))
-
-
-_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{6,}|(?i:bearer)\s+\S+")
-
-
-def without_tokens(text: str) -> str:
-    """Return a text in which nothing looks like a token any more."""
-    return _TOKEN.sub("<token>", text)
-
-
 @contextmanager
 def explained(repo_id: str) -> Iterator[None]:
     """Turn what the client of the Hub raises in the block into an error that says what to do.
@@ -399,12 +306,14 @@ def explained(repo_id: str) -> Iterator[None]:
         raise OSError(_refused(error, repo_id, where, nothing)) from None
     except OSError:
         raise
+    except (LookupError, AttributeError, TypeError) as error:
+        raise OSError(f"{where} answered by something that is no answer ({error!r}). {nothing}") from None
     except Exception as error:
         # an upload that failed is told of by an error that says nothing itself
         cause = error.__cause__ if isinstance(error, RuntimeError) else error
         if isinstance(cause, HfHubHTTPError):
             raise OSError(_refused(cause, repo_id, where, nothing)) from None
-        if cause is None or not _is_of_transport(cause):
+        if cause is None or not is_of_transport(cause):
             raise
         error = cause
         raise OSError(
@@ -415,15 +324,10 @@ def explained(repo_id: str) -> Iterator[None]:
         ) from None
 
 
-def _is_of_transport(error: BaseException) -> bool:
-    """Whether the client of the Hub passes on what its HTTP library raises where a connection breaks."""
-    return type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2")
-
-
 def _refused(error: HfHubHTTPError, repo_id: str, where: str, nothing: str) -> str:
     status = getattr(error.response, "status_code", None)
     advice = _advice(status, repo_id, getattr(error, "server_message", None) or "")
-    return without_tokens(f"{where} refused: {advice} {nothing}")
+    return for_terminal(without_tokens(f"{where} refused: {advice} {nothing}"), keep="\n")
 
 
 def _advice(status: int | None, repo_id: str, message: str) -> str:
@@ -484,4 +388,4 @@ def _add_exports(saveable: Any, folder: Path) -> None:
                 shutil.copyfile(source / name, folder / name)
 
 
-__all__ = ["PUBLISHED", "explained", "publish_folder", "publish_saved", "publishable_files", "without_tokens"]
+__all__ = ["PUBLISHED", "explained", "publish_folder", "publish_saved", "publishable_files", "with_retries"]

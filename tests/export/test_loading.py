@@ -29,7 +29,7 @@ def windows() -> np.ndarray:
 def answer(question: list[Any]) -> dict[str, Any]:
     """In the process that knows the Hub: publish, or classify by a backend."""
     import dlink_hf as dl
-    from dlink_hf.hub.publish import download_folder
+    from dlink_hf.hub.download import download_folder
 
     what, arguments = question
     try:

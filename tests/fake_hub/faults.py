@@ -34,6 +34,7 @@ class Fault:
         after: bytes of the body that get through.
         status: HTTP status of the answer.
         headers: of the answer.
+        body: of the answer; the name of the status by default.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Fault:
     after: int = 0
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
 
 
 class Faults:

@@ -66,7 +66,7 @@ class HubConnection(BaseHTTPRequestHandler):
         self.body = self._blocks(path)
         try:
             if fault := self.hub.faults.take(self.command, path, "answer"):
-                message = HTTPStatus(fault.status).phrase
+                message = fault.body or HTTPStatus(fault.status).phrase
                 return self.send(HTTPStatus(fault.status), message.encode(), dict(fault.headers))
             self._dispatch(raw.path)
         except HubError as error:

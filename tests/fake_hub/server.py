@@ -100,7 +100,13 @@ class HubServer:
     # --- what goes wrong, and what was seen ------------------------------------------------------------------------
 
     def answer(
-        self, method: str, path: str, status: int, headers: Mapping[str, str] | None = None, times: int = 1
+        self,
+        method: str,
+        path: str,
+        status: int,
+        headers: Mapping[str, str] | None = None,
+        times: int = 1,
+        body: str = "",
     ) -> None:
         """Give the next requests this answer and do nothing, e.g. `answer("POST", "/preupload/", 500, times=2)`.
 
@@ -110,8 +116,9 @@ class HubServer:
             status: HTTP status.
             headers: e.g. `{"Retry-After": "0"}`, after which the client waits for 1 s.
             times: how many requests.
+            body: text of the answer; the name of the status by default.
         """
-        self.faults.add(Fault("answer", method, path, times, status=status, headers=headers or {}))
+        self.faults.add(Fault("answer", method, path, times, status=status, headers=headers or {}, body=body))
 
     def cut_upload(self, path: str, after: int = 0, times: int = 1, method: str = "*") -> None:
         """End the connection after so many bytes of the body: `"/lfs/"` for a large object, `"/commit/"`, ..."""
@@ -127,6 +134,10 @@ class HubServer:
         The client refuses a file that is too short; that the bytes are others only their hash tells.
         """
         self.faults.add(Fault("shorten" if shorten else "damage", "GET", path, times))
+
+    def recover(self) -> None:
+        """Have nothing go wrong any more."""
+        self.faults = Faults()
 
     def find(self, text: str) -> list[str]:
         """Where a text (say a token) is found: in requests but for their header `Authorization`, answers, files."""
