@@ -68,6 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     module, _ = COMMANDS[words[0]]
     # threads that spin while they wait cost several times their work on a machine where anything else runs
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from .terminal import escaped_output
+
+    with escaped_output():
+        return _run(words, module)
+
+
+def _run(words: list[str], module: str) -> int:
+    """Run the command `words[0]`; returns the exit status."""
     try:
         import_module(f"{__name__}.progress").quiet_transformers()
         import_module(f"{__name__}.{module}").run(words[1:])

@@ -10,6 +10,8 @@ from typing import TextIO
 
 import numpy as np
 
+from ..core.text import for_terminal
+
 
 REDRAW_SECONDS, LINE_SECONDS = 0.1, 1.0
 _UP_AND_CLEAR = "\x1b[{}F\x1b[J"
@@ -27,7 +29,8 @@ class StreamScreen:
     """
 
     def __init__(self, labels: Sequence[str], out: TextIO) -> None:
-        self._labels, self._out = list(labels), out
+        # a label is data: its own control characters are shown, those of the screen are obeyed
+        self._labels, self._out = [for_terminal(label) for label in labels], getattr(out, "unescaped", out)
         self._is_terminal = out.isatty()
         self._n_drawn = 0
         self._last_drawn = -np.inf
@@ -47,7 +50,9 @@ class StreamScreen:
             state: latency, losses.
         """
         now = time.monotonic()
-        says = label if label is not None else f"no label: {reason}"
+        label = None if label is None else for_terminal(label)
+        says = label if label is not None else f"no label: {for_terminal(reason)}"
+        state = for_terminal(state)
         if self._is_terminal:
             self._latest = [*self._bars(label, probabilities), f"{says}  |  {seconds:.1f} s  |  {state}"]
             if now - self._last_drawn >= REDRAW_SECONDS:
@@ -63,7 +68,7 @@ class StreamScreen:
     def say(self, text: str) -> None:
         """Write a line that stays, above the bars."""
         self._clear()
-        self._out.write(f"{text}\n")
+        self._out.write(f"{for_terminal(text)}\n")
         if self._latest:
             self._redraw()
         self._out.flush()
