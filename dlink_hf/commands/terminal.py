@@ -59,7 +59,7 @@ def escaped_output() -> Iterator[None]:
     """Have all that the block prints, on both streams, go through an [`EscapingStream`]."""
     before = sys.stdout, sys.stderr
     streams = [EscapingStream(name, stream) for name, stream in zip(("stdout", "stderr"), before, strict=True)]
-    sys.stdout, sys.stderr = streams  # type: ignore[assignment]
+    sys.stdout, sys.stderr = streams
     try:
         yield
     finally:
