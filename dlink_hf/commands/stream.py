@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import os
 import sys
 import time
@@ -22,6 +21,8 @@ import torch
 from ..core.atomic_files import write_json
 from ..core.checks import int_at_least
 from ..core.export_record import DEPLOY_FILE, read_deploy
+from ..core.fetch import read_json
+from ..core.text import for_csv
 from ..data.model_contract import label_names
 from ..export.loading import load_exported
 from ..inference.pipeline import pipeline
@@ -96,7 +97,7 @@ class PredictionLog:
 
     def __init__(self, path: str | os.PathLike, labels: Sequence[str]) -> None:
         path = Path(path)
-        columns = ["time", "onset", "label", *(f"p_{label}" for label in labels), "latency_ms", "reason"]
+        columns = ["time", "onset", "label", *(for_csv(f"p_{label}") for label in labels), "latency_ms", "reason"]
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "a+", newline="", encoding="utf-8")  # noqa: SIM115 - open until `close`
         self._file.seek(0)
@@ -113,8 +114,8 @@ class PredictionLog:
         shares = [""] * self._n_labels
         if prediction.smoothed is not None:
             shares = [f"{share:.6f}" for share in prediction.smoothed]
-        row = [f"{prediction.time:.6f}", f"{prediction.onset:.4f}", prediction.label or "", *shares]
-        self._writer.writerow([*row, f"{1e3 * latency:.2f}", prediction.reason or ""])
+        row = [f"{prediction.time:.6f}", f"{prediction.onset:.4f}", for_csv(prediction.label or ""), *shares]
+        self._writer.writerow([*row, f"{1e3 * latency:.2f}", for_csv(prediction.reason or "")])
         self._file.flush()
 
     def close(self) -> None:
@@ -160,7 +161,7 @@ def find_alignment(args: StreamArguments, extractor: Any) -> Any:
         raise ValueError("--session and --alignment contradict each other: give one of them.")
     if args.alignment:
         try:
-            return json.loads(Path(args.alignment).read_text("utf-8"))
+            return read_json(Path(args.alignment))
         except ValueError as error:
             raise ValueError(
                 f"--alignment {args.alignment} is not a JSON file: {error}. Make one by --session."

@@ -106,6 +106,19 @@ def for_markdown(text: Any) -> str:
     return "".join(_MARKDOWN.get(sign, sign) for sign in line)
 
 
+def for_plot(name: Any) -> str:
+    r"""Return a name as matplotlib draws it letter by letter: a dollar is one, and begins no formula.
+
+    Example:
+
+    ```python
+    >>> for_plot("$\alpha$")
+    '\$\alpha\$'
+    ```
+    """
+    return for_terminal(name).replace("$", "\\$")
+
+
 def literal(value: Any) -> str:
     """Return Python's text of a value for a code block of Markdown, which can't end the block or open a comment."""
     return for_terminal(repr(value)).replace("`", "\\x60").replace("<!--", "\\x3c!--").replace("-->", "--\\x3e")
@@ -115,6 +128,7 @@ __all__ = [
     "Markup",
     "for_csv",
     "for_markdown",
+    "for_plot",
     "for_terminal",
     "from_csv",
     "literal",

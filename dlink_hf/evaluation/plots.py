@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from ..core.atomic_files import staged
 from ..core.checks import one_of
+from ..core.text import for_plot
 
 
 # colour-blind safe (Okabe & Ito 2008)
@@ -100,7 +101,8 @@ def plot_router_weights(
     weights = _array(weights, 2, "weights")
     n, n_layers = weights.shape
     labels = _labels(labels, n, label_names)
-    layers = [str(name) for name in layer_names] or [str(layer + 1) for layer in range(n_layers)]
+    label_names = [for_plot(name) for name in label_names]
+    layers = [for_plot(name) for name in layer_names] or [str(layer + 1) for layer in range(n_layers)]
     if len(layers) != n_layers:
         raise ValueError(f"`layer_names` must name the {n_layers} layers, got {len(layers)}.")
     present = [label for label in range(len(label_names)) if (labels == label).any()]
@@ -220,7 +222,9 @@ def plot_representation_spectra(
     Raises:
         ValueError: shapes differ, or an axis is unknown.
     """
-    named = dict(students) if isinstance(students, Mapping) else {"student": students}
+    named = {"student": students}
+    if isinstance(students, Mapping):
+        named = {for_plot(name): states for name, states in students.items()}
     figure = new_figure(10, 3.4 * len(axes))
     panels = figure.subplots(len(axes), 2, squeeze=False)
     for (left, right), axis in zip(panels, axes, strict=True):
@@ -290,7 +294,7 @@ def plot_loss_curves(
         ValueError: nothing of that name was logged.
     """
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    starts: list[tuple[float, str]] = [(step, name) for name, step in (stages or {}).items()]
+    starts: list[tuple[float, str]] = [(step, for_plot(name)) for name, step in (stages or {}).items()]
     previous = 0
     distilled = any("task_loss" in entry for entry in log_history)
     for entry in log_history:
@@ -344,7 +348,7 @@ def plot_loss_curves(
                 color="0.35",
                 va="bottom",
             )
-        title = "loss (weighted sum of all terms)" if distilled and name == "loss" else name
+        title = "loss (weighted sum of all terms)" if distilled and name == "loss" else for_plot(name)
         panel.set(xlabel="step", ylabel="value (no unit)")
         panel.set_title(title, fontsize=11)
         panel.margins(y=0.15)
@@ -378,6 +382,7 @@ def plot_confusion_matrix(
         raise ValueError("There are no windows to draw: `labels` is empty.")
     labels = _labels(labels, n, label_names)
     predictions = _labels(predictions, n, label_names, "predictions")
+    label_names = [for_plot(name) for name in label_names]
     n_labels = len(label_names)
     counts = np.zeros((n_labels, n_labels), dtype=int)
     np.add.at(counts, (labels, predictions), 1)
@@ -395,7 +400,7 @@ def plot_confusion_matrix(
         range(n_labels), label_names, rotation=30 if n_labels > 3 else 0, ha="right" if n_labels > 3 else "center"
     )
     axes.set_yticks(range(n_labels), [f"{name}\n(n = {counts[row].sum()})" for row, name in enumerate(label_names)])
-    axes.set(xlabel="predicted", ylabel="true", title=title or f"{n} windows")
+    axes.set(xlabel="predicted", ylabel="true", title=for_plot(title) or f"{n} windows")
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     return save_figure(figure, path)
 
@@ -467,10 +472,10 @@ def plot_montage(
                 f"`values` must hold one value for each of the {len(points)} channels, got {len(values)}."
             )
         drawn = axes.scatter(*points.T, s=size, c=values, cmap="viridis", edgecolors="0.3", zorder=3)
-        figure.colorbar(drawn, ax=axes, label=value_name, shrink=0.75)
+        figure.colorbar(drawn, ax=axes, label=for_plot(value_name), shrink=0.75)
     for (x, y), name in zip(points, ch_names, strict=True):
         axes.annotate(
-            name,
+            for_plot(name),
             (x, y),
             xytext=(0, -8 if size > 100 else -6),
             textcoords="offset points",

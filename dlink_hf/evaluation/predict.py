@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from ..core.atomic_files import staged
 from ..core.checkpoint_names import found_checkpoint
+from ..core.text import for_csv
 from ..data.collator import EEGDataCollator
 from ..data.model_contract import check_label_names, label_names, montage_arguments
 from ..models.configuration_base import DLinkPreTrainedConfig
@@ -146,6 +147,9 @@ def write_predictions(
 ) -> Path:
     """Write one row per window as CSV.
 
+    Text that a spreadsheet would take for a formula gets a quote before it, as [`text.for_csv`] says; what reads the
+    file gets back what it was by [`text.from_csv`].
+
     Args:
         path: file to write; replaced when the new one is complete.
         columns: leading columns by name, each of length N, such as `subject`, `recording`, `onset` (s).
@@ -172,16 +176,16 @@ def write_predictions(
     path = Path(path)
     with staged(path.parent) as partial, open(partial / path.name, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*columns, predicted, *(f"p_{name}" for name in names)])
+        writer.writerow(map(for_csv, [*columns, predicted, *(f"p_{name}" for name in names)]))
         for row, values in enumerate(probabilities):
             leading = [_plain(column[row]) for column in columns.values()]
-            writer.writerow([*leading, names[int(values.argmax())], *(f"{value:.6f}" for value in values)])
+            writer.writerow([*leading, for_csv(names[int(values.argmax())]), *(f"{value:.6f}" for value in values)])
     return path
 
 
 def _plain(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
-    return f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+    return f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else for_csv(value)
 
 
 def dataset_predictions(

@@ -16,6 +16,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .._version import __version__
+from ..core.text import Markup, for_markdown, literal, without_surrogates
 from .card_merging import save_model_card
 
 
@@ -50,7 +51,11 @@ LIMITS = (
 
 
 def _text(value: Any) -> str:
-    """A value as a table shows it: three digits for fractions, thousands apart, `n/a` where undefined."""
+    """A value as a table shows it: three digits for fractions, thousands apart, `n/a` where undefined.
+
+    Text is data: a label, a person or a channel can't be a bar, a fence, a tag or a mark. That of this module is
+    [`Markup`].
+    """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "n/a"
     if isinstance(value, bool):
@@ -62,35 +67,41 @@ def _text(value: Any) -> str:
             return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
         return f"{value:.3g}" if abs(value) < 1e-3 else f"{value:,.0f}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_text(part)}" for key, part in value.items())
+        return ", ".join(f"{for_markdown(key)} {_text(part)}" for key, part in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_text(part) for part in value)
-    return str(value)
+    return for_markdown(value)
 
 
-def _cell(value: Any) -> str:
-    return _text(value).replace("|", "\\|").replace("\n", " ")
+def _plain(value: Any) -> str:
+    """A value of the metadata, on one line, which holds no mark of the generated part."""
+    return " ".join(without_surrogates(str(value)).split()).replace("<!--", "< !--")
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table; numbers are aligned to the right."""
     right = [bool(rows) and isinstance(row, int | float) for row in rows[0]] if rows else []
     lines = [
-        "| " + " | ".join(_cell(name) for name in head) + " |",
+        "| " + " | ".join(_text(name) for name in head) + " |",
         "|" + "|".join("---:" if number else "---" for number in right) + "|",
     ]
-    return "\n".join(lines + ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows])
+    return "\n".join(lines + ["| " + " | ".join(_text(value) for value in row) + " |" for row in rows])
 
 
 def _summary(name: str, labels: Sequence[str], teacher: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
-    trained = f"trained on {dataset['name']}" if dataset.get("name") else "not trained on a data set that was named"
+    labels = [for_markdown(label) for label in labels]
+    trained = (
+        f"trained on {for_markdown(dataset['name'])}"
+        if dataset.get("name")
+        else "not trained on a data set that was named"
+    )
     told = ", ".join(f"*{label}*" for label in labels[:-1]) + f" and *{labels[-1]}*"
     text = f"A compact EEG classifier (MiC student of `dlink_hf`): it tells {told} apart from a window of EEG."
     text += f" It was {trained}"
     if teacher:
-        text += f". It was distilled from {teacher.get('name', 'a teacher')}"
+        text += f". It was distilled from {for_markdown(teacher.get('name', 'a teacher'))}"
         if teacher.get("description"):
-            text += f" ({teacher['description']})"
+            text += f" ({for_markdown(teacher['description'])})"
     text += "."
     if dataset.get("synthetic"):
         text += " **The EEG it was trained and scored on is synthetic: its scores say nothing about people.**"
@@ -101,8 +112,8 @@ def _contract(config: Mapping[str, Any], labels: Sequence[str]) -> str:
     names, sfreq, n_times = list(config["ch_names"]), float(config["sfreq"]), int(config["n_times"])
     shape = "(batch, channels, samples), float32, microvolts; any number of whole patches"
     rows = [
-        ["input", f"`input_values` {shape} of {config['patch_size']} samples"],
-        ["sampling rate", f"{sfreq:g} Hz; `EEGFeatureExtractor` resamples"],
+        ["input", Markup(f"`input_values` {shape} of {config['patch_size']} samples")],
+        ["sampling rate", Markup(f"{sfreq:g} Hz; `EEGFeatureExtractor` resamples")],
         ["window", f"{n_times} samples, {n_times / sfreq:g} s"],
         ["channels trained with", f"{len(names)}: {', '.join(names)}"],
         ["labels", ", ".join(f"{index} {label}" for index, label in enumerate(labels))],
@@ -111,7 +122,7 @@ def _contract(config: Mapping[str, Any], labels: Sequence[str]) -> str:
 
 
 def _usage(config: Mapping[str, Any], model_id: str) -> str:
-    # repr() keeps a name with a quote in it valid Python
+    # a literal keeps a name with a quote, or a fence, in it valid Python within its block
     names, sfreq, n_times = list(config["ch_names"]), float(config["sfreq"]), int(config["n_times"])
     # two windows at least, and the 30 s that an alignment needs (a high-pass of 0.5 Hz needs 10)
     n_windows = max(2, math.ceil(30 * sfreq / n_times))
@@ -119,12 +130,12 @@ def _usage(config: Mapping[str, Any], model_id: str) -> str:
 import torch
 from dlink_hf import EEGFeatureExtractor, MiCForEEGClassification
 
-extractor = EEGFeatureExtractor.from_pretrained({model_id!r})
-model = MiCForEEGClassification.from_pretrained({model_id!r}).eval()
+extractor = EEGFeatureExtractor.from_pretrained({literal(model_id)})
+model = MiCForEEGClassification.from_pretrained({literal(model_id)}).eval()
 
 # microvolts, (channels, samples); for a recording: extractor("recording.edf", return_tensors="pt")
 signal = np.random.default_rng(0).normal(scale=20, size=({len(names)}, {n_windows * n_times}))
-ch_names = {names!r}
+ch_names = {literal(names)}
 inputs = extractor(signal, sfreq={sfreq!r}, ch_names=ch_names, unit="uV", return_tensors="pt")
 with torch.inference_mode():
     logits = model(inputs["input_values"], channel_positions=inputs["channel_positions"]).logits
@@ -151,14 +162,15 @@ def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wis
             if math.isfinite(value["balanced_accuracy"])
         }
         if alone:
-            text = f"One subject at a time ({split}): balanced accuracy from {_text(min(alone.values()))} to "
-            text += f"{_text(max(alone.values()))}, median {_text(median(alone.values()))}, {len(alone)} subjects"
+            text = f"One subject at a time ({for_markdown(split)}): balanced accuracy from "
+            text += f"{_text(min(alone.values()))} to {_text(max(alone.values()))}, "
+            text += f"median {_text(median(alone.values()))}, {len(alone)} subjects"
             # more of them would be too long a table to read
             parts.append(f"{text}: {_text(alone)}." if len(alone) <= _NAMED_SUBJECTS else f"{text}.")
         if "per_class" in scores:
             head = ["label", "windows", "recall", "precision", "F1"]
             keys = ["support", "recall", "precision", "f1"]
-            parts.append(f"By label ({split}):")
+            parts.append(f"By label ({for_markdown(split)}):")
             parts.append(
                 markdown_table(head, [[name, *map(row.get, keys)] for name, row in scores["per_class"].items()])
             )
@@ -176,7 +188,7 @@ def _router(router: Mapping[str, Any]) -> str:
     weights = [float(weight) for weight in router["mean_weights"]]
     layers = router.get("layer_names") or range(1, len(weights) + 1)
     text = "Mean weight of each of the teacher's layers in what the student mimicked"
-    text += f" ({router['split']}):\n\n" if router.get("split") else ":\n\n"
+    text += f" ({for_markdown(router['split'])}):\n\n" if router.get("split") else ":\n\n"
     text += markdown_table(["layer", *map(str, layers)], [["weight", *weights]])
     if router.get("entropy") is not None:
         even = math.log(len(weights))
@@ -201,7 +213,7 @@ def _training(training: Mapping[str, Any], teacher: Mapping[str, Any], dataset: 
                 ["term of the objective", "weight"], [[key, float(value)] for key, value in weights.items()]
             )
         )
-    rest = [[f"`{key}`", value] for key, value in training.items() if key != "loss_weights"]
+    rest = [[Markup(f"`{for_markdown(key)}`"), value] for key, value in training.items() if key != "loss_weights"]
     if rest:
         parts.append(markdown_table(["setting", "value"], rest))
     return "\n\n".join(parts) or "Not recorded."
@@ -228,14 +240,14 @@ def _metadata(
     tags: Sequence[str],
     emissions_kg: float | None = None,
 ) -> ModelCardData:
-    data_name = str(dataset.get("name", "unnamed"))
+    data_name = _plain(dataset.get("name", "unnamed"))
     evaluations = [
         EvalResult(
             task_type="eeg-classification",
             task_name="EEG classification",
-            dataset_type=str(dataset.get("id", data_name)),
+            dataset_type=_plain(dataset.get("id", data_name)),
             dataset_name=data_name,
-            dataset_split=split,
+            dataset_split=_plain(split),
             metric_type=key,
             metric_name=title,
             metric_value=round(float(scores[key]), 6),
@@ -248,11 +260,11 @@ def _metadata(
         library_name="dlink_hf",
         # the Hub knows no task for EEG; the tag `eeg-classification` says what it is
         pipeline_tag="other",
-        license=license,
-        tags=[*_TAGS, *tags],
+        license=_plain(license),
+        tags=[*_TAGS, *map(_plain, tags)],
         metrics=[key for key in SCORE_NAMES if any(key in scores for scores in results.values())] or None,
-        base_model=teacher.get("id"),
-        model_name=name,
+        base_model=None if teacher.get("id") is None else _plain(teacher["id"]),
+        model_name=_plain(name),
         eval_results=evaluations or None,
         # the Hub counts grams
         **(
@@ -322,7 +334,9 @@ def build_model_card(
     id2label = {int(index): str(label) for index, label in (config.get("id2label") or {}).items()}
     labels = [id2label[index] for index in sorted(id2label)] or [f"LABEL_{i}" for i in range(config["num_labels"])]
     results, training, teacher, dataset = results or {}, training or {}, teacher or {}, dataset or {}
-    images = {caption: f"![{caption}]({Path(path).as_posix()})" for caption, path in (plots or {}).items()}
+    images = {
+        caption: f"![{for_markdown(caption)}]({Path(path).as_posix()})" for caption, path in (plots or {}).items()
+    }
     all_limits = list(LIMITS)
     if dataset.get("synthetic"):
         all_limits.insert(1, "Trained and scored on synthetic EEG: of no use on people's EEG without training on it.")
@@ -330,19 +344,19 @@ def build_model_card(
     return ModelCard(
         template.render(
             metadata=_metadata(name, results, dataset, teacher, license, tags, emissions_kg).to_yaml(),
-            name=name,
+            name=for_markdown(name),
             summary=_summary(name, labels, teacher, dataset),
             contract=_contract(config, labels),
             usage=_usage(config, str(model_id or name)),
             scores=_scores(results, len(labels), bool(dataset.get("subject_wise"))),
             comparison=_comparison(comparison) if comparison else "",
-            comparison_split=comparison_split,
+            comparison_split=None if comparison_split is None else for_markdown(comparison_split),
             router=_router(router) if router else "",
             training=_training(training, teacher, dataset),
             distilled=bool(teacher),
             plots={"montage": images.pop("montage", "")},
-            figures="\n\n".join(f"{image}\n\n*{caption}*" for caption, image in images.items()),
-            limits="\n".join(f"- {limit}" for limit in [*all_limits, *limits]),
+            figures="\n\n".join(f"{image}\n\n*{for_markdown(caption)}*" for caption, image in images.items()),
+            limits="\n".join(f"- {limit}" for limit in [*all_limits, *map(_plain, limits)]),
             environment=environment_text(environment),
             version=__version__,
         )

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from .._version import __version__
+from ..core.text import for_markdown, literal
 from .card_merging import mark_generated
 from .model_card import LIMITS, environment_text, markdown_table
 
@@ -47,13 +48,18 @@ def build_part_card(config: Mapping[str, Any], *, name: str, model_id: str) -> M
         `huggingface_hub.ModelCard`. It claims no licence: teachers keep that of their weights.
     """
     what, tags = _KINDS.get(str(config.get("model_type")), ("A model of `dlink_hf`.", ()))
-    class_name = (config.get("architectures") or ["AutoModel"])[0]
+    class_name = str((config.get("architectures") or ["AutoModel"])[0])
+    class_name = class_name if class_name.isidentifier() else "AutoModel"
     metadata = ModelCardData(library_name="dlink_hf", tags=["dlink_hf", "eeg", *tags])
-    parts = [f"# {name}", what.format(backbone=config.get("backbone", "a network")), _ORIGIN]
+    parts = [
+        f"# {for_markdown(name)}",
+        what.format(backbone=for_markdown(config.get("backbone", "a network"))),
+        _ORIGIN,
+    ]
     if rows := _contract(config):
         parts += ["## What it takes", markdown_table(["", ""], rows)]
     package = "transformers" if class_name == "AutoModel" else "dlink_hf"
-    usage = f"from {package} import {class_name}\n\nmodel = {class_name}.from_pretrained({model_id!r})"
+    usage = f"from {package} import {class_name}\n\nmodel = {class_name}.from_pretrained({literal(model_id)})"
     parts += ["## Use", f"```python\n{usage}\n```"]
     parts += ["## Limits", "\n".join(f"- {limit}" for limit in (LIMITS[0], LIMITS[-1]))]
     parts += ["## Environment", environment_text(None), f"Made with dlink_hf {__version__}."]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.atomic_files import staged
+from ..core.text import for_markdown, for_plot
 from .models import SIZES, card_score
 
 
@@ -101,7 +102,7 @@ def format_profile(profile: Mapping[str, Any]) -> str:
         size[WITH_SCORES] = ("score", _number(3))
 
     def cells(row: Mapping[str, Any], columns: Mapping[str, Any]) -> list[str]:
-        found = [row["model"], row["backend"]]
+        found = [for_markdown(row["model"]), row["backend"]]
         for field, text in columns.values():
             outer, _, inner = field.partition("/")
             if outer == "n_times":
@@ -127,7 +128,10 @@ def format_profile(profile: Mapping[str, Any]) -> str:
     ]
     if profile["not_measured"]:
         lines += ["", "Not measured:", ""]
-        lines += [f"- {one['model']}, {one['backend']}: {one['reason']}" for one in profile["not_measured"]]
+        lines += [
+            f"- {for_markdown(one['model'])}, {one['backend']}: {for_markdown(one['reason'])}"
+            for one in profile["not_measured"]
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -286,7 +290,7 @@ def plot_profile(profile: Mapping[str, Any], path: str | os.PathLike) -> Path:
     for name in dict.fromkeys(row["model"] for row in rows):
         line = sorted((row["p50_ms"], row[field]) for row in rows if row["model"] == name)
         axis.plot(*zip(*line, strict=True), color="#bbbbbb", linewidth=0.8, zorder=1)
-        slowest[name] = line[-1]
+        slowest[for_plot(name)] = line[-1]
         on_lines += [(float(x), line[0][1]) for x in np.geomspace(line[0][0], line[-1][0], 60)]
     for backend, colour in COLOURS.items():
         own = [row for row in rows if row["backend"] == backend]
@@ -309,7 +313,7 @@ def plot_profile(profile: Mapping[str, Any], path: str | os.PathLike) -> Path:
         else:
             one.set_minor_formatter(NullFormatter())
     shape = f"{window['n_chans']} channels x {window['seconds']:g} s x {window['sfreq']:g} Hz"
-    axis.set_title(f"{shape}, {profile['machine']['processor']}", fontsize=10)
+    axis.set_title(f"{shape}, {for_plot(profile['machine']['processor'])}", fontsize=10)
     axis.grid(alpha=0.25, which="major")
     axis.spines[["top", "right"]].set_visible(False)
     axis.margins(x=0.12, y=0.12)

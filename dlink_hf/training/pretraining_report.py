@@ -14,6 +14,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from .._version import __version__
+from ..core.text import for_markdown
 from ..evaluation.plots import COLOURS, new_figure, plain_axes, save_figure
 from ..hub.card_merging import mark_generated, save_model_card
 from .pretraining import DLinkTeacherForPretraining
@@ -168,7 +169,8 @@ def write_pretraining_card(
     for entry in results["people"]:
         held = f", {len(entry['held_out'])} of them held out" if entry.get("held_out") else ""
         listed.append(
-            f"- {entry['source']}: {len(entry['people'])} {entry['group_column']}s{held}. {sources[entry['source']]}"
+            f"- {for_markdown(entry['source'])}: {len(entry['people'])} {entry['group_column']}s{held}. "
+            f"{sources[entry['source']]}"
         )
     metadata = {
         "library_name": "dlink_hf",
@@ -176,14 +178,18 @@ def write_pretraining_card(
         "license": "other",
         "license_name": "see-the-recordings",
     }
-    rows = ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in settings.items())]
+    rows = [
+        "| | |",
+        "|---|---|",
+        *(f"| {for_markdown(key)} | {for_markdown(value)} |" for key, value in settings.items()),
+    ]
     errors = ["| on people held out | before | after |", "|---|---:|---:|"]
     for key, label in _ERRORS.items():
         errors.append(f"| {label} | {results['held_out_before'][key]:.3f} | {results['held_out'][key]:.3f} |")
     text = _CARD.format(
         metadata=yaml.safe_dump(metadata, sort_keys=False),
         name=name,
-        title=name.rstrip("/").rsplit("/", 1)[-1],
+        title=for_markdown(name.rstrip("/").rsplit("/", 1)[-1]),
         backbone=config.backbone,
         layers=config.num_hidden_layers,
         parameters=sum(parameter.numel() for parameter in model.teacher.parameters()),

@@ -1,6 +1,7 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """The dataset card of shards: what the Hub needs to show them, and what a reader should know."""
 
+from ...core.text import for_markdown
 from .manifest import SUFFIXES, ShardManifest
 
 
@@ -18,6 +19,7 @@ def shards_card(manifest: ShardManifest) -> str:
         lines += [f"  - split: {split}", f"    path: data/{split}-*{SUFFIXES[manifest.format]}"]
     lines += ["tags:", "- eeg", "- dlink_hf", "- time-series", "---", "", "# EEG windows", ""]
     length = manifest.n_times / manifest.sfreq
+    heads = "".join(f" {for_markdown(name)} |" for name in manifest.label_names or [])
     lines += [
         f"{manifest.n_windows()} windows of {length:g} s, {manifest.hours():.1f} hours of EEG of "
         f"{len(manifest.subjects())} people; {len(manifest.ch_names)} channels at {manifest.sfreq:g} Hz, in "
@@ -25,7 +27,7 @@ def shards_card(manifest: ShardManifest) -> str:
         "",
         "Licence and origin of the recordings: to be filled in by whoever publishes them.",
         "",
-        f"| split | files | MB | windows | hours | people |{''.join(f' {n} |' for n in manifest.label_names or [])}",
+        f"| split | files | MB | windows | hours | people |{heads}",
         f"|---|---|---|---|---|---|{'---|' * len(manifest.label_names or [])}",
     ]
     for split, total in manifest.totals().items():
@@ -34,7 +36,7 @@ def shards_card(manifest: ShardManifest) -> str:
             f"| {split} | {total['shards']} | {total['bytes'] / 1e6:.1f} | {total['windows']} | {total['hours']:.2f} "
             f"| {total['people']} |{counts}"
         )
-    lines += ["", f"Channels: {', '.join(manifest.ch_names)}.", ""]
+    lines += ["", f"Channels: {', '.join(map(for_markdown, manifest.ch_names))}.", ""]
     if manifest.skipped:
         lines += [f"{len(manifest.skipped)} recordings could not be used; `manifest.json` says why.", ""]
     lines += [

@@ -12,6 +12,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from ..._version import __version__
+from ...core.text import for_markdown
 from ...data.public.own_sets import EEG_SETS
 from ...evaluation.plots import COLOURS, new_figure, plain_axes, save_figure
 from ...hub.card_merging import mark_generated, save_model_card
@@ -128,7 +129,9 @@ def write_backbone_card(folder: str | os.PathLike, student: MiCModel, results: M
     for entry in results["people"]:
         held = f", and {len(entry['chosen_by'])} others that it was measured on" if entry["chosen_by"] else ""
         source = EEG_SETS[entry["source"]].source if entry["source"] in EEG_SETS else "Own recordings"
-        listed.append(f"- {entry['source']}: {len(entry['people'])} {entry['group_column']}s{held}. {source}.")
+        listed.append(
+            f"- {for_markdown(entry['source'])}: {len(entry['people'])} {entry['group_column']}s{held}. {source}."
+        )
     left_out = settings["leave_out"]
     metadata = {
         "library_name": "dlink_hf",
@@ -161,17 +164,23 @@ def write_backbone_card(folder: str | os.PathLike, student: MiCModel, results: M
             f"{before['eval_route_error']:.3f} | {after['eval_route_error']:.3f} |"
         )
         for key, score in _scores(after).items():
-            table.append(f"| balanced accuracy of its head: {key} | {_scores(before)[key]:.3f} | {score:.3f} |")
+            table.append(
+                f"| balanced accuracy of its head: {for_markdown(key)} | {_scores(before)[key]:.3f} | {score:.3f} |"
+            )
         table += ["", "![held-out terms and scores](held_out.png)"]
     text = _CARD.format(
         metadata=yaml.safe_dump(metadata, sort_keys=False),
         name=name,
-        title=name.rstrip("/").rsplit("/", 1)[-1],
+        title=for_markdown(name.rstrip("/").rsplit("/", 1)[-1]),
         parameters=sum(parameter.numel() for parameter in student.parameters()),
-        teacher=results["teacher"],
+        teacher=for_markdown(results["teacher"]),
         sources="\n".join(listed),
-        left_out=f"\nLeft out, so that it can be tried on them: {', '.join(left_out)}.\n" if left_out else "",
-        training="\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]),
+        left_out=f"\nLeft out, so that it can be tried on them: {', '.join(map(for_markdown, left_out))}.\n"
+        if left_out
+        else "",
+        training="\n".join(
+            ["| | |", "|---|---|", *(f"| {key} | {for_markdown(value)} |" for key, value in facts.items())]
+        ),
         errors="\n".join(table),
         band=band,
         patch=student.config.patch_size / student.config.sfreq,
