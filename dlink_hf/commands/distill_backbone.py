@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from datasets import Dataset
 from transformers import TrainingArguments, set_seed
 
 from ..core.atomic_files import write_json
+from ..core.people_file import read_people
 from ..data.aligned_windows import align_dataset, find_single_class_groups
 from ..data.build import build_dataset
 from ..data.description import alignment_info
@@ -211,7 +211,7 @@ def load_sources(args: BackboneArguments) -> tuple[list[WindowSource], list[Wind
             entry["people"] = sorted(set(entry["people"]) - set(chosen_by))
         else:
             seen, measured, chosen_by = datasets, [], []
-            if json.loads(Path(args.people).read_text(encoding="utf-8"))[name].get("validation"):
+            if read_people(Path(args.people))[name].get("validation"):
                 other = dataclasses.replace(recordings, people_split="validation")
                 measured, (found,) = load_unlabelled(other)
                 chosen_by = found["people"]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +112,7 @@ def run(argv: Sequence[str]) -> None:
             windows=windows,
             tolerance=args.tolerance,
         )
-        check = json.loads((path.parent / DEPLOY_FILE).read_text("utf-8"))["check"]
+        check = read_deploy(path.parent)["check"]
         if "not_compared" in check:
             print(f"{path!s:<{width}}{path.stat().st_size / 1e6:>8.3f}  not compared: {check['not_compared']}")
             continue

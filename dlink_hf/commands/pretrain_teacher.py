@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 import os
 import random
 import time
@@ -19,6 +18,7 @@ from transformers import TrainingArguments, set_seed
 
 from ..core.atomic_files import write_json
 from ..core.checks import one_of
+from ..core.people_file import read_people
 from ..data.aligned_windows import align_dataset
 from ..data.description import signal_info
 from ..data.labels import match_group
@@ -98,7 +98,7 @@ def load_unlabelled(args: PretrainArguments) -> tuple[list[Dataset], list[dict]]
         raise ValueError(f"say what to pre-train on: --recordings FOLDER ..., or some of {', '.join(EEG_SETS)}.")
     if args.people is not None and not Path(args.people).is_file():
         raise FileNotFoundError(f"There is no file {args.people}.")
-    lists = json.loads(Path(args.people).read_text(encoding="utf-8")) if args.people is not None else {}
+    lists = read_people(Path(args.people)) if args.people is not None else {}
     settings = {"sfreq": BACKBONES[args.teacher_backbone].sfreq, "l_freq": args.l_freq, "h_freq": args.h_freq}
     settings["n_times"] = round(args.window_seconds * settings["sfreq"])
     settings["stride"] = round(args.stride_seconds * settings["sfreq"])

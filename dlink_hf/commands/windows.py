@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from datasets import Dataset, DatasetDict, load_from_disk
 from ..core.atomic_files import write_json
 from ..core.checkpoint_names import resolve_checkpoint
 from ..core.fetch import fetch
+from ..core.people_file import read_people
 from ..data import (
     EEG_SETS,
     AnnotationLabels,
@@ -307,8 +307,8 @@ def split_by_lists(dataset: Dataset, path: Path, source: str, group_column: str)
     """
     if not path.is_file():
         raise FileNotFoundError(f"--split: there is no file {path}.")
-    lists = json.loads(path.read_text(encoding="utf-8")).get(source)
-    if lists is None or not lists.get("train"):
+    lists = read_people(path).get(source)
+    if not isinstance(lists, dict) or not lists.get("train"):
         raise ValueError(f"--split: {path} has no list of {source!r} to train on.")
     present = set(map(str, dataset[group_column][:]))
     absent = sorted({person for name in ("train", "validation", "test") for person in lists.get(name, [])} - present)
@@ -379,7 +379,7 @@ def write_people(
 
 def _read_people(checkpoint: str) -> dict[str, Any] | None:
     path = fetch(resolve_checkpoint(checkpoint), PEOPLE_NAME, {})
-    return None if path is None else json.loads(path.read_text(encoding="utf-8"))
+    return None if path is None else read_people(path)
 
 
 def seen_before(checkpoint: str) -> list[dict[str, Any]]:

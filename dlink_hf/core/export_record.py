@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from .fetch import read_json
 
 
 DEPLOY_FILE = "deploy.json"
@@ -21,20 +22,46 @@ EXPORT_FOLDERS = ("onnx", "executorch")
 PRECISIONS = ("float32", "float16", "int8")
 
 
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and 0 < len(value) <= 10_000 and all(isinstance(name, str) for name in value)
+
+
+# field -> (what it may be, and in words)
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "sha256": (lambda v: isinstance(v, str) and len(v) == 64, "64 hexadecimal digits"),
+    "ch_names": (_are_names, "a list of channel names"),
+    "n_times": (lambda v: type(v) is int and 0 < v <= 10_000_000, "a whole number of samples"),
+    "sfreq": (lambda v: type(v) in (int, float) and 0 < v <= 1e6, "a rate in hertz"),
+    "format": (lambda v: isinstance(v, str), "text"),
+    "precision": (lambda v: isinstance(v, str), "text"),
+    "weights_sha256": (lambda v: isinstance(v, str), "hexadecimal digits"),
+    "labels": (_are_names, "a list of names"),
+    "channel_positions": (lambda v: v is None or isinstance(v, dict), "an object"),
+    "alignment": (lambda v: v is None or isinstance(v, dict), "null or an object"),
+    "preprocessing": (lambda v: v is None or isinstance(v, dict), "null or an object"),
+    "check": (lambda v: isinstance(v, dict), "an object"),
+}
+_OPTIONAL = set(_FIELDS) - {"sha256", "ch_names", "n_times", "sfreq"}
+
+
 def read_deploy(folder: Path) -> dict[str, Any]:
     """Return what the deploy.json of an exported student holds.
 
     Raises:
         ValueError: it is damaged.
     """
+    where = str(folder / DEPLOY_FILE)
+    advice = "Copy the folder again, or export the student again: dlink export MODEL --output_dir DIR."
     try:
-        deploy = json.loads((folder / DEPLOY_FILE).read_text("utf-8"))
-        _ = deploy["sha256"], deploy["ch_names"], deploy["n_times"], deploy["sfreq"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{folder / DEPLOY_FILE} is damaged ({error!r}). Copy the folder again, or export the student again: "
-            "dlink export MODEL --output_dir DIR."
-        ) from error
+        deploy = read_json(folder / DEPLOY_FILE)
+    except ValueError as error:
+        raise ValueError(f"{where} is damaged ({error}). {advice}") from error
+    for name, (is_good, expected) in _FIELDS.items():
+        if name not in deploy and name in _OPTIONAL:
+            continue
+        if not is_good(deploy.get(name)):
+            given = repr(deploy.get(name))[:100]
+            raise ValueError(f"{where} is damaged: `{name}` must be {expected}, got {given}. {advice}")
     return deploy
 
 

@@ -115,8 +115,51 @@ class ExportedStudent:
                 f"export. {again}"
             )
         student = cls(weights, deploy, MiCConfig.from_pretrained(folder), n_threads)
+        student._check_record(folder, again)
         student.folder = folder
         return student
+
+    def _check_record(self, folder: Path, again: str) -> None:
+        """Refuse a deploy.json that contradicts the config next to it, or what the exported file itself says.
+
+        Raises:
+            ValueError: it does; the message names the field.
+        """
+        deploy, config = self.deploy, self.config
+        n_chans, any_montage = len(deploy["ch_names"]), self.takes_positions
+        pairs = [
+            (name, deploy[name], getattr(config, name), "config.json") for name in ("ch_names", "sfreq", "n_times")
+        ]
+        labels = [config.id2label[index] for index in sorted(config.id2label)]
+        pairs.append(("labels", deploy.get("labels", labels), labels, "config.json"))
+        # of each axis its size, or text where any is taken
+        shapes: dict[str, list[Any]] = getattr(self.run, "shapes", {})
+        if shapes:
+            wanted = {"input_values": [None, n_chans, deploy["n_times"]], "logits": [None, len(labels)]}
+            fields = {"input_values": ["", "ch_names", "n_times"], "logits": ["", "labels"]}
+            told = {"channel_positions"} if any_montage else set()
+            found = set(shapes) - {"input_values", "logits"}
+            pairs.append(("channel_positions", sorted(told), sorted(found), self.model_file))
+            for name, sizes in wanted.items():
+                if len(shapes[name]) != len(sizes):
+                    pairs.append(
+                        ("input" if name == "input_values" else "output", sizes, shapes[name], self.model_file)
+                    )
+                    continue
+                for field, size, own in zip(fields[name], sizes, shapes[name], strict=True):
+                    if (
+                        size is not None
+                        and isinstance(own, int)
+                        or field in ("ch_names", "n_times")
+                        and not any_montage
+                    ):
+                        pairs.append((field, size, own, self.model_file))
+        for field, mine, own, file in pairs:
+            if mine != own:
+                raise ValueError(
+                    f"{folder / DEPLOY_FILE} contradicts {file} next to it: `{field}` is {mine}, there it is {own}. "
+                    f"{again}"
+                )
 
     def __call__(self, input_values: Any, channel_positions: Any = None) -> ExportedStudentOutput:
         """Classify windows; as `forward`."""

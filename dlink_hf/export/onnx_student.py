@@ -39,10 +39,19 @@ class OnnxStudent(ExportedStudent):
         """
         session = make_session(weights, 1 if n_threads is None else n_threads)
 
+        names = sorted(one.name for one in session.get_inputs())
+        if "input_values" not in names or [one.name for one in session.get_outputs()] != ["logits"]:
+            raise ValueError(
+                f"This ONNX model takes {', '.join(names)}: it is no exported student, which takes input_values and "
+                "gives logits. Export the student again."
+            )
+
         def run(values: np.ndarray, positions: np.ndarray | None) -> np.ndarray:
             given = {} if positions is None else {"channel_positions": positions}
             return session.run(["logits"], {"input_values": values, **given})[0]
 
+        shapes = {one.name: list(one.shape) for one in (*session.get_inputs(), *session.get_outputs())}
+        run.shapes = shapes  # type: ignore[attr-defined]
         return run
 
 
