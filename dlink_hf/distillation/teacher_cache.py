@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 from tqdm.auto import tqdm
 
 from ..core.atomic_files import is_disk_full, staged
+from ..core.checks import MALFORMED
 from ..data.cache import default_cache_dir
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
 from ..models.token_grid import windows_for
@@ -293,7 +294,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["version"]
         _ = [manifest[key] for key in ("teacher", "windows", "n_windows", "n_views", "rows_per_shard", "shapes")]
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise ValueError(f"{path} is damaged ({error!r}). Delete its folder, or build with overwrite=True.") from error
     if version != CACHE_VERSION:
         raise ValueError(
@@ -308,7 +309,7 @@ def _shard_offsets(path: Path, manifest: dict[str, Any], rows: int) -> dict[str,
         length = int.from_bytes(file.read(8), "little")
         try:
             header = json.loads(file.read(length) if length < 10**6 else b"")
-        except ValueError as error:
+        except MALFORMED as error:
             raise ValueError(f"{path} is damaged: its header can't be read. {_ADVICE}") from error
     end = 8 + length
     offsets = {}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.atomic_files import staged
+from ..core.checks import MALFORMED
 from ..core.text import for_markdown, for_plot
 from .models import SIZES, card_score
 
@@ -221,7 +222,7 @@ def read_scores(path: str | os.PathLike, names: Iterable[str]) -> dict[str, tupl
             if not good:
                 raise ValueError("other values")
             found = {name: (float(values[name]), path.name) for name in names if name in values}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except MALFORMED as error:
         raise ValueError(
             f"{path} must hold {expected}, such as {{'small': 0.85}}, or (.jsonl) lines of results: {error!r}."
         ) from error
