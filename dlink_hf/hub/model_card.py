@@ -75,7 +75,7 @@ def _text(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     """A value of the metadata, on one line, which holds no mark of the generated part."""
-    return " ".join(without_surrogates(str(value)).split()).replace("<!--", "< !--")
+    return " ".join(without_surrogates(str(value)).split()).replace("<!--", "< !--").replace("```", "'''")
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
