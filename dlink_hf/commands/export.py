@@ -11,7 +11,8 @@ from typing import Any
 from datasets import Dataset, load_from_disk
 
 from ..core.atomic_files import staged, write_json
-from ..core.export_record import DEPLOY_FILE, read_deploy
+from ..core.export_record import read_deploy
+from ..core.fetch import read_json
 from ..export.c_text import FILTERS_FILE as C_FILTERS_FILE, filters_header
 from ..export.loading import FORMATS, format_of
 from ..export.onnx import TOLERANCES, write_export
@@ -150,7 +151,7 @@ def _write_c_filters(args: ExportArguments) -> str:
             f"no {C_FILTERS_FILE}: this student reads aligned windows, which mic_stream.c does not make. Filter and "
             "align on the device by deploy.json and filters.json, then call mic_classify."
         )
-    header = filters_header(json.loads(Path(args.output_dir, FILTERS_FILE).read_text("utf-8")))
+    header = filters_header(read_json(Path(args.output_dir, FILTERS_FILE)))
     for folder in folders:
         with staged(folder) as partial:
             (partial / C_FILTERS_FILE).write_text(header, encoding="utf-8")
