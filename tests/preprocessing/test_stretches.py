@@ -128,6 +128,7 @@ def write_long_edf(path: Path, hours: int, n_chans: int = 19, sfreq: int = 256) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_day_fits_in_a_gigabyte(tmp_path):
     path = write_long_edf(tmp_path / "day.edf", hours=24)
     done = subprocess.run([sys.executable, "-c", MEMORY, str(path)], capture_output=True, text=True, check=True)
