@@ -216,7 +216,9 @@ def settle_fields(
     Raises:
         ValueError: the channels are neither given nor saved, or an option can't be taken over.
     """
-    saved, fields = checkpoint.saved, {key: value for key, value in given.items() if value is not None}
+    # None stands for what the checkpoint says, but for the head, of which it says nothing
+    fields = {key: value for key, value in given.items() if value is not None or key == "head_size"}
+    saved = checkpoint.saved
     if "ch_names" not in fields:
         fields["ch_names"] = saved_ch_names(saved)
     if fields["ch_names"] is None:

@@ -197,6 +197,14 @@ def test_other_channels_and_windows_need_nothing_of_cbramod(saved: Path) -> None
     assert outputs(ours) == outputs_by_hand(theirs, ["O1", "Oz", "O2"], 1200)
 
 
+def test_a_head_for_a_probe_can_be_asked_for(saved: Path) -> None:
+    folder = str(saved / "eeg/cbramod")
+    signal = {"ch_names": ["C3", "C4"], "n_times": 400, "num_labels": 2}
+    model = DLinkTeacherForEEGClassification.from_pretrained(folder, head_size=None, **signal)
+    assert model.config.head_size is None and model.head.features is None
+    assert DLinkTeacherForEEGClassification.from_pretrained(folder, **signal).config.head_size == 32
+
+
 def test_channels_are_the_saved_ones_where_none_are_given(saved: Path) -> None:
     assert DLinkTeacherModel.from_pretrained(saved / "eeg/cbramod").config.ch_names == MORE
     with pytest.raises(ValueError, match=r"which channels it reads \(there are 6\). Give `ch_names=`"):
