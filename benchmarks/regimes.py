@@ -27,7 +27,7 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +82,22 @@ class Fold:
         self.steps = steps
         self.folder = tempfile.TemporaryDirectory(prefix="regimes-")
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Number of folds, electrodes of the headset, seconds of the short window, labelled subjects of the few."""
+        return SETS[self.name]
+
+    @property
+    def cell(self) -> dict[str, Any]:
+        """What a line of results is told from others by, but for its row."""
+        return {"set": self.name, "regime": self.regime, "fold": self.fold, "seed": self.seed}
+
+    @property
+    def rows(self) -> Sequence[str]:
+        """The rows that mean something here."""
+        # where the experts see no more than the student, `same_view` is the row `soft_targets`
+        return [row for row in ROWS if row != "same_view" or self.regime not in ("full", "few")]
+
     def arguments(self, **changes: Any) -> Any:
         """Arguments of a training, in a folder that does not stay."""
         from dlink_hf.commands.arguments import TRAINING_DEFAULTS
@@ -93,26 +109,31 @@ class Fold:
         args.group_column = "subject"
         return args
 
-    @cached_property
-    def views(self) -> Any:
-        """What teacher and student read, split by subject; of the regime `few`, most labels taken away."""
-        from dlink_hf.commands.arguments import DataArguments, ViewArguments
-        from dlink_hf.commands.views import load_views
+    def data_arguments(self) -> Any:
+        """The recordings and the split of the fold, as a command takes them."""
+        from dlink_hf.commands.arguments import DataArguments
 
-        facts = SETS[self.name]
-        data = DataArguments(
+        return DataArguments(
             dataset=self.name,
             data_dir=self.data_dir,
-            split=f"{self.fold}/{facts['folds']}",
+            split=f"{self.fold}/{self.facts['folds']}",
             validation=0.2,
             l_freq=0.5,
             h_freq=45.0,
         )
+
+    @cached_property
+    def views(self) -> Any:
+        """What teacher and student read, split by subject; of the regime `few`, most labels taken away."""
+        from dlink_hf.commands.arguments import ViewArguments
+        from dlink_hf.commands.views import load_views
+
+        facts = self.facts
         view = ViewArguments(
             student_ch_names=facts["headset"] if self.regime == "headset" else None,
             student_window_seconds=facts["short"] if self.regime == "short" else None,
         )
-        views = load_views(data, view, self.arguments())
+        views = load_views(self.data_arguments(), view, self.arguments())
         return few_labels(views, facts["few"], self.seed) if self.regime == "few" else views
 
     @property
@@ -157,8 +178,9 @@ class Fold:
         """The same of experts that see no more than the student."""
         from dlink_hf import add_soft_targets
 
-        few = self.views.student
-        views = replace(self.views, teacher=few, train=few["train"])
+        views, few = self.views, self.views.student
+        if views.sees_less:
+            views = replace(views, teacher=few, train=few["train"])
         asked = self._ask(self._train_experts(views), views)
         return add_soft_targets(self.views.train, np.asarray(asked.with_format("numpy")["soft_targets"][:]))
 
@@ -186,16 +208,18 @@ class Fold:
         fields = student_fields(teacher.model.config)
         return make_student(self.views.student, StudentArguments(), self.seed, **fields)
 
-    def train(self, row: str) -> Any:
-        """The trained model of a row."""
-        from dlink_hf.commands.arguments import DistillArguments, StudentArguments
-        from dlink_hf.commands.distill import distil_student, train_alone
+    def close(self) -> None:
+        """Delete what the fold has written."""
+        self.folder.cleanup()
 
-        teacher = self.teacher if row in LAYERS and LAYERS[row].get("route_weight") else self.untrained_teacher
-        if row in ALONE:
-            times = int(row.rsplit("_", 1)[1])
-            args = self.arguments(max_steps=times * self.budget)
-            return train_alone(self.student(teacher), self.views, StudentArguments(), args)
+    def asked_teacher(self, row: str) -> Any:
+        """The teacher of a row's studio."""
+        return self.teacher if LAYERS.get(row, {}).get("route_weight") else self.untrained_teacher
+
+    def lesson(self, row: str) -> tuple[Any, Any, Any]:
+        """The training windows, the objective and the arguments of a row that is taught."""
+        from dlink_hf.commands.arguments import DistillArguments
+
         if row == "same_view":
             train, changes = self.own_targets, LAYERS["soft_targets"]
         elif row == "shuffled":
@@ -203,12 +227,27 @@ class Fold:
         else:
             train, changes = self.targets, LAYERS[row]
         # the teacher has seen the training windows: its answers are those of the experts, which have not
-        objective = DistillArguments(kd_weight=0.0, **changes)
-        args = self.arguments(max_steps=self.budget)
+        return train, DistillArguments(kd_weight=0.0, **changes), self.arguments(max_steps=self.budget)
+
+    def train(self, row: str) -> Any:
+        """The trained model of a row."""
+        from dlink_hf.commands.arguments import StudentArguments
+        from dlink_hf.commands.distill import distil_student, train_alone
+
+        teacher = self.asked_teacher(row)
+        if row in ALONE:
+            times = int(row.rsplit("_", 1)[1])
+            args = self.arguments(max_steps=times * self.budget)
+            return train_alone(self.student(teacher), self.views, StudentArguments(), args)
+        train, objective, args = self.lesson(row)
         trainer = distil_student(
             teacher, self.student(teacher), train, self.views, StudentArguments(), objective, args
         )
         return trainer.accelerator.unwrap_model(trainer.model).student
+
+    def teacher_says(self, dataset: Any) -> np.ndarray:
+        """(N, num_labels) probabilities of the row `teacher`."""
+        return self.experts(dataset)
 
     def line(self, row: str) -> dict[str, Any]:
         """Train a row and score it by subject."""
@@ -219,10 +258,10 @@ class Fold:
         splits = self.views.teacher if row == "teacher" else self.views.student
         scores = {}
         for name in ("validation", "test"):
-            given = self.experts(splits[name]) if model is None else evaluate_model(model, splits[name])[1]
-            scores[name] = subject_scores(splits[name]["labels"][:], given, splits[name]["subject"][:])
-        cell = {"set": self.name, "regime": self.regime, "fold": self.fold, "seed": self.seed, "row": row}
-        return {**cell, "steps": self.budget, "scores": scores}
+            split = splits[name]
+            given = self.teacher_says(split) if model is None else evaluate_model(model, split)[1]
+            scores[name] = subject_scores(split["labels"][:], given, split["subject"][:])
+        return {**self.cell, "row": row, "steps": self.budget, "scores": scores}
 
 
 def few_labels(views: Any, n_subjects: int, seed: int) -> Any:
@@ -280,25 +319,26 @@ def cells(args: argparse.Namespace) -> Iterator[tuple[str, str, int, int]]:
                     yield name, regime, fold, seed
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run what is not done yet."""
-    keys = ("set", "regime", "fold", "seed", "row")
-    for name, regime, fold, seed in cells(args):
-        done = {tuple(line[key] for key in keys) for line in read_lines(args.output)}
-        rows = [row for row in args.rows if (name, regime, fold, seed, row) not in done]
-        if regime in ("full", "few"):
-            # there the experts see no more than the student: these are the row `soft_targets`
-            rows = [row for row in rows if row != "same_view"]
-        if not rows:
-            continue
-        made = Fold(name, regime, fold, seed, args.data_dir, args.steps)
+def run_folds(folds: Iterable[Fold], rows: Sequence[str], output: Path) -> None:
+    """Run the rows that are not done yet, and append a line for each."""
+    for fold in folds:
+        lines = read_lines(output)
+        done = {line["row"] for line in lines if fold.cell.items() <= line.items()}
         for row in rows:
-            line = made.line(row)
-            with open(args.output, "a", encoding="utf-8") as file:
+            if row in done or row not in fold.rows:
+                continue
+            line = fold.line(row)
+            output.parent.mkdir(parents=True, exist_ok=True)
+            with open(output, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             test = np.mean(list(line["scores"]["test"].values()))
-            print(f"{name} {regime} fold {fold} seed {seed} {row}: {test:.3f}", flush=True)
-        made.folder.cleanup()
+            print(f"{' '.join(map(str, fold.cell.values()))} {row}: {test:.3f}", flush=True)
+        fold.close()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run what is not done yet."""
+    run_folds((Fold(*cell, args.data_dir, args.steps) for cell in cells(args)), args.rows, args.output)
 
 
 def best_alone(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -327,6 +367,19 @@ def difference(first: Mapping[tuple[str, int], float], second: Mapping[tuple[str
     return interval(np.array([[first[s, k] - second[s, k] for k in seeds] for s in subjects]))
 
 
+def strongest_control(lines: Sequence[Mapping[str, Any]]) -> tuple[str | None, dict[tuple[str, int], float]]:
+    """The control that does best on the test subjects of a set and regime, which no gain may stand below.
+
+    Returns:
+        its name (`alone` is the student alone at its best budget; None where there is no control), and its scores.
+    """
+    controls = {"alone": by_subject(best_alone(lines))}
+    controls |= {row: by_subject([line for line in lines if line["row"] == row]) for row in CONTROLS}
+    means = {row: np.mean(list(scores.values())) for row, scores in controls.items() if scores}
+    best = max(means, key=means.get) if means else None
+    return best, controls.get(best, {})
+
+
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
     """Scores of every row, and its difference to the best control, as Markdown."""
     from dlink_hf.evaluation.comparison import interval
@@ -335,22 +388,19 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
         "| set | regime | row | balanced accuracy | less the student alone (best budget) | less the best control |",
         "|---|---|---|---|---|---|",
     ]
-    for name in SETS:
+    for name in dict.fromkeys([*SETS, *(line["set"] for line in lines)]):
         for regime in REGIMES:
             of = [line for line in lines if line["set"] == name and line["regime"] == regime]
             if not of:
                 continue
             rows = {row: by_subject([line for line in of if line["row"] == row]) for row in ROWS}
             rows = {row: scores for row, scores in rows.items() if scores}
-            alone = by_subject(best_alone(of))
-            controls = {"alone": alone, **{row: rows[row] for row in CONTROLS if row in rows}}
-            means = {row: np.mean(list(scores.values())) for row, scores in controls.items() if scores}
-            best = max(means, key=means.get) if means else None
+            alone, (best, best_control) = by_subject(best_alone(of)), strongest_control(of)
             for row, scores in {**rows, "alone (best budget)": alone}.items():
                 subjects = sorted({s for s, _ in scores})
                 per = [np.mean([v for (s, _), v in scores.items() if s == subject]) for subject in subjects]
                 cells_ = [interval(per).score() if per else "-"]
-                for other in (alone, controls.get(best, {})):
+                for other in (alone, best_control):
                     found = difference(scores, other) if row in (*METHODS, *CONTROLS, "teacher") else None
                     cells_.append("-" if found is None else found.points())
                 out.append(f"| {name} | {regime} | {row} | {' | '.join(cells_)} |")

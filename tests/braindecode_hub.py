@@ -82,6 +82,17 @@ def save(folder: Path, config: DLinkTeacherConfig, named: bool = True, **options
     return folder
 
 
+def save_set(whole: Any, folder: Path) -> Path:
+    """Write what braindecode's `push_to_hub` uploads of a data set, by braindecode itself."""
+    import braindecode
+
+    folder.mkdir(parents=True)
+    facts = {"pipeline_name": "braindecode", "compression": "blosc", "compression_level": 5, "chunk_size": 3000}
+    facts = {"format": "zarr", **facts, "braindecode_version": braindecode.__version__}
+    whole._build_local_cache(folder, {**facts, **whole._get_format_info_inline()})
+    return folder
+
+
 def windows(n_chans: int, n_times: int) -> torch.Tensor:
     """Two windows (2, C, T) of noise, in microvolts; the same in every process."""
     return 20 * torch.randn(2, n_chans, n_times, generator=torch.Generator().manual_seed(7))

@@ -20,6 +20,7 @@ from typing import Any
 import mne
 import numpy as np
 import pytest
+from braindecode_hub import save_set as save
 from fake_hub.server import HubServer
 
 from dlink_hf import EEGFeatureExtractor, build_report, load_public_set, signal_info, split_by_subject
@@ -327,17 +328,6 @@ def test_no_network(tmp_path: Path, monkeypatch: Any) -> None:
 
 
 # the Hub
-
-
-def save(whole: Any, folder: Path) -> Path:
-    """What braindecode's `push_to_hub` uploads, written by braindecode itself."""
-    import braindecode
-
-    folder.mkdir(parents=True)
-    facts = {"pipeline_name": "braindecode", "compression": "blosc", "compression_level": 5, "chunk_size": 3000}
-    facts = {"format": "zarr", **facts, "braindecode_version": braindecode.__version__}
-    whole._build_local_cache(folder, {**facts, **whole._get_format_info_inline()})
-    return folder
 
 
 def edit(path: Path, change: Any) -> None:
