@@ -67,6 +67,9 @@ def verdicts(lines: Lines) -> list[str]:
     if gained is not None:
         said.append(f"Against the best control ({name}): {gained.points()} points.")
     for part, (first, second) in PARTS.items():
+        if second == "dlink" and lines[0]["settings"]["cached_views"]:
+            # stored views against fresh ones: the difference would not be that of the layers alone
+            continue
         added = difference(*(by_subject(of_row(lines, row)) for row in (first, second)))
         if added is not None:
             said.append(f"{part[0].upper()}{part[1:]} (`{first}` less `{second}`): {added.points()} points.")

@@ -162,32 +162,38 @@ def test_lines_that_were_made_otherwise_are_not_added_to(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_every_row_runs_on_the_hub_and_a_killed_run_goes_on(hub: HubServer, tmp_path: Path) -> None:
-    output, folder, wanted = tmp_path / "lines.jsonl", tmp_path / "work", ["headset", "few"]
-    told = call(hub, tmp_path, "--regimes", *wanted)
+@pytest.mark.timeout(1200)
+def test_the_protocol_runs_on_the_hub_and_goes_on_where_it_stopped(hub: HubServer, tmp_path: Path) -> None:
+    output, folder = tmp_path / "lines.jsonl", tmp_path / "work"
+    rows = ["teacher", "alone_1", "shuffled", "dlink", "input"]
+    told = call(hub, tmp_path, "--regimes", "headset", "--rows", *rows)
     lines = [json.loads(line) for line in output.read_text().splitlines()]
-    cells = {(line["regime"], line["fold"], line["row"]) for line in lines}
-    assert cells == {(regime, fold, row) for regime in wanted for fold in (0, 1) for row in hub_protocol.HUB_ROWS}
-    assert len(lines) == len(cells)
-    for regime in wanted:
-        tested = [set(line["scores"]["test"]) for line in lines if line["regime"] == regime and line["row"] == "dlink"]
+    assert [(line["fold"], line["row"]) for line in lines] == [(fold, row) for fold in (0, 1) for row in rows]
+    # every subject is tested once, and chosen by others
+    for row in rows:
+        tested = [set(line["scores"]["test"]) for line in lines if line["row"] == row]
         assert tested[0].isdisjoint(tested[1]) and tested[0] | tested[1] == {str(s) for s in range(SUBJECTS)}
     for line in lines:
+        assert set(line["scores"]["test"]).isdisjoint(line["scores"]["validation"])
         assert len(line["teacher_revision"]) == len(line["set_revision"]) == 40 and line["steps"] == 3
         assert all(0 <= score <= 1 for scores in line["scores"].values() for score in scores.values())
         assert ("band_power" in line) == (line["row"] == "teacher")
-    # a teacher of each fold, and one of each fold's few; nothing is left of the features
-    assert len(list((folder / "teachers").iterdir())) == 4 and not list((folder / "features").iterdir())
-    assert f"at {lines[0]['teacher_revision']}" in (tmp_path / "RESULTS.md").read_text() and "written: " in told
+    # a teacher of each fold; nothing is left of the features
+    assert len(list((folder / "teachers").iterdir())) == 2 and not list((folder / "features").iterdir())
+    report = (tmp_path / "RESULTS.md").read_text()
+    assert f"at {lines[0]['teacher_revision']}" in report and "### eeg/hands, headset" in report
+    assert "Against the best control (" in report and "written: " in told
 
-    kept = [line for line in lines if (line["regime"], line["row"]) != ("few", "dlink")]
+    # killed before the last row of the second fold's student; then other regimes too
+    kept = [line for line in lines if (line["fold"], line["row"]) != (1, "dlink")]
     output.write_text("".join(json.dumps(line) + "\n" for line in kept))
     before = len(hub.requests)
-    told = call(hub, tmp_path, "--regimes", *wanted)
+    call(hub, tmp_path, "--regimes", "headset", "few", "--rows", "teacher", "same_view", "dlink")
     again = [json.loads(line) for line in output.read_text().splitlines()]
-    assert (
-        again[: len(kept)] == kept
-        and [(line["regime"], line["row"]) for line in again[len(kept) :]] == [("few", "dlink")] * 2
-    )
-    assert told.count(" dlink: ") == 2 and len(list((folder / "teachers").iterdir())) == 4
+    assert again[: len(kept)] == kept
+    done = [(line["regime"], line["fold"], line["row"]) for line in again[len(kept) :]]
+    few = [("few", fold, row) for fold in (0, 1) for row in ("teacher", "same_view", "dlink")]
+    assert done == [*[("headset", 0, "same_view"), ("headset", 1, "same_view"), ("headset", 1, "dlink")], *few]
+    # the few have teachers of their own, who know fewer labels; nothing is downloaded again
+    assert len(list((folder / "teachers").iterdir())) == 4
     assert not [request for request in hub.requests[before:] if "/data/c/" in request]
