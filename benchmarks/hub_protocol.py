@@ -210,6 +210,15 @@ class HubFold(Fold):
         return DataArguments(dataset=self.data_dir, split=f"{self.fold}/{self.args.folds}", validation=0.2)
 
     @cached_property
+    def student_args(self) -> Any:
+        """The student, and the augmentation of every training: chosen by what tells the classes apart, as always."""
+        from dlink_hf.commands.arguments import StudentArguments
+        from dlink_hf.commands.training import settle_augmentation
+
+        chosen = settle_augmentation("auto", self.views.teacher["train"], "subject")
+        return StudentArguments(student_augmentations=chosen)
+
+    @cached_property
     def teacher(self) -> Any:
         """The foundation model, fine-tuned on the training subjects; kept, since several regimes share it."""
         from dlink_hf.commands.arguments import TeacherArguments
@@ -221,7 +230,11 @@ class HubFold(Fold):
         facts += [args.folds, args.few, args.teacher_steps, whole["train"]._fingerprint]
         kept = args.folder / "teachers" / _digest(facts)
         if not kept.is_dir():
-            asked = TeacherArguments(teacher_checkpoint=self.checkpoint.path, teacher_steps=args.teacher_steps)
+            asked = TeacherArguments(
+                teacher_checkpoint=self.checkpoint.path,
+                teacher_steps=args.teacher_steps,
+                augmentations=self.student_args.student_augmentations,
+            )
             with staged(kept.parent) as partial:
                 training = self.arguments(output_dir=str(partial / kept.name))
                 prepare_teacher(whole, None, asked, training, self.name)

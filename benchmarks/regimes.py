@@ -184,10 +184,17 @@ class Fold:
         asked = self._ask(self._train_experts(views), views)
         return add_soft_targets(self.views.train, np.asarray(asked.with_format("numpy")["soft_targets"][:]))
 
-    def _asked(self) -> tuple[Any, Any, Any]:
-        from dlink_hf.commands.arguments import DistillArguments, StudentArguments
+    @cached_property
+    def student_args(self) -> Any:
+        """The student, and the augmentation of every training."""
+        from dlink_hf.commands.arguments import StudentArguments
 
-        return StudentArguments(), DistillArguments(experts="student"), self.arguments(max_steps=self.budget)
+        return StudentArguments()
+
+    def _asked(self) -> tuple[Any, Any, Any]:
+        from dlink_hf.commands.arguments import DistillArguments
+
+        return self.student_args, DistillArguments(experts="student"), self.arguments(max_steps=self.budget)
 
     def _train_experts(self, views: Any) -> Any:
         from dlink_hf.commands.distill import train_experts
@@ -201,12 +208,11 @@ class Fold:
 
     def student(self, teacher: Any) -> Any:
         """A fresh student that fits a teacher."""
-        from dlink_hf.commands.arguments import StudentArguments
         from dlink_hf.commands.training import make_student
         from dlink_hf.models.token_grid import student_fields
 
         fields = student_fields(teacher.model.config)
-        return make_student(self.views.student, StudentArguments(), self.seed, **fields)
+        return make_student(self.views.student, self.student_args, self.seed, **fields)
 
     def close(self) -> None:
         """Delete what the fold has written."""
@@ -231,18 +237,15 @@ class Fold:
 
     def train(self, row: str) -> Any:
         """The trained model of a row."""
-        from dlink_hf.commands.arguments import StudentArguments
         from dlink_hf.commands.distill import distil_student, train_alone
 
         teacher = self.asked_teacher(row)
         if row in ALONE:
             times = int(row.rsplit("_", 1)[1])
             args = self.arguments(max_steps=times * self.budget)
-            return train_alone(self.student(teacher), self.views, StudentArguments(), args)
+            return train_alone(self.student(teacher), self.views, self.student_args, args)
         train, objective, args = self.lesson(row)
-        trainer = distil_student(
-            teacher, self.student(teacher), train, self.views, StudentArguments(), objective, args
-        )
+        trainer = distil_student(teacher, self.student(teacher), train, self.views, self.student_args, objective, args)
         return trainer.accelerator.unwrap_model(trainer.model).student
 
     def teacher_says(self, dataset: Any) -> np.ndarray:
