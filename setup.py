@@ -11,47 +11,58 @@ ROOT = Path(__file__).parent
 README = ROOT / "README.md"
 VERSION = re.search(r'^__version__ = "([^"]+)"$', (ROOT / "dlink_hf" / "_version.py").read_text("utf-8"), re.M)[1]
 
+# what a student needs to be loaded, to read a recording and to predict
 INSTALL_REQUIRES = [
     # tested with 2.13; nothing newer than 2.6 is called
     "torch>=2.6",
     "transformers>=5.20,<6",
     "huggingface-hub>=1.33,<3",
+    "safetensors>=0.8",
+    # braindecode 1.8 uses the name of a montage that MNE removes in 1.14
+    "mne>=1.11,<1.14",
+    "numpy>=2.2,<3",
+    "scipy>=1.15",
+    "pyyaml>=6.0",
+    "tqdm>=4.67",
+]
+
+# data sets, scores, training, model cards; dlink_hf/core/requires.py names the extra where one of these is missing
+TRAIN = [
     "datasets>=4.8",
     "accelerate>=1.15",
     "evaluate>=0.4.6",
     # locks the folder of a teacher's stored features; torch and huggingface-hub bring it
     "filelock>=3.20",
-    "safetensors>=0.8",
-    # braindecode 1.8 uses the name of a montage that MNE removes in 1.14
-    "mne>=1.11,<1.14",
     # the model card is a template
     "jinja2>=3.1",
-    "numpy>=2.2,<3",
     "pandas>=2.3",
-    "scipy>=1.15",
-    "scikit-learn>=1.6",
     "psutil>=5.9",
-    "pyyaml>=6.0",
-    "tqdm>=4.67",
+    "scikit-learn>=1.6",
 ]
 
 EXTRAS_REQUIRE = {
+    "train": TRAIN,
     # teachers only: a student needs none of this. braindecode brings torchaudio, which must match torch (see README)
-    "teachers": ["braindecode>=1.8,<2", "peft>=0.21,<1", "pyriemann>=0.8,<1"],
-    "bids": ["mne-bids>=0.18"],
+    "teachers": [*TRAIN, "braindecode>=1.8,<2", "peft>=0.21,<1", "pyriemann>=0.8,<1"],
+    "bids": [*TRAIN, "mne-bids>=0.18"],
     # data sets by name: those that braindecode put on the Hub, and those of MOABB
-    "hub-data": ["zarr>=3.0,<4"],
-    "moabb": ["moabb>=1.4.3,<2"],
+    "hub-data": [*TRAIN, "zarr>=3.0,<4"],
+    "moabb": [*TRAIN, "moabb>=1.4.3,<2"],
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
     # brings torchao; its wheels do not say which torch they were built for: run with 2.13
     "executorch": ["executorch>=1.5,<2"],
     # the first that brings liblsl on Linux too, and waits for the first sample rather than a whole chunk
     "stream": ["pylsl>=1.18.5"],
     "brainflow": ["brainflow>=5.23"],
+<<<<<<< HEAD
     # what LabRecorder of Lab Streaming Layer writes
     "xdf": ["pyxdf>=1.16.6"],
     "demo": ["matplotlib>=3.9", "tensorboard>=2.18"],
+=======
+    "demo": [*TRAIN, "matplotlib>=3.9", "tensorboard>=2.18"],
+>>>>>>> ac9b059 (Base install without what only training needs: extra train; what is missing is named with the extra that brings it)
     "dev": [
+        *TRAIN,
         "build>=1.2",
         "codespell>=2.4",
         "edfio>=0.4.4",
@@ -84,6 +95,7 @@ setup(
     long_description=README.read_text("utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
     author="The dlink_hf authors",
+    project_urls={"Paper": "https://arxiv.org/abs/2604.15016v2"},
     license="Apache-2.0",
     license_files=["LICENSE"],
     keywords=["EEG", "BCI", "distillation", "foundation models", "transformers", "pytorch"],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import __version__ as __version__
 from .core.old_paths import MOVED_MODULES as _MOVED_MODULES, install as _install_old_paths
+from .core.requires import naming_the_extra as _naming_the_extra
 
 
 # module -> the public names it holds, in the order in which data flows
@@ -339,7 +340,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
-        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        with _naming_the_extra(f"{__name__}.{name}"):
+            value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     elif name in _ROOMS or name in _MOVED_MODULES:
         value = import_module(f"{__name__}.{name}")
     else:

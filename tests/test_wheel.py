@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,9 +12,11 @@ import sysconfig
 import tarfile
 import zipfile
 from email.parser import Parser
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import dlink_hf
 
@@ -55,17 +58,54 @@ def built(tmp_path_factory) -> tuple[Path, Path]:
     return wheel, archive
 
 
-@pytest.fixture(scope="module")
-def python(built, tmp_path_factory) -> Path:
-    """Python of a fresh environment with the wheel in it; the dependencies are those of this environment."""
-    folder = tmp_path_factory.mktemp("environment")
+def brought_by(wheel: Path) -> dict[str, Distribution]:
+    """What `pip install WHEEL` brings, without extras: what it asks for, and what that asks for, as installed here."""
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    asked = Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist")
+    found: dict[str, Distribution] = {}
+    while asked:
+        requirement = Requirement(asked.pop())
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        if name not in found:
+            try:
+                found[name] = distribution(requirement.name)
+            except PackageNotFoundError:
+                continue  # of another build of torch
+            asked += found[name].requires or []
+    return found
+
+
+def fresh_environment(wheel: Path, folder: Path) -> tuple[Path, Path]:
+    """Python and site-packages of a new environment that holds the wheel alone."""
     run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
     python = folder / "bin" / "python"
     options = ("--disable-pip-version-check", "--no-deps", "--no-index")
-    run(sys.executable, "-m", "pip", "--python", python, "install", *options, built[0], cwd=folder)
-    site_packages = Path(
-        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
-    )
+    run(sys.executable, "-m", "pip", "--python", python, "install", *options, wheel, cwd=folder)
+    site_packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
+    return python, Path(site_packages)
+
+
+@pytest.fixture(scope="module")
+def bare_python(built, tmp_path_factory) -> Path:
+    """Python of a fresh environment with the wheel and what its base install brings: links to what is installed."""
+    python, site_packages = fresh_environment(built[0], tmp_path_factory.mktemp("bare"))
+    brought = brought_by(built[0])
+    lacking = {"datasets", "accelerate", "evaluate", "scikit-learn", "pandas", "psutil", "braindecode", "pyarrow"}
+    assert not lacking & set(brought)
+    for dist in brought.values():
+        for top in {Path(file).parts[0] for file in dist.files or ()} - {"..", "__pycache__"}:
+            if not (site_packages / top).exists():
+                (site_packages / top).symlink_to(dist.locate_file(top))
+    return python
+
+
+@pytest.fixture(scope="module")
+def python(built, tmp_path_factory) -> Path:
+    """Python of a fresh environment with the wheel in it; the dependencies are those of this environment."""
+    python, site_packages = fresh_environment(built[0], tmp_path_factory.mktemp("environment"))
     # a path added by a .pth file has its own .pth files ignored: the editable install of the tree stays out
     (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python
@@ -76,9 +116,13 @@ def test_wheel_holds_the_package_alone(built):
     inside = {name for name in names if ".dist-info/" not in name}
     tracked = {str(path.relative_to(ROOT)) for path in (ROOT / "dlink_hf").rglob("*.py")}
     packaged = {name for name in inside if name.startswith("dlink_hf/checkpoints/")}
+<<<<<<< HEAD
     sources = {f"dlink_hf/export/c/{path.name}" for path in (ROOT / "dlink_hf" / "export" / "c").iterdir()}
     assert inside - packaged == tracked | sources | {"dlink_hf/py.typed", "dlink_hf/hub/model_card_template.md"}
     assert "dlink_hf/export/c/mic.c" in sources
+=======
+    assert inside - packaged == tracked | {"dlink_hf/py.typed", "dlink_hf/hub/model_card_template.md"}
+>>>>>>> ac9b059 (Base install without what only training needs: extra train; what is missing is named with the extra that brings it)
     files = ("model.safetensors", "config.json", "preprocessor_config.json", "README.md")
     assert packaged >= {f"{PACKAGED}/{name}" for name in files}
     assert all(name.endswith((".safetensors", ".json", ".md")) for name in packaged)
@@ -102,7 +146,7 @@ def test_metadata(built):
     (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = Parser().parsestr(archive.read(name).decode())
     assert (metadata["Name"], metadata["Version"]) == ("dlink-hf", dlink_hf.__version__)
-    assert {"teachers", "export", "stream", "demo", "dev"} <= set(metadata.get_all("Provides-Extra"))
+    assert {"train", "teachers", "export", "stream", "demo", "dev"} <= set(metadata.get_all("Provides-Extra"))
     assert metadata.get_payload().strip(), "the README is the long description"
 
 
@@ -145,3 +189,71 @@ def test_installed_wheel_runs_the_first_block_of_the_readme(python, tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
     (tmp_path / "block.py").write_text(blocks[0])
     run(python, "block.py", cwd=tmp_path)
+
+
+CLASSIFY = """
+import json, os, sys
+os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=os.getcwd())
+import dlink_hf
+pipe = dlink_hf.pipeline("eeg-classification", model=sys.argv[1])
+print(json.dumps([[window["label"], window["score"]] for window in pipe(sys.argv[2])]))
+"""
+
+
+def test_base_install_classifies_a_recording_as_the_full_one_does(bare_python, python, data_dir, tmp_path):
+    model = ROOT / "model_cards" / "dlink-mic-small-eegmat"
+    recording = (data_dir / "eegmat" / "Subject00_1.edf").resolve()
+    bare, full = (
+        json.loads(run(which, "-c", CLASSIFY, model, recording, cwd=tmp_path).splitlines()[-1])
+        for which in (bare_python, python)
+    )
+    assert len(bare) == 36 and [label for label, _ in bare] == [label for label, _ in full]
+    # the same sums on the same machine; the number of threads may differ
+    assert [score for _, score in bare] == pytest.approx([score for _, score in full], abs=1e-4)
+    command = (bare_python.parent / "dlink", "predict", recording, "--model", model, "--output", "rows.csv")
+    assert "36 windows of 5 s" in run(*command, cwd=tmp_path)
+    rows = [line.split(",") for line in (tmp_path / "rows.csv").read_text().splitlines()]
+    assert [row[rows[0].index("label")] for row in rows[1:]] == [label for label, _ in bare]
+
+
+def test_base_install_classifies_a_stream(bare_python, tmp_path):
+    code = """
+import os
+os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=os.getcwd())
+import numpy as np
+from dlink_hf import EEGFeatureExtractor, MiCForEEGClassification, StreamClassifier
+model = MiCForEEGClassification.from_pretrained("dlink-mic-small", num_labels=2, ch_names=["C3", "Cz", "C4"]).eval()
+extractor = EEGFeatureExtractor.from_pretrained("dlink-mic-small")
+live = StreamClassifier(model, extractor, ["C4", "C3", "Cz"], 250.0, "uV", hop_seconds=1.0)
+n = round(250 * (extractor.n_times / extractor.sfreq + 10))
+samples = 20 * np.random.default_rng(0).standard_normal((3, n))
+print(sum(prediction.label is not None for prediction in live.push(samples, np.arange(n) / 250)))
+"""
+    assert int(run(bare_python, "-c", code, cwd=tmp_path).splitlines()[-1]) > 3
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from dlink_hf import DLinkTrainer",
+        "from dlink_hf import build_dataset",
+        "from dlink_hf.data import load_shards",
+        "from dlink_hf.distillation.trainer import DLinkTrainer",
+        "import dlink_hf; dlink_hf.load_public_set",
+        "import dlink_hf; dlink_hf.classification_scores",
+        "import dlink_hf; dlink_hf.peak_memory(print)",
+    ],
+)
+def test_base_install_names_what_to_install(code, bare_python, tmp_path):
+    done = subprocess.run([bare_python, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'which is not installed: pip install "dlink-hf[train]".' in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["distill", "finetune", "evaluate", "prepare"])
+def test_commands_of_a_base_install_name_what_to_install(command, bare_python, tmp_path):
+    dlink = bare_python.parent / "dlink"
+    done = subprocess.run([dlink, command, "--help"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'which is not installed: pip install "dlink-hf[train]".' in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from ..core.requires import naming_the_extra
+
 
 # sub-command -> (module, what it does); imported when asked for, so that `dlink --help` answers at once
 COMMANDS = {
@@ -78,7 +80,8 @@ def _run(words: list[str], module: str) -> int:
     """Run the command `words[0]`; returns the exit status."""
     try:
         import_module(f"{__name__}.progress").quiet_transformers()
-        import_module(f"{__name__}.{module}").run(words[1:])
+        with naming_the_extra(f"`dlink {words[0]}`"):
+            import_module(f"{__name__}.{module}").run(words[1:])
     except (ValueError, OSError, ImportError) as error:
         # errors of these kinds are about what was given; the traceback would hide the sentence that helps
         print(f"dlink {words[0]}: {error}", file=sys.stderr)

@@ -6,19 +6,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from datasets import Dataset, load_from_disk
+from typing import TYPE_CHECKING, Any
 
 from ..core.atomic_files import staged, write_json
 from ..core.export_record import read_deploy
 from ..core.fetch import read_json
+from ..core.requires import require
 from ..export.c_text import FILTERS_FILE as C_FILTERS_FILE, filters_header
 from ..export.loading import FORMATS, format_of
 from ..export.onnx import TOLERANCES, write_export
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..streaming.preparation import PHASES, filter_coefficients
 from .arguments import arg, named, parse
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 # next to the folders of the precisions
@@ -168,7 +171,7 @@ def _load(flag: str, folder: str | None) -> Dataset | None:
         return None
     if not Path(folder, "dataset_info.json").is_file():
         raise FileNotFoundError(f"--{flag} {folder!r} is not a folder of Dataset.save_to_disk, made of one split.")
-    return load_from_disk(folder)
+    return require("datasets", f"--{flag}").load_from_disk(folder)
 
 
 __all__ = ["ExportArguments", "run"]

@@ -11,11 +11,11 @@ import time
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from ..core.atomic_files import write_json
@@ -305,7 +305,9 @@ def _classify(
     print(f"{n_came} samples came, {classifier.n_lost} were lost")
     if latencies:
         print(f"from the newest sample to the prediction: {_milliseconds(latencies, (50, 95, 99))} ms (p50/p95/p99)")
-    print(f"resident memory: {psutil.Process().memory_info().rss / 2**20:.0f} MiB", flush=True)
+    with contextlib.suppress(ImportError):
+        process = import_module("psutil").Process()
+        print(f"resident memory: {process.memory_info().rss / 2**20:.0f} MiB", flush=True)
 
 
 def _milliseconds(latencies: Sequence[float], percents: tuple[int, ...]) -> str:

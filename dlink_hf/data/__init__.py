@@ -4,6 +4,8 @@
 from importlib import import_module
 from typing import Any
 
+from ..core.requires import naming_the_extra
+
 
 _PUBLIC_NAMES = {
     ".aligned_windows": ["align_dataset", "monge_reference"],
@@ -37,7 +39,8 @@ __all__ = sorted(_MODULE_OF)
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name], __name__), name)
+    with naming_the_extra(f"{__name__}.{name}"):
+        value = getattr(import_module(_MODULE_OF[name], __name__), name)
     globals()[name] = value
     return value
 

@@ -6,12 +6,18 @@ The facts are one JSON object in `dataset.info.description`, which `datasets` ca
 descriptions by a blank line, which is how a mix of montages is found out).
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset, IterableDataset, concatenate_datasets
+from ..core.requires import require
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ def signal_info(dataset: Dataset) -> SignalInfo:
     Raises:
         ValueError: If the dataset carries no such facts, or if datasets of different signals were concatenated.
     """
-    if not isinstance(dataset, (Dataset, IterableDataset)):
+    datasets = require("datasets", "Reading what a dataset's windows are")
+    if not isinstance(dataset, (datasets.Dataset, datasets.IterableDataset)):
         raise TypeError(
             f"signal_info expects one datasets.Dataset, got {type(dataset).__name__}. Of a DatasetDict, pass one of "
             "its splits, e.g. signal_info(splits['train'])."
@@ -256,7 +263,7 @@ def concatenate_windows(datasets: Sequence[Dataset]) -> Dataset:
         raise ValueError(
             f"the datasets have different label names: {names}. Build them with the same label_names to concatenate."
         )
-    return concatenate_datasets(list(datasets))
+    return require("datasets", "Concatenating datasets").concatenate_datasets(list(datasets))
 
 
 def check_same_signal(datasets: Sequence[Dataset]) -> None:

@@ -7,11 +7,10 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -19,14 +18,17 @@ from transformers import PreTrainedModel
 
 from ..core.atomic_files import staged
 from ..core.checkpoint_names import found_checkpoint
+from ..core.requires import require
 from ..core.text import for_csv
-from ..data.aligned_windows import REASON, judged_rows
 from ..data.collator import EEGDataCollator
 from ..data.model_contract import check_label_names, label_names, montage_arguments
 from ..models.configuration_base import DLinkPreTrainedConfig
 from ..models.mic.modeling_mic import MiCForEEGClassification
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
-from .metrics import classification_scores
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @torch.no_grad()
@@ -50,7 +52,7 @@ def predict_probabilities(
     if len(windows) == 0:
         raise ValueError("There are no windows to classify.")
     rows = [{"input_values": window} for window in windows] if isinstance(windows, np.ndarray) else windows
-    if isinstance(rows, Dataset):
+    if hasattr(rows, "select_columns"):
         rows = rows.select_columns(["input_values"])
     device = next(model.parameters()).device
     was_training = model.training
@@ -133,6 +135,9 @@ def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> 
         raise ValueError(f"The dataset has no column 'labels' to score against; it has {dataset.column_names}.")
     check_label_names(model, dataset)
     probabilities = predict_probabilities(model, dataset, batch_size, **montage_arguments(model, dataset))
+    from ..data.aligned_windows import judged_rows
+
+    classification_scores = require("dlink_hf.evaluation.metrics", "Scoring a model").classification_scores
     labels, judged = np.asarray(dataset["labels"][:]), judged_rows(dataset)
     subjects = np.asarray(dataset["subject"][:]) if "subject" in dataset.column_names else None
 
@@ -219,6 +224,8 @@ def dataset_predictions(
     """
     columns = {name: dataset[name][:] for name in ("subject", "recording", "onset") if name in dataset.column_names}
     columns["label"] = [names[int(label)] for label in dataset["labels"][:]]
+    from ..data.aligned_windows import REASON
+
     reasons = dataset.with_format(None)[REASON][:] if REASON in dataset.column_names else None
     return write_predictions(path, columns, probabilities, names, reasons=reasons, label_all=True)
 

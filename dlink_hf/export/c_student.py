@@ -12,11 +12,10 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from datasets import Dataset
 
 from ..data.model_contract import label_names
 from ..models.mic.folded import MiCInference
@@ -25,6 +24,10 @@ from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .c_text import number_of_c, rows_of_c, text_of_c
 from .exported_student import ExportedStudent, Runner
 from .onnx import ExportFormat, write_export
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 WEIGHTS_FILE = "mic_weights.h"

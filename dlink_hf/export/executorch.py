@@ -7,17 +7,20 @@ import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 
 from ..models.mic.modeling_mic import MiCForEEGClassification
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .executorch_student import ExecutorchStudent, quiet
 from .graph import Logits
 from .onnx import ExportFormat, write_export
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 # windows at a time, where the ranges of int8 are taken

@@ -11,12 +11,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from datasets import Dataset
-from sklearn.metrics import balanced_accuracy_score
 from tqdm.auto import tqdm
 
 from ..core.atomic_files import staged
@@ -25,6 +23,7 @@ from ..core.checks import one_of
 from ..core.electrodes import channel_positions
 from ..core.export_record import DEPLOY_FILE, MODEL_FILES, weights_digest
 from ..core.fetch import fetch
+from ..core.requires import require
 from ..data.description import alignment_info
 from ..data.model_contract import check_label_names, label_names, montage_arguments
 from ..evaluation.predict import load_classifier
@@ -33,6 +32,10 @@ from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .exported_student import ExportedStudent, Runner, check_montage, check_windows
 from .graph import OPSET, check_installed, to_float16, to_int8, trace, trace_any_montage
 from .onnx_student import OnnxStudent
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 logger = logging.getLogger(__name__)
@@ -254,7 +257,7 @@ def _windows(
     if not len(given):
         raise ValueError("There are no windows: give at least one.")
     rows = np.unique(np.linspace(0, len(given) - 1, min(limit, len(given))).round().astype(int))
-    if isinstance(given, Dataset):
+    if hasattr(given, "column_names"):
         if "input_values" not in given.column_names:
             raise ValueError(f"The dataset has no column 'input_values' of windows; it has {given.column_names}.")
         check_label_names(student, given)
@@ -341,7 +344,8 @@ def _compare(
     if other:
         result["other_montage"] = other
     if labels is not None:
-        before, after = (float(balanced_accuracy_score(labels, logits.argmax(1))) for logits in (expected, found))
+        score = require("sklearn.metrics", "Comparing balanced accuracies").balanced_accuracy_score
+        before, after = (float(score(labels, logits.argmax(1))) for logits in (expected, found))
         result["balanced_accuracy"] = {"pytorch": before, backend: after, "change": after - before}
     return result
 

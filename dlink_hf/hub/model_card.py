@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .._version import __version__
+from ..core.requires import require
 from ..core.text import Markup, for_markdown, literal, without_surrogates
 from .card_merging import save_model_card
 
@@ -347,7 +347,9 @@ def build_model_card(
     all_limits = list(LIMITS)
     if dataset.get("synthetic"):
         all_limits.insert(1, "Trained and scored on synthetic EEG: of no use on people's EEG without training on it.")
-    template = jinja2.Template(_TEMPLATE.read_text("utf-8"), keep_trailing_newline=True)
+    template = require("jinja2", "Writing a model card").Template(
+        _TEMPLATE.read_text("utf-8"), keep_trailing_newline=True
+    )
     return ModelCard(
         template.render(
             metadata=_metadata(name, results, dataset, teacher, license, tags, emissions_kg).to_yaml(),

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -22,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from ..core.checks import int_at_least
+from ..core.requires import require
 from .kernel_memory import kernel_memory, reset_kernel_peak
 
 
@@ -229,7 +229,7 @@ def peak_memory(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict
         `dict` of bytes: `start` (resident before), `peak` (most resident during the call), `increase` (peak - start),
         and `cuda_peak` where CUDA is in use.
     """
-    process = psutil.Process()
+    process = require("psutil", "Measuring memory").Process()
     cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
     if cuda:
         torch.cuda.reset_peak_memory_stats()
