@@ -30,6 +30,7 @@ COMMANDS = {
     "models": ("models", "the checkpoints there are, in the package and on the Hub"),
     "info": ("info", "what a checkpoint is: montage, rate, labels, size, cost"),
     "teachers": ("teachers", "every foundation model that can be a teacher: what it takes, what it costs"),
+    "env": ("env", "what runs here: versions, backends that load, extras; to be pasted into an issue"),
 }
 
 

@@ -3,7 +3,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -21,6 +20,7 @@ from datasets.features.features import Array2DExtensionType
 
 from .. import data, preprocessing
 from ..core.atomic_files import is_disk_full
+from ..core.environment import default_cache_dir as default_cache_dir
 
 
 # Raise when the files' layout or the cutting of windows changes.
@@ -28,15 +28,6 @@ _CACHE_VERSION = 1
 # Arrow counts the values of a batch in 32 bits.
 _VALUES_PER_BATCH = 2**24
 _LEFTOVER_SECONDS = 24 * 3600
-
-
-def default_cache_dir() -> Path:
-    """Return where caches go unless the user says: `$DLINK_HF_CACHE`, `$HF_HOME/dlink_hf`, or `~/.cache/dlink_hf`."""
-    if os.environ.get("DLINK_HF_CACHE"):
-        return Path(os.environ["DLINK_HF_CACHE"]).expanduser()
-    if os.environ.get("HF_HOME"):
-        return Path(os.environ["HF_HOME"]).expanduser() / "dlink_hf"
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "dlink_hf"
 
 
 def fingerprint_of(settings: Mapping[str, Any]) -> str:

@@ -45,7 +45,7 @@ LIMITS = (
     "Not a medical device: not for diagnosis, monitoring or treatment, nor for any decision about a person.",
     "Scores are those of the recordings named above; other headsets, populations and tasks will differ, and single "
     "subjects differ much from the mean.",
-    "The method is this project's own reading of the abstract of arXiv 2604.15016; it is not the paper's code, and "
+    "The method is this project's own reading of the abstract of arXiv 2604.15016v2; it is not the paper's code, and "
     "none of the paper's results is claimed.",
 )
 

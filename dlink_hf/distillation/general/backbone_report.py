@@ -58,7 +58,7 @@ or `dlink finetune --student {name} --dataset my_recordings --labels labels.csv`
 ## Limits
 
 Not a medical device. It has no head: what it says of a recording before it is fine-tuned is random. The method is this
-project's own reading of the abstract of arXiv 2604.15016, and claims none of its results. Made with dlink_hf
+project's own reading of the abstract of arXiv 2604.15016v2, and claims none of its results. Made with dlink_hf
 {version}; the recordings keep their own licences, named above.
 """
 
