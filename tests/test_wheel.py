@@ -116,13 +116,9 @@ def test_wheel_holds_the_package_alone(built):
     inside = {name for name in names if ".dist-info/" not in name}
     tracked = {str(path.relative_to(ROOT)) for path in (ROOT / "dlink_hf").rglob("*.py")}
     packaged = {name for name in inside if name.startswith("dlink_hf/checkpoints/")}
-<<<<<<< HEAD
     sources = {f"dlink_hf/export/c/{path.name}" for path in (ROOT / "dlink_hf" / "export" / "c").iterdir()}
     assert inside - packaged == tracked | sources | {"dlink_hf/py.typed", "dlink_hf/hub/model_card_template.md"}
     assert "dlink_hf/export/c/mic.c" in sources
-=======
-    assert inside - packaged == tracked | {"dlink_hf/py.typed", "dlink_hf/hub/model_card_template.md"}
->>>>>>> ac9b059 (Base install without what only training needs: extra train; what is missing is named with the extra that brings it)
     files = ("model.safetensors", "config.json", "preprocessor_config.json", "README.md")
     assert packaged >= {f"{PACKAGED}/{name}" for name in files}
     assert all(name.endswith((".safetensors", ".json", ".md")) for name in packaged)
