@@ -54,13 +54,9 @@ EXTRAS_REQUIRE = {
     # the first that brings liblsl on Linux too, and waits for the first sample rather than a whole chunk
     "stream": ["pylsl>=1.18.5"],
     "brainflow": ["brainflow>=5.23"],
-<<<<<<< HEAD
     # what LabRecorder of Lab Streaming Layer writes
     "xdf": ["pyxdf>=1.16.6"],
-    "demo": ["matplotlib>=3.9", "tensorboard>=2.18"],
-=======
     "demo": [*TRAIN, "matplotlib>=3.9", "tensorboard>=2.18"],
->>>>>>> ac9b059 (Base install without what only training needs: extra train; what is missing is named with the extra that brings it)
     "dev": [
         *TRAIN,
         "build>=1.2",
