@@ -4,12 +4,13 @@
     python benchmarks/chip.py --data_dir DATA --cache_dir CACHE
 
 Every student of model_cards/ is exported as C (`dlink export --format c`) in float32 and int8, and built by
-arm-none-eabi-gcc. QEMU (mps2-an500) classifies windows of the test people (those of protocol/people.json), evenly
-spread; each instruction is counted as a nanosecond of its clock (`-icount shift=0`), which SysTick reads at 25 MHz.
-Milliseconds are an estimate: one instruction a cycle at 480 MHz, without waiting for flash. The scores are those of
-the same C on this computer, on all windows of the test people. The tiny student has no trained head for a set: its
-row is of dlink-mic-tiny with a new one, on eegmat's windows, without a score. Writes results/chip.json and prints it
-as a table; `table` alone prints what is there. A set that is measured anew replaces its own rows alone.
+arm-none-eabi-gcc. QEMU (mps2-an500) classifies windows of the test people (those of protocol/), evenly spread; each
+instruction is counted as a nanosecond of its clock (`-icount shift=0`), which SysTick reads at 25 MHz: a tick is 40
+instructions (a loop of 16,000,000 reads as 400,000 ticks). RAM is static memory; the stack takes less than a kilobyte
+on top. Milliseconds are an estimate: one instruction a cycle at 480 MHz, without waiting for flash. The scores are
+those of the same C on this computer, on all windows of the test people. The tiny student has no trained head for a
+set: its row is of dlink-mic-tiny with a new one, on eegmat's windows, without a score. Writes results/chip.json and
+prints it as a table; `table` alone prints what is there. A set that is measured anew replaces its own rows alone.
 """
 
 from __future__ import annotations
