@@ -20,7 +20,10 @@ from .arguments import DataArguments, arg, parse
 from .windows import check_people, load_splits, load_windows
 
 
-DESCRIPTION = "Score a trained student or teacher on labelled recordings: per class, per subject, one row per window."
+DESCRIPTION = (
+    "Score a trained student or teacher on labelled recordings: per class, per subject, one row per window. Windows "
+    "that training left out (for their amplitude, or marked bad) are counted, and scored apart."
+)
 
 
 @dataclass
@@ -50,7 +53,7 @@ def run(argv: Sequence[str]) -> None:
     extractor = EEGFeatureExtractor.from_pretrained(own.model)
     note = None
     if own.part == "all":
-        dataset, _ = load_windows(data_args, extractor)
+        dataset, _ = load_windows(data_args, extractor, keep_rejected=True)
         column = EEG_SETS[data_args.dataset].group_column if data_args.dataset in EEG_SETS else "subject"
         try:
             check_people(own.model, data_args.dataset, DatasetDict({"test": dataset}), column)
@@ -58,7 +61,7 @@ def run(argv: Sequence[str]) -> None:
             note = f"not a score on people unseen: {error} Or score one part of it (--part test).\n"
     else:
         settings = DLinkTrainingArguments(output_dir=own.output_dir, report_to="none")
-        splits, _ = load_splits(data_args, settings, extractor)
+        splits, _ = load_splits(data_args, settings, extractor, keep_rejected=True)
         if own.part not in splits:
             raise ValueError(f"--part must be `all` or one of {', '.join(splits)}, got {own.part!r}.")
         dataset = splits[own.part]
@@ -69,13 +72,17 @@ def run(argv: Sequence[str]) -> None:
     folder = Path(own.output_dir)
     names = label_names(model)
     predictions = dataset_predictions(folder / "predictions.csv", dataset, probabilities, names)
-    print(f"\n{scores['n_windows']} windows of {len(scores['per_subject'])} subjects\n")
+    every = scores.get("all_windows")
+    judged = f", of {every['n_windows']}: the others are as training saw none" if every else ""
+    print(f"\n{scores['n_windows']} windows of {len(scores['per_subject'])} subjects are judged{judged}\n")
     if scores["alignment"] is not None:
         print(f"with alignment ({scores['alignment']['method']}): each person's unlabelled windows were used\n")
     if note is not None:
         print(note)
+    if every:
+        print(f"{'':<20}{'judged':>8}{'all':>8}")
     for key, title in SCORE_NAMES.items():
-        print(f"{title:<20}{scores[key]:>8.3f}")
+        print(f"{title:<20}{scores[key]:>8.3f}" + (f"{every[key]:>8.3f}" if every else ""))
     print(f"\n{'class':<24}{'windows':>9}{'recall':>9}{'precision':>11}{'F1':>7}")
     for name, row in scores["per_class"].items():
         print(f"{name:<24}{row['support']:>9}{row['recall']:>9.3f}{row['precision']:>11.3f}{row['f1']:>7.3f}")

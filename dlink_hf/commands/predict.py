@@ -22,7 +22,7 @@ from .reading import ReadingArguments, with_reading
 
 DESCRIPTION = (
     "Classify a recording: `dlink predict recording.edf --model DIR`. One row per window: onset in seconds, label, "
-    "the probability of every label."
+    "the probability of every label, or the reason why there is no label."
 )
 
 FORMATS = ("csv", "annotations")
@@ -42,6 +42,11 @@ class PredictArguments(ReadingArguments):
         "Further recordings of the same person's session, for a model with an alignment: it is fitted on all of them "
         "and the one that is classified. Needed where that one holds a single block or condition.",
     )
+    label_all: bool = arg(
+        False,
+        "Label windows too that the model never saw the like of: beyond the amplitude that training left out, or "
+        "marked bad (BAD, EDGE, boundary). By default they have a reason in place of a label.",
+    )
 
 
 def classify_recording(
@@ -51,7 +56,7 @@ def classify_recording(
     unit: str | None = None,
     session_recordings: Sequence[str] = (),
     reading: ReadingArguments | None = None,
-) -> tuple[np.ndarray, np.ndarray, list[str], float]:
+) -> tuple[np.ndarray, np.ndarray, list[str], float, list[str | None]]:
     """Classify a recording window by window.
 
     Args:
@@ -63,7 +68,8 @@ def classify_recording(
         reading: what is done with channels in doubt, in place of what the model's feature extractor says.
 
     Returns:
-        onsets (N,) in seconds, probabilities (N, num_labels), the labels' names, the length of a window in seconds.
+        onsets (N,) in seconds, probabilities (N, num_labels), the labels' names, the length of a window in seconds,
+        and N reasons why a window should get no label, None where it should.
 
     Raises:
         ValueError: the recording can't be used; the message says why.
@@ -74,11 +80,13 @@ def classify_recording(
     if reading is not None:
         pipe.feature_extractor = with_reading(pipe.feature_extractor, reading)
     state = _fit_session(pipe, [recording, *session_recordings], stride_seconds, unit)
-    windows = pipe(recording, stride_seconds=stride_seconds, unit=unit, alignment_state=state, top_k=None)
+    options = {"stride_seconds": stride_seconds, "unit": unit, "alignment_state": state}
+    windows = pipe(recording, **options, top_k=None, label_all=True)
     names = label_names(pipe.model)
     scores = [{row["label"]: row["score"] for row in window["scores"]} for window in windows]
     probabilities = np.array([[row[name] for name in names] for row in scores])
-    return np.array([window["onset"] for window in windows]), probabilities, names, windows[0]["duration"]
+    onsets, reasons = np.array([window["onset"] for window in windows]), [window["reason"] for window in windows]
+    return onsets, probabilities, names, windows[0]["duration"], reasons
 
 
 def _fit_session(
@@ -91,7 +99,7 @@ def _fit_session(
         return None
     state = pipe.fit_session(recordings, stride_seconds=stride_seconds, unit=unit)
     print(
-        f"alignment ({state.method}) fitted on {state.n_windows} unlabelled windows of {len(recordings)} "
+        f"alignment ({state.method}) fitted on {state.n_windows} clean, unlabelled windows of {len(recordings)} "
         f"recording{'s' * (len(recordings) > 1)}, taken to be one person's whole session"
     )
     return state
@@ -111,19 +119,34 @@ def run(argv: Sequence[str]) -> None:
     if not args.model or not args.recording:
         raise ValueError("say what to classify and by which model: dlink predict recording.edf --model DIR.")
     one_of("--format", args.format, FORMATS)
-    onsets, probabilities, names, duration = classify_recording(
+    onsets, probabilities, names, duration, reasons = classify_recording(
         args.model, args.recording, args.stride_seconds, args.unit, args.session_recordings or (), args
     )
     stem = Path(args.recording).name.split(".")[0]
-    labels = [names[index] for index in probabilities.argmax(1)]
+    labels: list[str] = [names[index] for index in probabilities.argmax(1)]
+    is_judged = [reason is None or args.label_all for reason in reasons]
     if args.format == "csv":
+        told = {"predicted": "label", "reasons": reasons, "label_all": args.label_all}
         path = write_predictions(
-            args.output or f"{stem}_predictions.csv", {"onset": onsets}, probabilities, names, predicted="label"
+            args.output or f"{stem}_predictions.csv", {"onset": onsets}, probabilities, names, **told
         )
     else:
-        path = save_annotations(Path(args.output or f"{stem}_annot.fif"), onsets, duration, labels)
-    counts = ", ".join(f"{labels.count(name)} {name}" for name in names)
-    print(f"{len(labels)} windows of {duration:g} s: {counts}\nwritten to {path}")
+        # MNE leaves out what begins with BAD
+        described = [
+            label if judged else f"BAD_unjudged: {reason}"
+            for label, judged, reason in zip(labels, is_judged, reasons, strict=True)
+        ]
+        path = save_annotations(Path(args.output or f"{stem}_annot.fif"), onsets, duration, described)
+    judged_labels = [label for label, judged in zip(labels, is_judged, strict=True) if judged]
+    counts = ", ".join(f"{judged_labels.count(name)} {name}" for name in names)
+    print(f"{len(labels)} windows of {duration:g} s: {counts}")
+    if len(judged_labels) < len(labels):
+        first = next(reason for reason, judged in zip(reasons, is_judged, strict=True) if not judged)
+        print(
+            f"{len(labels) - len(judged_labels)} have no label, as training saw none like them; the first: {first} "
+            "(--label_all labels them)"
+        )
+    print(f"written to {path}")
 
 
 __all__ = ["FORMATS", "PredictArguments", "classify_recording", "run", "save_annotations"]

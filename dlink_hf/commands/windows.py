@@ -34,7 +34,7 @@ from ..data import (
     subject_kfold,
     synthetic_dataset,
 )
-from ..data.aligned_windows import alignment_text, judge_classes
+from ..data.aligned_windows import alignment_text, judge_classes, judged_rows
 from ..data.description import signal_info
 from ..data.public.own_sets import BENCHMARK_SUBJECTS, benchmark_subjects
 from ..distillation.training_args import DLinkTrainingArguments
@@ -59,7 +59,7 @@ OWN_DEFAULTS = {"sfreq": 200.0, "window_seconds": 5.0, "l_freq": 0.5, "h_freq": 
 
 def extractor_settings(args: DataArguments, defaults: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `EEGFeatureExtractor`: those of flags that were given, else the defaults."""
-    names = ("sfreq", "l_freq", "h_freq", "notch_freq", "window_seconds")
+    names = ("sfreq", "l_freq", "h_freq", "notch_freq", "reject_uv", "window_seconds")
     values = {**{name: getattr(args, name) for name in names}, "alignment": chosen_alignment(args)}
     settings = {**defaults, **{name: value for name, value in values.items() if value is not None}}
     settings.update(reading_settings(args))
@@ -156,13 +156,14 @@ def settle_alignment(
 
 
 def load_windows(
-    args: DataArguments, extractor: EEGFeatureExtractor | None = None
+    args: DataArguments, extractor: EEGFeatureExtractor | None = None, keep_rejected: bool = False
 ) -> tuple[Dataset, EEGFeatureExtractor | None]:
     """Labelled windows, and the feature extractor that made them.
 
     Args:
         args: which recordings, and how they are cut.
         extractor: that of a trained model, in place of the flags' settings.
+        keep_rejected: keep the windows that training leaves out, with a `reason`, as in `build_dataset`.
 
     Returns:
         the dataset, aligned person by person where the flags or the extractor say so; the extractor, its `ch_names`
@@ -184,6 +185,8 @@ def load_windows(
     if extractor is not None:
         extractor = with_reading(extractor, args)
     common = {"cache_dir": args.cache_dir, "alignment_one_class": args.alignment_one_class}
+    if keep_rejected:
+        common["keep_rejected"] = True
     if args.reject_uv is not None:
         common["max_abs_uv"] = args.reject_uv
     if args.dataset == "synthetic":
@@ -328,17 +331,29 @@ def split_by_lists(dataset: Dataset, path: Path, source: str, group_column: str)
 
 
 def load_splits(
-    args: DataArguments, training_args: DLinkTrainingArguments, extractor: EEGFeatureExtractor | None = None
+    args: DataArguments,
+    training_args: DLinkTrainingArguments,
+    extractor: EEGFeatureExtractor | None = None,
+    keep_rejected: bool = False,
 ) -> tuple[DatasetDict, EEGFeatureExtractor | None]:
-    """Windows, split; a set of one subject is split by recording, and the trainer told so."""
+    """Windows, split; a set of one subject is split by recording, and the trainer told so.
+
+    With `keep_rejected` windows that training leaves out are in the split of their subject, with a `reason`; subjects
+    who have no others are in none, as in training.
+    """
     if args.dataset in EEG_SETS:
         training_args.group_column = EEG_SETS[args.dataset].group_column
     if extractor is None:
         args = settle_alignment(args, training_args.group_column)
     if args.alignment == "monge" and extractor is None:
         extractor = measure_reference(args, training_args.group_column)
-    dataset, extractor = load_windows(args, extractor)
-    splits = split_windows(dataset, args, training_args.group_column)
+    dataset, extractor = load_windows(args, extractor, keep_rejected)
+    judged, column = judged_rows(dataset), training_args.group_column
+    splits = split_windows(dataset if judged.all() else dataset.select(np.flatnonzero(judged)), args, column)
+    if not judged.all():
+        groups = np.asarray(dataset[column][:])
+        for name, split in splits.items():
+            splits[name] = dataset.select(np.flatnonzero(np.isin(groups, split[column][:])))
     print_splits(splits, training_args.group_column)
     return splits, extractor
 

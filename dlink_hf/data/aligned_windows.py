@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from ..core.checks import first_names, one_of
 from ..core.unlabelled import UNLABELLED
 from ..preprocessing.alignment import MIN_SECONDS, Alignment, alignment_facts, make_alignment
+from ..preprocessing.artefacts import clean_windows, window_peaks
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .cache import default_cache_dir, fingerprint_of, load_windows, write_windows
 from .description import alignment_info, signal_info, with_alignment_info
@@ -27,6 +28,8 @@ from .description import alignment_info, signal_info, with_alignment_info
 logger = logging.getLogger(__name__)
 
 ONE_CLASS = ("refuse", "drop", "allow")
+# Column that says why a window is not judged; None where it is.
+REASON = "reason"
 # Windows are read in portions of this many.
 _PORTION = 64
 
@@ -43,7 +46,10 @@ def align_dataset(
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Dataset:
-    """Align each person's windows by statistics of all windows of that person's session.
+    """Align each person's windows by statistics of all clean windows of that person's session.
+
+    Windows with artefacts stay out of the statistics (`dlink_hf.preprocessing.artefacts`), and are aligned like the
+    others. Those that `build_dataset(keep_rejected=True)` has kept, with a `reason`, are such.
 
     No label enters the alignment. Labels, where there are any, serve one purpose: to refuse groups that hold one class
     only. What is fitted on such a group, a file of rest only, say, knows the label of all its windows, and scores
@@ -205,12 +211,16 @@ def fit_groups(
     """
     info = signal_info(dataset)
     fitted: dict[str, Alignment] = {}
+    clean = _clean_rows(dataset, groups)
     for rows, windows in portions(dataset, bar):
         for group in dict.fromkeys(groups[rows]):
+            chosen = (groups[rows] == group) & clean[rows]
+            if not chosen.any():
+                continue
             if group not in fitted:
                 made = make_alignment(method, sfreq=info.sfreq, ch_names=info.ch_names, reference=reference)
                 fitted[group] = type(made)(**{**made.settings(), **settings}) if settings else made
-            fitted[group].partial_fit(windows[groups[rows] == group])
+            fitted[group].partial_fit(windows[chosen])
     return fitted
 
 
@@ -221,6 +231,27 @@ def _groups(dataset: Dataset, columns: Sequence[str]) -> np.ndarray:
         raise KeyError(f"the dataset has no column {lacking[0]!r}; it has {', '.join(dataset.column_names)}.")
     values = dataset.select_columns(list(columns)).with_format(None)[:]
     return np.asarray([" / ".join(map(str, row)) for row in zip(*values.values(), strict=True)])
+
+
+def _clean_rows(dataset: Dataset, groups: np.ndarray) -> np.ndarray:
+    """(N,) bool: the rows that alignments are fitted on."""
+    peaks = np.concatenate([window_peaks(np.asarray(windows)) for _, windows in portions(dataset, None)])
+    rejected = ~judged_rows(dataset)
+    clean = np.zeros(len(dataset), dtype=bool)
+    for group in np.unique(groups):
+        own = np.flatnonzero(groups == group)
+        # of a person without a judged window all there is
+        is_bad = None if rejected[own].all() else rejected[own]
+        clean[own] = clean_windows(peaks[own], is_bad)
+    return clean
+
+
+def judged_rows(dataset: Dataset) -> np.ndarray:
+    """Return which rows (N,) are judged: those without a `reason`, all where there is no such column."""
+    if REASON not in dataset.column_names:
+        return np.ones(len(dataset), dtype=bool)
+    reasons = dataset.select_columns([REASON]).with_format(None)[:][REASON]
+    return np.array([reason is None for reason in reasons])
 
 
 def portions(dataset: Dataset, bar: Any) -> Iterator[tuple[slice, np.ndarray]]:
@@ -268,6 +299,10 @@ def find_single_class_groups(dataset: Dataset, groups: np.ndarray, name: str, on
     if "labels" not in dataset.column_names or one_class == "allow":
         return np.ones(len(dataset), dtype=bool)
     labels = np.asarray(dataset.select_columns(["labels"]).with_format(None)[:]["labels"])
+    # what is fitted is fitted on the judged windows
+    judged = judged_rows(dataset)
+    judged |= ~np.isin(groups, groups[judged])
+    every, groups, labels = groups, groups[judged], labels[judged]
     pairs = sorted(set(zip(groups.tolist(), labels.tolist(), strict=True)))
     owners = [group for group, _ in pairs]
     # people of whom no window has a label give none away
@@ -280,7 +315,7 @@ def find_single_class_groups(dataset: Dataset, groups: np.ndarray, name: str, on
             "label: %s",
             *(len(single), len(set(owners)), name, first_names(single)),
         )
-        keep = ~np.isin(groups, list(single))
+        keep = ~np.isin(every, list(single))
         if not keep.any():
             raise ValueError(f"every {name} has windows of one class only: none is left to align.")
         return keep
@@ -299,11 +334,13 @@ judge_classes = find_single_class_groups
 
 __all__ = [
     "ONE_CLASS",
+    "REASON",
     "align_dataset",
     "alignment_text",
     "check_alignment",
     "find_single_class_groups",
     "fit_groups",
+    "judged_rows",
     "monge_reference",
     "portions",
 ]

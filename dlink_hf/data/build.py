@@ -18,6 +18,7 @@ import numpy as np
 from datasets import Dataset
 from tqdm.auto import tqdm
 
+from ..preprocessing.artefacts import MarkedSpan, marked_reason, marked_spans, overlapping_spans
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .aligned_windows import align_dataset
 from .build_steps import (
@@ -33,7 +34,7 @@ from .build_steps import (
 )
 from .cache import default_cache_dir, fingerprint_of, write_windows
 from .description import SignalInfo, build_report, describe
-from .labels import AnnotationLabels, LabelSource, Segment, TableLabels, bad_spans
+from .labels import AnnotationLabels, LabelSource, Segment, TableLabels
 from .prepared_windows import build_from_windows
 from .sources import Source, assign_subjects, list_sources, subject_of_info
 
@@ -43,12 +44,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Plan:
-    """The N windows of one recording: onsets (N,) in seconds, labels (N,) as indices."""
+    """The N windows of one recording: onsets (N,) in seconds, labels (N,) as indices, and N marks, why bad or None."""
 
     source: Source
     subject: str
     onsets: np.ndarray
     labels: np.ndarray
+    marked: list[str | None] | None = None
 
 
 class Header(NamedTuple):
@@ -57,7 +59,7 @@ class Header(NamedTuple):
     subject: str
     duration: float
     segments: list[Segment]
-    bad: list[tuple[float, float]]
+    bad: list[MarkedSpan]
 
 
 def build_dataset(
@@ -79,6 +81,7 @@ def build_dataset(
     subject_columns: Mapping[str, Mapping[str, str]] | None = None,
     alignment_group: str = "subject",
     alignment_one_class: str = "refuse",
+    keep_rejected: bool = False,
     cache_dir: str | Path | None = None,
     overwrite_cache: bool = False,
     progress: bool = True,
@@ -103,7 +106,8 @@ def build_dataset(
         ignore_labels: Labels (or annotation descriptions) to leave out; "others" leaves out all that are not in
             `label_names` or the mapping.
         max_abs_uv: Windows in which any sample exceeds this, in microvolts after filtering, are rejected and counted.
-            None keeps all. (The extractor's own `max_abs_uv` judges whether the unit is right.)
+            None takes the extractor's `reject_uv`; without that, all are kept. (The extractor's own `max_abs_uv`
+            judges whether the unit is right.)
         short: "error" when a labelled segment is shorter than a window or runs beyond the recording, or "skip" to
             leave it out (counted). Nothing is ever padded.
         allow_one_class: Whether a dataset of a single class may be built.
@@ -114,6 +118,9 @@ def build_dataset(
         subject_columns: More columns, each a mapping of subject to text, e.g. `{"split": {"00": "train", ...}}`.
         alignment_group: Column of the people (or sessions) that are aligned each by itself, as in `align_dataset`.
         alignment_one_class: What to do with groups that hold one class only, as in `align_dataset`.
+        keep_rejected: Keep windows beyond `max_abs_uv`, and those that annotations mark bad, to score a model on all
+            windows: the column `reason` says in words what is the matter with them (None of others). No alignment is
+            fitted on them.
         cache_dir: Folder for the windows; None takes `default_cache_dir()`. They are found again as long as the files
             (path, size, time), the settings and the package's version are the same.
         overwrite_cache: Whether to build again even so.
@@ -134,8 +141,16 @@ def build_dataset(
     """
     wanted = extractor if extractor is not None else EEGFeatureExtractor()
     extractor = wanted.without_alignment()
+    max_abs_uv = extractor.reject_uv if max_abs_uv is None else max_abs_uv
     options = build_options(
-        label_names, ignore_labels, max_abs_uv, short, allow_one_class, unit, dict(subject_columns or {})
+        label_names,
+        ignore_labels,
+        max_abs_uv,
+        short,
+        allow_one_class,
+        unit,
+        dict(subject_columns or {}),
+        keep_rejected,
     )
     cache = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
 
@@ -201,6 +216,7 @@ def build_options(
     allow_one_class: bool,
     unit: str | None,
     subject_columns: dict[str, Mapping[str, str]],
+    keep_rejected: bool = False,
 ) -> BuildOptions:
     """Return the arguments of `build_dataset` that change the windows, judged.
 
@@ -214,7 +230,8 @@ def build_options(
     names = None if label_names is None else [str(name) for name in label_names]
     if names is not None and len(set(names)) < len(names):
         raise ValueError(f"label_names holds a name twice: {names}.")
-    return BuildOptions(names, ignore_labels, max_abs_uv, short, allow_one_class, unit, subject_columns)
+    columns = (subject_columns, keep_rejected)
+    return BuildOptions(names, ignore_labels, max_abs_uv, short, allow_one_class, unit, *columns)
 
 
 def source_states(sources: Sequence[Source], labels: LabelSource) -> dict[str, Any]:
@@ -241,7 +258,7 @@ def read_header(source: Source, raw: mne.io.BaseRaw, labels: LabelSource) -> Hea
     """Return what the plan needs of a recording whose samples are not read."""
     segments = labels.segments(raw, source.name, source.path)
     subject = source.subject or subject_of_info(raw, source.name)
-    return Header(subject, raw.n_times / raw.info["sfreq"], segments, bad_spans(raw))
+    return Header(subject, raw.n_times / raw.info["sfreq"], segments, marked_spans(raw))
 
 
 def _plan(
@@ -288,25 +305,26 @@ def plan_windows(
     plans, too_short = [], []
     _warn_of_overlaps(sources, headers, numbers)
     for source, (subject, duration, segments, bad) in zip(sources, headers, strict=True):
-        onsets, indices = [], []
+        onsets, indices, marks = [], [], []
         for segment in segments:
             if segment.label not in numbers:
                 continue
             starts = _window_starts(segment, duration, extractor)
             if not starts:
                 too_short.append((source.name, segment, duration))
-            for start in starts:
-                end = start + extractor.n_times / extractor.sfreq
-                if any(start < bad_end and end > bad_start for bad_start, bad_end in bad):
-                    report["rejected_bad"] += 1
+            spans = overlapping_spans(starts, extractor.n_times / extractor.sfreq, bad, extractor.sfreq)
+            report["rejected_bad"] += int(np.sum(spans >= 0))
+            for start, number in zip(starts, spans.tolist(), strict=True):
+                if number >= 0 and not options.keep_rejected:
                     continue
                 onsets.append(start)
                 indices.append(numbers[segment.label])
+                marks.append(marked_reason(bad[number]) if number >= 0 else None)
         if not any(segment.label in numbers for segment in segments):
             report["unlabelled_recordings"] += 1
             logger.warning("%s has no segment with a wanted label; it adds no window.", source.name)
         elif onsets:
-            plans.append(Plan(source, subject, np.array(onsets), np.array(indices, dtype=np.int64)))
+            plans.append(Plan(source, subject, np.array(onsets), np.array(indices, dtype=np.int64), marks))
     report["skipped_short"] = len(too_short)
     if too_short and options.short == "error":
         name, segment, duration = too_short[0]
@@ -425,7 +443,8 @@ class _Cutter:
             self.ch_names = self.ch_names or list(ch_names)
             windows = align_channels(windows, ch_names, self.ch_names, plan.source.name)
             labels, subjects = plan.labels, [plan.subject] * len(plan.labels)
-            batch = window_columns(windows, labels, subjects, plan.source.name, onsets, self.options, self.report)
+            rest = (onsets, self.options, self.report, plan.marked)
+            batch = window_columns(windows, labels, subjects, plan.source.name, *rest)
             counts.update(self.names[label] for label in batch["labels"])
             yield batch
         self.counts = {name: counts.get(name, 0) for name in self.names}

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from datasets import Array2D, ClassLabel, Dataset, Features, Value
 
+from ..preprocessing.artefacts import peak_reason, window_peaks
+from .aligned_windows import REASON
 from .cache import load_windows
 from .description import build_report
 
@@ -29,6 +31,7 @@ class BuildOptions:
     allow_one_class: bool
     unit: str | None
     subject_columns: dict[str, Mapping[str, str]]
+    keep_rejected: bool = False
 
     def ignores(self, label: str) -> bool:
         """Return whether a label that is not among the wanted ones may be left out."""
@@ -106,6 +109,7 @@ def window_features(n_chans: int, n_times: int, names: Sequence[str], options: B
             "subject": Value("string"),
             "recording": Value("string"),
             "onset": Value("float64"),
+            **({REASON: Value("string")} if options.keep_rejected else {}),
             **{column: Value("string") for column in options.subject_columns},
         }
     )
@@ -135,12 +139,16 @@ def window_columns(
     onsets: np.ndarray,
     options: BuildOptions,
     report: Counter,
+    marked: Sequence[str | None] | None = None,
 ) -> dict[str, Any]:
-    """The dataset's columns of some windows, less those whose amplitude is too large (counted in the report)."""
-    keep = np.ones(len(windows), dtype=bool)
-    if options.max_abs_uv is not None:
-        keep = np.abs(windows).max(axis=(1, 2)) <= options.max_abs_uv
-        report["rejected_amplitude"] += int(np.sum(~keep))
+    """The dataset's columns of some windows, less those whose amplitude is too large (counted in the report).
+
+    With `keep_rejected` none is left out, and the column `reason` tells: `marked` (N,), else the amplitude.
+    """
+    reasons = [peak_reason(peak, options.max_abs_uv) for peak in window_peaks(windows).tolist()]
+    report["rejected_amplitude"] += sum(reason is not None for reason in reasons)
+    reasons = [mark or reason for mark, reason in zip(marked or [None] * len(reasons), reasons, strict=True)]
+    keep = np.array([options.keep_rejected or reason is None for reason in reasons], dtype=bool)
     subjects = [subject for subject, kept in zip(subjects, keep, strict=True) if kept]
     return {
         "input_values": windows[keep],
@@ -148,6 +156,7 @@ def window_columns(
         "subject": subjects,
         "recording": [recording] * len(subjects),
         "onset": np.asarray(onsets, dtype=float)[keep],
+        **({REASON: reasons} if options.keep_rejected else {}),
         **{column: [values[subject] for subject in subjects] for column, values in options.subject_columns.items()},
     }
 

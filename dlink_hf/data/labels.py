@@ -18,6 +18,7 @@ import mne
 import numpy as np
 
 from ..core.checks import first_names
+from ..preprocessing.artefacts import is_about_quality, marked_spans
 from .hypnograms import hypnogram_of, with_hypnogram
 from .tables import as_number, read_table
 
@@ -33,24 +34,16 @@ class Segment(NamedTuple):
     label: str
 
 
-# Annotations that MNE writes about the signal's quality, never about a condition.
-_QUALITY = re.compile(r"^(bad|edge)", re.IGNORECASE)
-
-
 def bad_spans(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
-    """Return the stretches that annotations beginning with "BAD" or "EDGE" mark (MNE's convention).
+    """Return the stretches that annotations beginning with "BAD" or "EDGE" mark (MNE's convention), and the joins.
 
     Args:
         raw: A recording.
 
     Returns:
-        (begin, end) pairs in seconds from the first sample.
+        (begin, end) pairs in seconds from the first sample; equal at the joins of `mne.concatenate_raws` and EEGLAB.
     """
-    return [
-        (onset, onset + duration)
-        for onset, duration, description in _annotations(raw)
-        if _QUALITY.match(description) and duration > 0
-    ]
+    return [(span.begin, span.end) for span in marked_spans(raw)]
 
 
 def _annotations(raw: mne.io.BaseRaw) -> list[tuple[float, float, str]]:
@@ -108,7 +101,7 @@ class AnnotationLabels:
                 _translate(description, self.mapping),
             )
             for onset, duration, description in _annotations(raw)
-            if not _QUALITY.match(description)
+            if not is_about_quality(description)
         ]
 
     def files(self, path: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 
 from ..core.atomic_files import staged
 from ..core.checkpoint_names import found_checkpoint
+from ..data.aligned_windows import REASON, judged_rows
 from ..data.collator import EEGDataCollator
 from ..data.model_contract import check_label_names, label_names, montage_arguments
 from ..models.configuration_base import DLinkPreTrainedConfig
@@ -119,6 +121,8 @@ def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> 
 
     Returns:
         the scores of [`classification_scores`], per class and per subject too; and the probabilities (N, num_labels).
+        Where the dataset has a column `reason` (`build_dataset(keep_rejected=True)`), the scores are those of the
+        judged windows, and `all_windows` are those of all.
 
     Raises:
         ValueError: there are no windows or no labels, a label is not one of the model's, or a teacher is given other
@@ -128,12 +132,20 @@ def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> 
         raise ValueError(f"The dataset has no column 'labels' to score against; it has {dataset.column_names}.")
     check_label_names(model, dataset)
     probabilities = predict_probabilities(model, dataset, batch_size, **montage_arguments(model, dataset))
-    scores = classification_scores(
-        np.asarray(dataset["labels"][:]),
-        probabilities,
-        subjects=dataset["subject"][:] if "subject" in dataset.column_names else None,
-        label_names=label_names(model),
-    )
+    labels, judged = np.asarray(dataset["labels"][:]), judged_rows(dataset)
+    subjects = np.asarray(dataset["subject"][:]) if "subject" in dataset.column_names else None
+
+    def score(rows: np.ndarray) -> dict[str, Any]:
+        people = None if subjects is None else subjects[rows].tolist()
+        return classification_scores(
+            labels[rows], probabilities[rows], subjects=people, label_names=label_names(model)
+        )
+
+    every = np.ones(len(judged), dtype=bool)
+    # where nothing is judged there is one score only
+    scores = score(judged if judged.any() else every)
+    if not judged.all():
+        scores["all_windows"] = score(every)
     return scores, probabilities
 
 
@@ -143,6 +155,8 @@ def write_predictions(
     probabilities: np.ndarray,
     names: list[str],
     predicted: str = "predicted",
+    reasons: Sequence[str | None] | None = None,
+    label_all: bool = False,
 ) -> Path:
     """Write one row per window as CSV.
 
@@ -152,6 +166,9 @@ def write_predictions(
         probabilities: (N, num_labels).
         names: names of the labels, in the order of the columns of `probabilities`.
         predicted: name of the column that holds the likeliest label.
+        reasons: N, why a window gets no label, None where it gets one: a last column `reason`; such windows have
+            empty cells for label and probabilities.
+        label_all: give them both all the same.
 
     Returns:
         the path.
@@ -166,16 +183,21 @@ def write_predictions(
             f"`probabilities` must be (windows, {len(names)}), a column for each of {list(names)} and at least one "
             f"window, got shape {probabilities.shape}."
         )
-    lengths = {name: len(column) for name, column in columns.items() if len(column) != len(probabilities)}
+    told = {} if reasons is None else {"reason": reasons}
+    lengths = {name: len(each) for name, each in {**columns, **told}.items() if len(each) != len(probabilities)}
     if lengths:
         raise ValueError(f"`columns` must have one value for each of {len(probabilities)} windows, got {lengths}.")
     path = Path(path)
     with staged(path.parent) as partial, open(partial / path.name, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*columns, predicted, *(f"p_{name}" for name in names)])
+        writer.writerow([*columns, predicted, *(f"p_{name}" for name in names), *told])
         for row, values in enumerate(probabilities):
             leading = [_plain(column[row]) for column in columns.values()]
-            writer.writerow([*leading, names[int(values.argmax())], *(f"{value:.6f}" for value in values)])
+            said = [names[int(values.argmax())], *(f"{value:.6f}" for value in values)]
+            reason = None if reasons is None else reasons[row]
+            if reason is not None and not label_all:
+                said = [""] * len(said)
+            writer.writerow([*leading, *said, *([reason or ""] if told else [])])
     return path
 
 
@@ -187,10 +209,14 @@ def _plain(value: Any) -> Any:
 def dataset_predictions(
     path: str | os.PathLike, dataset: Dataset, probabilities: np.ndarray, names: list[str]
 ) -> Path:
-    """Write predictions for labelled windows: subject, recording, onset (s), label, prediction, probabilities."""
+    """Write predictions for labelled windows: subject, recording, onset (s), label, prediction, probabilities.
+
+    Where the dataset has a `reason`, why a window is not judged, it is the last column.
+    """
     columns = {name: dataset[name][:] for name in ("subject", "recording", "onset") if name in dataset.column_names}
     columns["label"] = [names[int(label)] for label in dataset["labels"][:]]
-    return write_predictions(path, columns, probabilities, names)
+    reasons = dataset.with_format(None)[REASON][:] if REASON in dataset.column_names else None
+    return write_predictions(path, columns, probabilities, names, reasons=reasons, label_all=True)
 
 
 __all__ = [

@@ -73,7 +73,7 @@ class EEGClassificationPipeline(ChunkPipeline):
     >>> import dlink_hf
     >>> pipe = dlink_hf.pipeline("eeg-classification", model="outputs/student")
     >>> pipe("recording.edf")[0]
-    {'label': 'rest', 'score': 0.93, 'onset': 0.0, 'duration': 5.0}
+    {'label': 'rest', 'score': 0.93, 'onset': 0.0, 'duration': 5.0, 'reason': None}
     ```
     """
 
@@ -122,6 +122,8 @@ class EEGClassificationPipeline(ChunkPipeline):
                 `is_filtered`, `session_recordings` and `alignment_state` count for this recording rather than those
                 of the call.
             top_k (`int`, *optional*, defaults to 1): how many labels to tell of each window; `None` for all.
+            label_all (`bool`, *optional*, defaults to `False`): whether windows get a label that the model never saw
+                the like of: those that training left out for their amplitude, and those that annotations mark bad.
             stride_seconds (`float`, *optional*): from one window to the next; the feature extractor's own if left out.
             ch_names (`Sequence[str]`, *optional*): the C channel names of arrays that come without.
             sfreq (`float`, *optional*): the sampling rate, in Hz, of arrays that come without.
@@ -137,10 +139,12 @@ class EEGClassificationPipeline(ChunkPipeline):
 
         Returns:
             For a recording a list of one dict per window, in order of time: `label`, the likeliest; `score`, its
-            probability; `onset`, in seconds from the recording's first sample (`None` for prepared windows), and
-            `duration`, in seconds. With `top_k` other than 1 also `scores`: a list of dicts of `label` and `score`,
-            the likeliest first. For a list a list of such lists; for a generator an iterator over them, each of
-            which is computed when it is asked for.
+            probability; `onset`, in seconds from the recording's first sample (`None` for prepared windows);
+            `duration`, in seconds; and `reason`, `None`. With `top_k` other than 1 also `scores`: a list of dicts of
+            `label` and `score`, the likeliest first. Windows beyond the feature extractor's `reject_uv`, in spans that
+            are marked `BAD`, or across a join of recordings have `None` for label and score, no scores, and say why in
+            `reason`; with `label_all` they have all. For a list a list of such lists; for a generator an iterator over
+            them, each of which is computed when it is asked for.
 
         Raises:
             FileNotFoundError: a path leads nowhere.
@@ -216,18 +220,18 @@ class EEGClassificationPipeline(ChunkPipeline):
         return super().get_iterator(inputs, num_workers, 1, preprocess_params, forward_params, postprocess_params)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        unknown = sorted(set(kwargs) - {*_CALL_OPTIONS, "top_k"})
+        unknown = sorted(set(kwargs) - {*_CALL_OPTIONS, "top_k", "label_all"})
         if unknown:
             raise TypeError(
-                f"The pipeline has no option {', '.join(unknown)}; it has top_k, {', '.join(_CALL_OPTIONS)}, "
-                "batch_size, num_workers."
+                f"The pipeline has no option {', '.join(unknown)}; it has top_k, label_all, "
+                f"{', '.join(_CALL_OPTIONS)}, batch_size, num_workers."
             )
         preparation = {name: kwargs[name] for name in _CALL_OPTIONS if kwargs.get(name) is not None}
         stride = preparation.get("stride_seconds")
         if stride is not None:
             positive("stride_seconds", stride, "seconds")
         _check_unit(preparation.get("unit"))
-        answer = {"top_k": kwargs["top_k"]} if "top_k" in kwargs else {}
+        answer = {name: kwargs[name] for name in ("top_k", "label_all") if name in kwargs}
         top_k = answer.get("top_k")
         if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
             raise ValueError(f"top_k must be a number of labels, at least 1, or None for all, got {top_k!r}.")
@@ -256,13 +260,14 @@ class EEGClassificationPipeline(ChunkPipeline):
         done = 0
         with tqdm(total=len(windows), desc="classify", unit="window", leave=False, delay=2) as progress:
             for values, onsets in windows.batches(batch_size):
+                reasons = windows.unjudged(values, onsets)
                 if state is not None:
                     values = extractor.align_windows(
                         {"input_values": values, "ch_names": windows.ch_names}, True, state
                     )
                 done += len(onsets)
                 batch = {"is_last": done == len(windows), "input_values": torch.from_numpy(values)}
-                yield {**batch, "channel_positions": positions, "onset": onsets.tolist()}
+                yield {**batch, "channel_positions": positions, "onset": onsets.tolist(), "reason": reasons}
                 progress.update(len(onsets))
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
@@ -273,12 +278,15 @@ class EEGClassificationPipeline(ChunkPipeline):
             logits = self.model(model_inputs["input_values"], **kwargs).logits
         finally:
             self.model.train(was_training)
-        return {"is_last": model_inputs["is_last"], "onset": model_inputs["onset"], "logits": logits}
+        return {**{name: model_inputs[name] for name in ("is_last", "onset", "reason")}, "logits": logits}
 
-    def postprocess(self, model_outputs: list[dict[str, Any]], top_k: int | None = 1) -> list[dict[str, Any]]:
+    def postprocess(
+        self, model_outputs: list[dict[str, Any]], top_k: int | None = 1, label_all: bool = False
+    ) -> list[dict[str, Any]]:
         """Return one dict per window of all batches of a recording."""
         logits = torch.cat([output["logits"] for output in model_outputs]).double()
         onsets = [onset for output in model_outputs for onset in output["onset"]]
+        reasons = [reason for output in model_outputs for reason in output["reason"]]
         broken = (~logits.isfinite().all(-1)).nonzero().flatten().tolist()
         if broken:
             raise ValueError(
@@ -289,12 +297,17 @@ class EEGClassificationPipeline(ChunkPipeline):
         probabilities, order = logits.softmax(-1).sort(dim=-1, descending=True, stable=True)
         names, duration = label_names(self.model), self.feature_extractor.n_times / self.feature_extractor.sfreq
         windows = []
-        for values, indices, onset in zip(probabilities.tolist(), order.tolist(), onsets, strict=True):
+        for values, indices, onset, reason in zip(
+            probabilities.tolist(), order.tolist(), onsets, reasons, strict=True
+        ):
             ranked = [
                 {"label": names[index], "score": value} for index, value in zip(indices[:top_k], values, strict=False)
             ]
             onset = None if np.isnan(onset) else onset
-            window = {**ranked[0], "onset": onset, "duration": duration}
+            if reason is not None and not label_all:
+                ranked = []
+            best = ranked[0] if ranked else {"label": None, "score": None}
+            window = {**best, "onset": onset, "duration": duration, "reason": reason}
             windows.append(window if top_k == 1 else {**window, "scores": ranked})
         return windows
 

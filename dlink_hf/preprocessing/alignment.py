@@ -25,30 +25,43 @@ from .alignment_methods import (
     MongeAlignment,
     ZScoreAlignment,
 )
+from .artefacts import clean_windows, window_peaks
 
 
 # Less than this of a person's session says too little of it.
 MIN_SECONDS = 30.0
+# The running median of a session is that of so many windows.
+_MEDIAN_OF = 1000
 
 
 class AlignmentSession:
     """A person's session while it is going on: windows come in, statistics follow, aligned windows go out.
 
+    Artefacts stay out of the statistics, by the rule of whole sessions (`dlink_hf.preprocessing.artefacts`): the first
+    windows are judged beside each other until enough are clean, each later one beside those before it.
+
     Args:
         alignment: One that has seen nothing yet, or the state of an earlier part of the session.
-        min_windows: Windows (that do not overlap) before the first can be aligned.
+        min_windows: Clean windows (that do not overlap) before the first can be aligned.
+        reject_uv: Windows with a sample beyond this, in microvolts, are artefacts; None judges by the median alone.
 
     Attributes:
         alignment: The running statistics; an `alignment_state` of the feature extractor at any time.
+        n_left_out: Windows that were left out of them, once enough were seen.
     """
 
-    def __init__(self, alignment: Alignment, min_windows: int) -> None:
+    def __init__(self, alignment: Alignment, min_windows: int, reject_uv: float | None = None) -> None:
         self.alignment = alignment
         self.min_windows = int(min_windows)
+        self.reject_uv = reject_uv
+        self.n_left_out = 0
+        self._peaks: list[float] = []
+        # judged anew with every window until there are enough
+        self._first: list[np.ndarray] | None = None if alignment.n_windows else []
 
     @property
     def n_windows(self) -> int:
-        """Windows seen so far."""
+        """Clean windows seen so far."""
         return self.alignment.n_windows
 
     @property
@@ -57,9 +70,30 @@ class AlignmentSession:
         return self.n_windows >= self.min_windows
 
     def update(self, windows: Any) -> AlignmentSession:
-        """Add windows (N, C, T) in microvolts, not aligned, to the statistics; raises as `Alignment.fit` does."""
-        self.alignment.partial_fit(windows)
+        """Add the clean of windows (N, C, T) in microvolts, not aligned; raises as `Alignment.fit` does."""
+        for window in self.alignment._check(windows):
+            self._add(window[None])
         return self
+
+    def _add(self, window: np.ndarray) -> None:
+        peak = float(window_peaks(window)[0])
+        if self.reject_uv is not None and peak > self.reject_uv:
+            self.n_left_out += 1
+            return
+        self._peaks = [*self._peaks[-(_MEDIAN_OF - 1) :], peak]
+        clean = clean_windows(np.array(self._peaks))
+        if self._first is None:
+            if clean[-1]:
+                self.alignment.partial_fit(window)
+            else:
+                self.n_left_out += 1
+            return
+        self._first.append(window)
+        chosen = [first for first, is_clean in zip(self._first, clean[-len(self._first) :], strict=True) if is_clean]
+        self.alignment.fit(np.concatenate(chosen))
+        if self.is_ready or len(self._first) == _MEDIAN_OF:
+            self.n_left_out += len(self._first) - len(chosen)
+            self._first = None
 
     def transform(self, windows: Any) -> np.ndarray:
         """Return the windows (N, C, T) aligned by all that was seen so far; float32.

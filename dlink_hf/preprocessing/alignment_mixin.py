@@ -19,6 +19,7 @@ from .alignment import (
     alignment_from_dict,
     make_alignment,
 )
+from .artefacts import clean_windows, window_peaks
 
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ class AlignmentMixin:
 
     def fit_alignment(self, recordings: Any, **options: Any) -> Alignment:
         """Fit the alignment on a person's session.
+
+        Windows that annotations mark bad are left out, and so are artefacts; see `dlink_hf.preprocessing.artefacts`.
 
         Args:
             recordings: All recordings of one person's session, labelled or not: anything that the call takes.
@@ -41,8 +44,7 @@ class AlignmentMixin:
             ValueError: Where the extractor has no alignment, the recordings last less than `alignment_min_seconds`, or
                 as in the call.
         """
-        batch = self(recordings, align=False, **options)
-        return self._fit(batch)
+        return self._fit(self._collect(recordings, **options))
 
     def start_session(self, ch_names: Sequence[str] | None = None, half_life: float | None = None) -> AlignmentSession:
         """Begin a session whose windows come one after the other, as in an online BCI.
@@ -55,14 +57,18 @@ class AlignmentMixin:
             half_life (`float`, *optional*): Windows after which one counts half; all count alike when `None`.
 
         Returns:
-            `AlignmentSession`, ready after `alignment_min_seconds` of windows that do not overlap.
+            `AlignmentSession`, ready after `alignment_min_seconds` of clean windows that do not overlap.
 
         Raises:
             ValueError: Where the extractor has no alignment, or an argument is out of range.
         """
         names = self.ch_names if ch_names is None else [canonical_name(name) or name for name in ch_names]
-        min_windows = int(np.ceil(self.alignment_min_seconds * self.sfreq / self.n_times - 1e-9))
-        return AlignmentSession(self._new_alignment(names, half_life), min_windows)
+        return AlignmentSession(self._new_alignment(names, half_life), self._min_windows, self.reject_uv)
+
+    @property
+    def _min_windows(self) -> int:
+        """Windows, which do not overlap, that an alignment needs."""
+        return int(np.ceil(self.alignment_min_seconds * self.sfreq / self.n_times - 1e-9))
 
     def without_alignment(self) -> Self:
         """Return the same extractor, but for the alignment."""
@@ -81,14 +87,23 @@ class AlignmentMixin:
     def _fit(self, data: Mapping[str, Any]) -> Alignment:
         """The alignment of a person whose session these windows are."""
         alignment = self._new_alignment(data["ch_names"])
-        seconds = _covered(data, self.n_times / self.sfreq)
+        windows, is_bad = (
+            data["input_values"],
+            np.asarray(data.get("is_bad", np.zeros(len(data["input_values"]))), bool),
+        )
+        seconds = _covered(data, ~is_bad, self.n_times / self.sfreq)
         if seconds < self.alignment_min_seconds:
+            marked = f" that are not marked bad ({is_bad.sum()} of {len(is_bad)} windows are)" if is_bad.any() else ""
             raise ValueError(
-                f"{seconds:g} s of signal are too few to fit the alignment ({self.alignment}) of a person on, needed "
-                f"are {self.alignment_min_seconds:g} s (alignment_min_seconds): give all recordings of the person's "
-                "session in one list, or what was fitted on them, alignment_state=extractor.fit_alignment([...])"
+                f"{seconds:g} s of signal{marked} are too few to fit the alignment ({self.alignment}) of a person on, "
+                f"needed are {self.alignment_min_seconds:g} s (alignment_min_seconds): give all recordings of the "
+                "person's session in one list, or what was fitted on them, "
+                "alignment_state=extractor.fit_alignment([...])"
             )
-        return alignment.fit(data["input_values"])
+        clean = clean_windows(window_peaks(windows), is_bad, self.reject_uv, self._min_windows)
+        if not clean.all():
+            logger.info("%d of %d windows are left out of the alignment's fit", np.sum(~clean), len(clean))
+        return alignment.fit(windows[clean])
 
     def align_windows(self, data: Mapping[str, Any], align: bool, state: Any) -> np.ndarray:
         """The windows, aligned where that is wanted."""
@@ -127,10 +142,11 @@ def _say_once(message: str) -> None:
     logger.warning(message)
 
 
-def _covered(data: Mapping[str, Any], duration: float) -> float:
-    """Seconds of signal in windows of `duration` s, what they share counted once."""
+def _covered(data: Mapping[str, Any], chosen: np.ndarray, duration: float) -> float:
+    """Seconds of signal in the chosen windows, of `duration` s, what they share counted once."""
     onsets = np.asarray(data["onset"])
-    recordings = np.asarray(data.get("recording_index", np.zeros(len(onsets))))
+    recordings = np.asarray(data.get("recording_index", np.zeros(len(onsets))))[chosen]
+    onsets = onsets[chosen]
     seconds = 0.0
     for recording in np.unique(recordings):
         starts = np.sort(onsets[recordings == recording])

@@ -17,6 +17,7 @@ from ..core.checks import one_of
 from ..core.electrodes import channel_positions
 from .alignment import ALIGNMENTS, MIN_SECONDS, Alignment, AlignmentSession, make_alignment
 from .alignment_mixin import AlignmentMixin
+from .artefacts import marked_spans, overlapping_spans
 from .channels import pick_channels, samples_are_equal
 from .cutting import cut_raw
 from .recordings import read_recording, source_name
@@ -92,6 +93,10 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
         min_abs_uv, max_abs_uv (`float`, *optional*, default to 0.1 and 1000.0):
             Plausible typical amplitude in microvolts: mean absolute deviation from the median within one second, then
             the median over seconds and channels. Outside, the unit is taken to be wrong. `None` switches a bound off.
+        reject_uv (`float`, *optional*):
+            Windows in which a sample exceeds this, in microvolts after filtering, are artefacts: training leaves them
+            out (`build_dataset`), a trained model gives them no label but a reason, and no alignment is fitted on
+            them. The call cuts them all the same. None where training kept all windows.
         alignment (`str`, *optional*):
             Unsupervised alignment of each person: `"zscore"`, `"euclidean"`, `"monge"` or `"euclidean_monge"` (see
             `dlink_hf.alignment`); none when `None`.
@@ -132,6 +137,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
         outlying_channels: str = "error",
         min_abs_uv: float | None = 0.1,
         max_abs_uv: float | None = 1000.0,
+        reject_uv: float | None = None,
         alignment: str | None = None,
         alignment_reference: Mapping[str, Any] | None = None,
         alignment_min_seconds: float = MIN_SECONDS,
@@ -142,8 +148,8 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
             raise TypeError(
                 f"EEGFeatureExtractor has no setting named {', '.join(map(repr, unknown))}; it has ch_names, sfreq, "
                 "n_times, stride, l_freq, h_freq, notch_freq, unit, missing_channels, unknown_channels, "
-                "duplicate_channels, outlying_channels, min_abs_uv, max_abs_uv, alignment, alignment_reference, "
-                "alignment_min_seconds"
+                "duplicate_channels, outlying_channels, min_abs_uv, max_abs_uv, reject_uv, alignment, "
+                "alignment_reference, alignment_min_seconds"
             )
         kwargs.pop("feature_extractor_type", None)
         super().__init__(**kwargs)
@@ -165,6 +171,7 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
         self.outlying_channels = one_of("outlying_channels", outlying_channels, ("error", "drop"))
         self.min_abs_uv = None if min_abs_uv is None else positive_number("min_abs_uv", min_abs_uv)
         self.max_abs_uv = None if max_abs_uv is None else positive_number("max_abs_uv", max_abs_uv)
+        self.reject_uv = None if reject_uv is None else positive_number("reject_uv", reject_uv)
         if None not in (self.min_abs_uv, self.max_abs_uv) and self.min_abs_uv >= self.max_abs_uv:
             raise ValueError(f"min_abs_uv ({self.min_abs_uv}) must be below max_abs_uv ({self.max_abs_uv})")
         if None not in (self.l_freq, self.h_freq) and self.l_freq >= self.h_freq:
@@ -237,16 +244,39 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
             TypeError: Where `recording` is of no known kind.
             ValueError: Where something is missing, contradictory or implausible; the message says what to do.
         """
-        options = {"sfreq": sfreq, "ch_names": ch_names, "unit": unit, "is_filtered": is_filtered}
-        if isinstance(recording, (list, tuple)):
-            data = self._several(recording, onsets, options)
-        else:
-            windows, names, starts = self._one(recording, onsets=onsets, **options)
-            data = {"input_values": windows, "ch_names": names, "onset": starts}
+        data = self._collect(recording, sfreq, ch_names, unit, onsets, is_filtered)
         if align or alignment_state is not None:
             data["input_values"] = self.align_windows(data, align, alignment_state)
+        del data["is_bad"]
         data["channel_positions"] = np.asarray(channel_positions(data["ch_names"]), dtype=np.float32)
         return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["ch_names"])
+
+    def _collect(
+        self,
+        recording: Any,
+        sfreq: float | None = None,
+        ch_names: Sequence[str] | None = None,
+        unit: str | None = None,
+        onsets: Sequence[float] | None = None,
+        is_filtered: bool = False,
+    ) -> dict[str, Any]:
+        """Windows of one recording, or of several, before alignment; `is_bad` (N,): which are marked bad."""
+        options = {"sfreq": sfreq, "ch_names": ch_names, "unit": unit, "is_filtered": is_filtered}
+        if isinstance(recording, (list, tuple)):
+            return self._several(recording, onsets, options)
+        windows, names, starts, is_bad = self._one_marked(recording, onsets, options)
+        return {"input_values": windows, "ch_names": names, "onset": starts, "is_bad": is_bad}
+
+    def _one_marked(
+        self, recording: Any, onsets: Sequence[float] | None, options: dict[str, Any]
+    ) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
+        """What `_one` gives, and which windows (N,) annotations mark bad."""
+        if isinstance(recording, (str, os.PathLike)):
+            recording = read_recording(recording)
+        windows, names, starts = self._one(recording, onsets=onsets, **options)
+        spans = marked_spans(recording) if isinstance(recording, mne.io.BaseRaw) else []
+        is_bad = overlapping_spans(starts, self.n_times / self.sfreq, spans, self.sfreq) >= 0
+        return windows, names, starts, is_bad
 
     def prepare_raw(self, raw: mne.io.BaseRaw, unit: str | None = None, is_filtered: bool = False) -> mne.io.BaseRaw:
         """Return all but the windows: picked, renamed, ordered, checked, in volts, resampled and filtered.
@@ -305,21 +335,21 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
                 f"{len(recordings)} recordings need as many lists of onsets; got {len(onsets)}. Give one list each."
             )
         results = [
-            self._one(item, onsets=None if onsets is None else onsets[i], **options)
-            for i, item in enumerate(recordings)
+            self._one_marked(item, None if onsets is None else onsets[i], options) for i, item in enumerate(recordings)
         ]
         names = results[0][1]
-        for i, (_, other, _) in enumerate(results):
+        for i, (_, other, _, _) in enumerate(results):
             if other != names:
                 raise ValueError(
                     f"recordings 0 and {i} deliver different channels ({names} and {other}), which fit no one batch: "
                     "set ch_names with missing_channels='error' to what they share, or call the extractor for each"
                 )
         return {
-            "input_values": np.concatenate([windows for windows, _, _ in results]),
+            "input_values": np.concatenate([windows for windows, _, _, _ in results]),
             "ch_names": names,
-            "onset": np.concatenate([starts for _, _, starts in results]),
-            "recording_index": np.repeat(np.arange(len(results)), [len(windows) for windows, _, _ in results]),
+            "onset": np.concatenate([starts for _, _, starts, _ in results]),
+            "recording_index": np.repeat(np.arange(len(results)), [len(windows) for windows, _, _, _ in results]),
+            "is_bad": np.concatenate([is_bad for _, _, _, is_bad in results]),
         }
 
     def _one(

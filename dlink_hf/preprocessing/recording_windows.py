@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from ..core.checks import positive
 from .alignment import Alignment
+from .artefacts import marked_spans, unjudged_reasons
 from .feature_extraction_eeg import EEGFeatureExtractor
 from .recordings import read_recording
 from .signals import as_samples
@@ -40,6 +41,7 @@ class RecordingWindows:
         ch_names: the C channels delivered, by their canonical names.
         onsets: (N,) float64 seconds from the first sample of the recording to the first of each window; NaN for
             prepared windows, which do not know it.
+        spans: what the recording's annotations mark as bad; empty for prepared windows.
 
     Raises:
         FileNotFoundError: a path leads nowhere.
@@ -78,6 +80,8 @@ class RecordingWindows:
             if recording.ndim == 2:
                 recording = _as_raw(recording, ch_names, sfreq)
         self._raw = self._windows = None
+        self._sfreq, self._reject_uv = extractor.sfreq, extractor.reject_uv
+        self.spans = marked_spans(recording) if isinstance(recording, mne.io.BaseRaw) else []
         if isinstance(recording, mne.io.BaseRaw):
             # before the filters, which say less clearly that a recording is too short
             expected = int(recording.n_times * extractor.sfreq / recording.info["sfreq"] + 1e-6)
@@ -110,6 +114,11 @@ class RecordingWindows:
             for window, start in zip(windows, starts - starts[0], strict=True):
                 window[:] = values[:, start : start + self._n_times] * 1e6
         return check_finite(windows, self.ch_names, "the recording")
+
+    def unjudged(self, windows: np.ndarray, onsets: np.ndarray) -> list[str | None]:
+        """Return why windows (N, C, n_times), not aligned, with onsets (N,) get no label; None where they get one."""
+        marks = {"spans": self.spans, "reject_uv": self._reject_uv}
+        return unjudged_reasons(windows, onsets, sfreq=self._sfreq, **marks)
 
     def batches(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the windows (B, C, n_times) and onsets (B,), `batch_size` of them at a time."""

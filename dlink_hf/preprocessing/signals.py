@@ -107,6 +107,19 @@ def _deviations(values: np.ndarray, sfreq: float, most: int) -> np.ndarray:
         return np.abs(blocks - np.median(blocks, axis=-1, keepdims=True)).mean(axis=-1)
 
 
+def amplitude_by_second(values: np.ndarray, sfreq: float) -> np.ndarray:
+    """Return the typical amplitude of each second: mean absolute deviation from the median, its median over channels.
+
+    Args:
+        values: (C, T); what is left of a last second is not judged, unless there is no whole one.
+        sfreq: Sampling rate in Hz.
+
+    Returns:
+        (seconds,) in the unit of the values.
+    """
+    return np.median(_deviations(values[:, None], sfreq, values.shape[-1]), axis=0)
+
+
 def resampling_filter(old: float, new: float) -> tuple[int, int, np.ndarray]:
     """The polyphase filter that brings `old` to `new` Hz: 80 dB down from the lower of the two Nyquist frequencies on.
 

@@ -19,9 +19,11 @@ from ..core.electrodes import channel_positions
 from ..data.model_contract import check_delivered, label_names, required_channels
 from ..models.mic.modeling_mic import MiCForEEGClassification
 from ..preprocessing.alignment import Alignment, alignment_from_dict
+from ..preprocessing.artefacts import peak_reason
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
-from ..preprocessing.signals import MICROVOLTS_PER_UNIT
+from ..preprocessing.signals import MICROVOLTS_PER_UNIT, amplitude_by_second
 from .preparation import StreamPreparation
+from .times import DoubledSamples, fill_stamps
 
 
 logger = logging.getLogger(__name__)
@@ -66,10 +68,12 @@ class StreamClassifier:
     Channels are found by their names, whatever their order; others than the model's are left out. Samples that are
     missing (by their time stamps, or not finite) are reported and counted: gaps up to 0.05 s are bridged by a straight
     line, after longer ones the filters and the window start again, and predictions resume when they are full. While a
-    channel is flat (for a second), or the rate is not the announced one (by 2 %), windows come without a label.
+    channel is flat (for a second), or the rate is not the announced one (by 2 %), windows come without a label; so do
+    windows beyond the extractor's `reject_uv`, and those with a second of an amplitude that no scalp EEG has. Samples
+    that come twice are left out, stamps that are not finite are filled in, both with a word.
 
-    A model with an alignment takes a fitted one, or else fits it as the session goes on: windows come without a label
-    until `alignment_min_seconds` have been seen.
+    A model with an alignment takes a fitted one, or else fits it as the session goes on, artefacts left out: windows
+    come without a label until `alignment_min_seconds` have been seen.
 
     Args:
         model: a student or a teacher with a trained head, in evaluation mode, or an exported student.
@@ -90,6 +94,7 @@ class StreamClassifier:
         ch_names (`list[str]`): the C channels that the model reads.
         delay (`float`): seconds that the filters wait.
         n_samples, n_lost, n_bridged (`int`): samples that came in; missing ones; those of them that were bridged.
+        n_doubled, n_unstamped (`int`): samples that came twice; those whose time stamp was not finite.
         n_restarts (`int`): how often the window had to start again.
 
     Raises:
@@ -171,7 +176,9 @@ class StreamClassifier:
         elif extractor.alignment is not None:
             self._session = self._alignment = self.extractor.start_session(self.ch_names)
 
-        self.n_samples = self.n_lost = self.n_bridged = self.n_restarts = 0
+        self.n_samples = self.n_lost = self.n_bridged = self.n_restarts = self.n_doubled = self.n_unstamped = 0
+        self._find_doubled = DoubledSamples(self.source_sfreq)
+        self._last_stamp: float | None = None  # of the newest sample, finite or not
         self._picks = self._preparation.picks
         self._first_time: float | None = None
         self._last_time: float | None = None
@@ -204,7 +211,7 @@ class StreamClassifier:
             predictions, in their order; none for most short pushes.
 
         Raises:
-            ValueError: the shapes do not fit, a time is not finite, or the first seconds have an amplitude that no
+            ValueError: the shapes do not fit, no time is finite yet, or the first seconds have an amplitude that no
                 scalp EEG has, which betrays a wrong unit.
         """
         values, times = np.asarray(values, dtype=np.float64), np.asarray(times, dtype=np.float64)
@@ -213,8 +220,9 @@ class StreamClassifier:
                 f"Samples of this stream are ({len(self._source_names)}, n) with n times, got {values.shape} with "
                 f"times of shape {times.shape}. A stream that comes back with other channels needs a new classifier."
             )
-        if not np.isfinite(times).all():
-            raise ValueError("The time stamps hold numbers that are not finite: they must be seconds.")
+        values, times = self._stamped_once(values, times)
+        if not len(times):
+            return []
         predictions: list[StreamPrediction] = []
         for part, part_times in self._unbroken(values, times):
             predictions += self._advance(part, part_times)
@@ -232,6 +240,30 @@ class StreamClassifier:
         self._ready = np.empty((len(self.ch_names), 0))  # prepared samples, the first of them number _ready_first
         self._ready_first = self._next_start = self._next_update = 0
         self._smoothed: np.ndarray | None = None
+
+    def _stamped_once(self, values: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Samples (C_in, n) and times (n,) with a finite time each, those that came before left out."""
+        step, n_broken = 1 / self.source_sfreq, int((~np.isfinite(times)).sum())
+        if n_broken:
+            times = fill_stamps(times, None if self._last_stamp is None else self._last_stamp + step, step)
+            if not np.isfinite(times).all():
+                raise ValueError("The time stamps hold numbers that are not finite: they must be seconds.")
+            self.n_unstamped += n_broken
+            text = f"{n_broken} time stamps are not finite: their samples are placed by the rate"
+            self._warn_throttled("stamps", text, times[-1])
+        is_double = self._find_doubled(values, times)
+        if is_double.any():
+            self.n_doubled += int(is_double.sum())
+            text = f"{is_double.sum()} samples came twice, with the same time stamp: the second ones are left out"
+            self._warn_throttled("doubled", text, times[-1])
+            values, times = values[:, ~is_double], times[~is_double]
+        if len(times):
+            back = -np.diff(times, prepend=times[0] if self._last_stamp is None else self._last_stamp).min()
+            # what goes back by more begins the window again, and is said there
+            if 0 < back <= JITTER_SECONDS:
+                self._warn_throttled("backward", f"time stamps go back by up to {1e3 * back:.3g} ms", times[-1])
+            self._last_stamp = float(times[-1])
+        return values, times
 
     def _unbroken(self, values: np.ndarray, times: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Stretches (C_in, n) and (n,) without a gap; longer gaps begin a segment between two of them."""
@@ -305,7 +337,7 @@ class StreamClassifier:
 
     def _predict(self, window: np.ndarray, prediction: StreamPrediction) -> StreamPrediction:
         """Fill in what the model says of a prepared window (1, C, T), or why it is not asked."""
-        prediction.reason = self._why_not(prediction.time)
+        prediction.reason = self._why_not(prediction.time) or self._artefact(window[0], prediction.time)
         if prediction.reason is None and self._session is not None and self._next_start >= self._next_update:
             # windows that overlap would count the same signal again
             self._session.update(window)
@@ -351,6 +383,17 @@ class StreamClassifier:
                 self._warn_throttled("rate", f"{text}: frequencies would be wrong", time)
                 return text
         return None
+
+    def _artefact(self, window: np.ndarray, time: float) -> str | None:
+        """Why the amplitude of a prepared window (C, T) in microvolts keeps it from a label; None where it doesn't."""
+        low, high = self.extractor.min_abs_uv or 0.0, self.extractor.max_abs_uv or np.inf
+        typical = amplitude_by_second(window, self.extractor.sfreq)
+        amplitude = typical.max() if typical.max() > high else float(np.median(typical))
+        if not low <= amplitude <= high:
+            text = f"an amplitude of {amplitude:.3g} uV, scalp EEG lies between {low:g} and {high:g} uV"
+            self._warn_throttled("amplitude", f"{text}: such windows get no label", time)
+            return text
+        return peak_reason(float(np.abs(window).max()), self.extractor.reject_uv)
 
     def _find_flat(self, values: np.ndarray) -> None:
         """Note which channels of (C, n) have not changed for a second."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.checks import one_of
 from ..preprocessing.signals import MICROVOLTS_PER_UNIT
-from .times import SteadyTimes
+from .times import StampedSamples
 
 
 # a stream that says nothing for longer is looked for again; after the second time its connection is made again
@@ -109,7 +109,7 @@ class LslSource:
     Samples are handed on as they come, all and in order, a late burst too. When the source dies and comes back, it is
     found again (by its `source_id`, or, where that is another, by name and type), and `say` tells what is missing.
 
-    Time stamps are brought to this computer's clock by LSL and smoothed by [`SteadyTimes`], not by LSL's own
+    Time stamps are brought to this computer's clock by LSL and smoothed by `SteadyTimes`, not by LSL's own
     dejittering, which would hide lost samples for minutes.
 
     Args:
@@ -176,9 +176,11 @@ class LslSource:
         if not len(stamps):
             self._watch()
             return None
-        times = self._steady(stamps)
+        values, times = self._stamped(values[:, self._picks].T, stamps)
+        if not len(times):
+            return None
         self._heard(times)
-        return Chunk(np.ascontiguousarray(values[:, self._picks].T, dtype=np.float64), times)
+        return Chunk(np.ascontiguousarray(values, dtype=np.float64), times)
 
     def close(self) -> None:
         """Leave the stream."""
@@ -246,7 +248,7 @@ class LslSource:
         self._identity = {key: getattr(described, key)() for key in ("name", "type", "source_id")}
         self._uid = described.uid()
         self._most = max(1024, int(10 * info.sfreq))
-        self._steady = SteadyTimes(info.sfreq)
+        self._stamped = StampedSamples(info.sfreq, self._say)
         self._finder = None
         self._opened = time.monotonic()
         self._heard_at = getattr(self, "_heard_at", self._opened)
@@ -427,7 +429,7 @@ class BrainFlowSource:
                 "ch_names, comma separated in the order of the channels."
             )
         self.info = StreamInfo(board, names, float(BoardShim.get_sampling_rate(board_id)), "uV")
-        self._steady = SteadyTimes(self.info.sfreq)
+        self._stamped = StampedSamples(self.info.sfreq, say)
         BoardShim.disable_board_logger()
         self._board = BoardShim(board_id, inputs)
         try:
@@ -470,8 +472,8 @@ class BrainFlowSource:
             self._say(f"the board {self.info.name} is back after {time.monotonic() - self._heard:.2f} s")
         self._heard, self._is_silent = time.monotonic(), False
         # BrainFlow stamps by the time of day
-        times = self._steady(data[self._stamps] - time.time() + stream_clock())
-        return Chunk(np.ascontiguousarray(data[self._rows], dtype=np.float64), times)
+        values, times = self._stamped(data[self._rows], data[self._stamps], stream_clock() - time.time())
+        return Chunk(np.ascontiguousarray(values, dtype=np.float64), times) if len(times) else None
 
     def close(self) -> None:
         """Leave the board."""

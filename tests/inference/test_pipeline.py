@@ -132,7 +132,7 @@ def test_prepared_windows_do_not_know_their_onset(student, pipe, raws):
 
 def test_top_k(pipe, raws):
     one, two, all_of_them = (pipe(raws[0], top_k=top_k) for top_k in (1, 2, None))
-    assert pipe(raws[0]) == one and set(one[0]) == {"label", "score", "onset", "duration"}
+    assert pipe(raws[0]) == one and set(one[0]) == {"label", "score", "onset", "duration", "reason"}
     for first, second, third in zip(one, two, all_of_them, strict=True):
         assert {name: third[name] for name in first} == first
         assert second["scores"] == third["scores"][:2] and len(third["scores"]) == 3

@@ -261,7 +261,7 @@ def test_shapes_and_times_are_checked(model, recording):
     with pytest.raises(ValueError, match="other channels needs a new classifier"):
         live.push(values[:-1, :10], times[:10])
     with pytest.raises(ValueError, match="time stamps hold numbers that are not finite"):
-        live.push(values[:, :2], np.array([0.0, np.nan]))
+        live.push(values[:, :2], np.array([np.nan, np.nan]))
 
 
 @pytest.mark.parametrize("is_exported", [False, pytest.param(True, marks=pytest.mark.slow)])

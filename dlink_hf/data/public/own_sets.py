@@ -186,7 +186,7 @@ def load_eeg_set(
     chosen = eeg_set.tasks[task]
     folder = find_set_folder(name, data_dir)
     extractor = extractor if extractor is not None else eeg_set_extractor(name)
-    options.setdefault("max_abs_uv", eeg_set.max_abs_uv)
+    options.setdefault("max_abs_uv", eeg_set.max_abs_uv if extractor.reject_uv is None else extractor.reject_uv)
     options.setdefault("alignment_group", eeg_set.group_column)
     if eeg_set.trials is not None:
         trials = read_trials(folder / eeg_set.trials, eeg_set.source)
@@ -226,7 +226,8 @@ def eeg_set_extractor(name: str, **settings: Any) -> EEGFeatureExtractor:
     """
     if name not in EEG_SETS:
         raise ValueError(f"unknown EEG set {name!r}; known are {', '.join(EEG_SETS)}.")
-    return EEGFeatureExtractor(**{**EEG_SETS[name].extractor, **settings})
+    eeg_set = EEG_SETS[name]
+    return EEGFeatureExtractor(**{**eeg_set.extractor, "reject_uv": eeg_set.max_abs_uv, **settings})
 
 
 def find_set_folder(name: str, data_dir: str | Path) -> Path:
