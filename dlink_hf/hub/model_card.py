@@ -137,13 +137,19 @@ def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wis
         return "Not scored yet."
     rows = []
     for split, scores in results.items():
-        subjects = scores.get("n_subjects", len(scores["per_subject"]) if "per_subject" in scores else None)
-        values = [scores.get(name, math.nan) for name in SCORE_NAMES]
-        rows.append([split, scores.get("n_windows"), subjects, *values])
+        every = scores.get("all_windows")
+        for name, found in ((split, scores), *([(f"{split}, all windows", every)] if every else [])):
+            subjects = found.get("n_subjects", len(found["per_subject"]) if "per_subject" in found else None)
+            rows.append([name, found.get("n_windows"), subjects, *(found.get(key, math.nan) for key in SCORE_NAMES)])
     chance = f"Chance is a balanced accuracy of {_text(1 / n_labels)}."
     if subject_wise:
         chance += " No subject is in two splits."
     parts = [markdown_table(["split", "windows", "subjects", *SCORE_NAMES.values()], rows), chance]
+    if any(scores.get("all_windows") for scores in results.values()):
+        parts.append(
+            "*All windows* counts those too that training left out (beyond the amplitude `reject_uv`, or marked bad); "
+            "the pipeline gives these a reason in place of a label."
+        )
     for split, scores in results.items():
         alone = {
             who: value["balanced_accuracy"]
@@ -290,7 +296,8 @@ def build_model_card(
         name: name of the model, e.g. `"dlink-mic-small-eegmat"`.
         model_id: what `from_pretrained` takes in the snippet: a folder or `user/name`; default `name`.
         results: split -> what [`classification_scores`] returns for it (any of its scores; `per_class` and
-            `per_subject` too if they are to be shown), and optionally `n_subjects`.
+            `per_subject` too if they are to be shown), and optionally `n_subjects`, and `all_windows`: the same of
+            all windows, where the scores are those of the judged ones.
         training: settings to show; `loss_weights` (term -> weight) becomes a table of its own.
         teacher: `name`, optionally `id` (on the Hub), `description`, and anything else to show.
         dataset: `name`, optionally `id` (on the Hub), `license`, `source`, and anything else to show; `synthetic=True`

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from ..core.checks import positive
 from .alignment import Alignment
-from .artefacts import marked_spans, unjudged_reasons
+from .artefacts import clean_windows, marked_spans, overlapping_spans, unjudged_reasons, window_peaks
 from .feature_extraction_eeg import EEGFeatureExtractor
 from .recordings import read_recording
 from .signals import as_samples
@@ -168,10 +168,22 @@ def _fit_in_stretches(extractor: EEGFeatureExtractor, session: Sequence[Recordin
                 "with missing_channels='error' to what they share."
             )
     alignment = extractor._new_alignment(names)
-    with tqdm(total=sum(map(len, session)), desc="fit alignment", unit="window", leave=False, delay=2) as progress:
+    peaks, is_bad = [], []
+    # once for the peaks, once for the statistics of the clean windows
+    with tqdm(total=2 * sum(map(len, session)), desc="fit alignment", unit="window", leave=False, delay=2) as progress:
+        for item in session:
+            for windows, onsets in item.batches(64):
+                peaks.append(window_peaks(windows))
+                is_bad.append(overlapping_spans(onsets, item._n_times / item._sfreq, item.spans, item._sfreq) >= 0)
+                progress.update(len(windows))
+        marks = (np.concatenate(is_bad), extractor.reject_uv, extractor._min_windows)
+        clean, first = clean_windows(np.concatenate(peaks), *marks), 0
         for item in session:
             for windows, _ in item.batches(64):
-                alignment.partial_fit(windows)
+                chosen = clean[first : first + len(windows)]
+                if chosen.any():
+                    alignment.partial_fit(windows[chosen])
+                first += len(windows)
                 progress.update(len(windows))
     return alignment
 

@@ -462,6 +462,7 @@ def test_save_and_load(tmp_path):
         "l_freq": 0.3, "h_freq": 75.0, "notch_freq": [50.0, 100.0], "unit": "mV",
         "missing_channels": "error", "unknown_channels": "drop",
         "duplicate_channels": "first", "outlying_channels": "drop", "min_abs_uv": 0.2, "max_abs_uv": None,
+        "reject_uv": 250.0,
         "alignment": "euclidean", "alignment_reference": None, "alignment_min_seconds": 20.0,
     }  # fmt: skip
     extractor = EEGFeatureExtractor(**settings)
