@@ -74,11 +74,11 @@ def overlapping_spans(
     Returns:
         (N,) the number of the first such span; -1 where there is none.
     """
-    onsets, half = np.asarray(onsets, dtype=np.float64), 0.5 / sfreq
-    found = np.full(len(onsets), -1)
+    starts, half = np.asarray(onsets, dtype=np.float64), 0.5 / sfreq
+    found = np.full(len(starts), -1)
     for number in reversed(range(len(spans))):
         begin, end = spans[number][:2]
-        found[(onsets + half < end) & (onsets + duration - half > begin)] = number
+        found[(starts + half < end) & (starts + duration - half > begin)] = number
     return found
 
 

@@ -38,12 +38,12 @@ def cut_raw(
     if onsets is None:
         starts = np.arange(0, length - n_times + 1, extractor.stride or n_times)
     else:
-        onsets = as_onsets(onsets)
-        starts = np.round(onsets * sfreq).astype(np.int64)
-        outside = onsets[(starts < 0) | (starts + n_times > length)]
+        given = as_onsets(onsets)
+        starts = np.round(given * sfreq).astype(np.int64)
+        outside = given[(starts < 0) | (starts + n_times > length)]
         if len(outside):
             raise ValueError(
-                f"{len(outside)} of {len(onsets)} windows leave {source}, which lasts {length / sfreq:g} s: "
+                f"{len(outside)} of {len(given)} windows leave {source}, which lasts {length / sfreq:g} s: "
                 f"a window of {n_times / sfreq:g} s can't begin at "
                 f"{', '.join(f'{onset:g} s' for onset in outside[:10])}{' ...' if len(outside) > 10 else ''}. "
                 "Leave these onsets out; nothing is padded."

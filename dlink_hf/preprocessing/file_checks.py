@@ -10,6 +10,7 @@ import re
 import struct
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
@@ -153,7 +154,7 @@ def check_fif(path: Path) -> None:
                         "so that the file would never end: copy it again"
                     )
                 position = target
-    except (OSError, EOFError, gzip.zlib.error):
+    except (OSError, EOFError, zlib.error):
         return
 
 

@@ -90,7 +90,7 @@ def outlying_channels(
     limit = np.inf if max_abs_uv is None else max_abs_uv
     units = [str(header_units.get(name, "")).strip() for name in names]
     out, parts = [], []
-    for i in np.flatnonzero(moving):
+    for i in map(int, np.flatnonzero(moving)):
         others = amplitudes[moving & (np.arange(len(names)) != i)]
         if not len(others):
             continue

@@ -190,6 +190,7 @@ def load_eeg_set(
     options.setdefault("alignment_group", eeg_set.group_column)
     if eeg_set.trials is not None:
         trials = read_trials(folder / eeg_set.trials, eeg_set.source)
+        assert isinstance(chosen.labels, AnnotationLabels)
         return build_trials(trials, chosen.labels, extractor, cache_dir=cache_dir, **options)
     paths = [path for path in find_recordings(folder) if any(path.match(pattern) for pattern in chosen.files)]
     if not paths:
