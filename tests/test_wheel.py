@@ -117,10 +117,19 @@ def test_wheel_holds_the_package_alone(built):
     tracked = {str(path.relative_to(ROOT)) for path in (ROOT / "dlink_hf").rglob("*.py")}
     packaged = {name for name in inside if name.startswith("dlink_hf/checkpoints/")}
     sources = {f"dlink_hf/export/c/{path.name}" for path in (ROOT / "dlink_hf" / "export" / "c").iterdir()}
-    assert inside - packaged == tracked | sources | {"dlink_hf/py.typed", "dlink_hf/hub/model_card_template.md"}
+    facts = {
+        "dlink_hf/py.typed",
+        "dlink_hf/hub/model_card_template.md",
+        "dlink_hf/data/public/benchmark_subjects.json",
+    }
+    assert inside - packaged == tracked | sources | facts
     assert "dlink_hf/export/c/mic.c" in sources
     files = ("model.safetensors", "config.json", "preprocessor_config.json", "README.md")
     assert packaged >= {f"{PACKAGED}/{name}" for name in files}
+    teacher = "dlink_hf/checkpoints/dlink-teacher-cbramod-4"
+    assert packaged >= {
+        f"{teacher}/{name}" for name in ("model.safetensors", "config.json", "people.json", "README.md")
+    }
     assert all(name.endswith((".safetensors", ".json", ".md")) for name in packaged)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

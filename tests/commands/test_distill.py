@@ -238,7 +238,7 @@ def test_a_command_is_shown_without_folders_of_this_machine():
         "--label_map",
         "a b=c",
     ]
-    assert shown_command(words) == "dlink distill --dataset eeg --label_map 'a b=c' --seed 1"
+    assert shown_command(words) == "dlink distill --dataset eeg --label_map 'a b=c'"
 
 
 # --- nothing to learn --------------------------------------------------------------------------------------------
