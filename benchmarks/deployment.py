@@ -5,7 +5,8 @@
     python benchmarks/deployment.py --data_dir DATA --sets eyes_gnb --live eyes_gnb
 
 The recordings of the test people go through `dlink_hf.pipeline` as files, all recordings of a person as one session;
-with `--live` the samples of the files also go through `StreamClassifier`, as they would come from an amplifier.
+with `--live` the samples of the files also go through `StreamClassifier`, as they would come from an amplifier: the
+alignment fitted as the session goes on (`live`), and fitted on the session beforehand (`session`).
 Labels are those of the recordings' annotations or event files. Scored are
 
 - `all`: every window that lies in a labelled stretch;
@@ -96,9 +97,14 @@ def classify_files(name: str, pipe: Any, files: Sequence[Path]) -> list[dict[str
     return rows
 
 
-def classify_live(name: str, pipe: Any, files: Sequence[Path], chunk: int = 32) -> list[dict[str, Any]]:
+def classify_session(name: str, pipe: Any, files: Sequence[Path]) -> list[dict[str, Any]]:
+    """As `classify_live`, with the alignment that the pipeline fits on the person's recordings."""
+    return classify_live(name, pipe, files, pipe.fit_session(files))
+
+
+def classify_live(name: str, pipe: Any, files: Sequence[Path], state: Any = None) -> list[dict[str, Any]]:
     """Windows of a person's recordings as a stream has them, one after the other; the alignment fitted as it goes."""
-    rows, state = [], None
+    rows, chunk = [], 32
     for path in files:
         raw = read_recording(path)
         values, sfreq = raw.get_data(), raw.info["sfreq"]
@@ -177,7 +183,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         pipe = dlink_hf.pipeline(model=str(folder), device="cpu")
         card_people = json.loads((folder / "people.json").read_text("utf-8"))[args.part]
         files = dict(list(recordings_of(name, args.data_dir, args.part).items())[: args.people])
-        ways = {"pipeline": classify_files, **({"live": classify_live} if name in args.live else {})}
+        ways = {"pipeline": classify_files}
+        if name in args.live:
+            ways |= {"live": classify_live, "session": classify_session}
         found[name] = {"card_says": card_score(folder)}
         for way, classify in ways.items():
             people = {who: classify(name, pipe, paths) for who, paths in files.items()}

@@ -341,3 +341,39 @@ def test_models_that_can_not_be_used(student, pipe, raws, tmp_path):
     torch.nn.init.constant_(broken.classifier.bias, float("nan"))
     with pytest.raises(ValueError, match="not finite"):
         make(model=broken, feature_extractor=extractor, device="cpu")(raws[0])
+
+
+def test_what_training_rejects_gets_a_reason_in_place_of_a_label(tmp_path, raws):
+    pipe = dlink_hf.pipeline(model=save_student(tmp_path, reject_uv=300.0), device="cpu")
+    values = raws[0].get_data()
+    values[:, 1000] += 2e-3
+    raw = mne.io.RawArray(values, raws[0].info, verbose="error")
+    raw.set_annotations(mne.Annotations([10.5, 20.0], [0.5, 0.0], ["BAD_movement", "BAD boundary"]))
+    windows, forced = pipe(raw), pipe(raw, label_all=True, top_k=None)
+    reasons = {window["onset"]: window["reason"] for window in windows if window["reason"] is not None}
+    # the peak lies in the window from 4 s on, the join between two
+    assert list(reasons) == [4.0, 10.0]
+    assert "uV, beyond the 300 uV of training" in reasons[4.0] and reasons[10.0] == "marked BAD_movement"
+    for window, answer in zip(windows, forced, strict=True):
+        assert window["reason"] == answer["reason"] and answer["label"] in LABELS and len(answer["scores"]) == 3
+        expected = (None, None) if window["reason"] else (answer["label"], answer["score"])
+        assert (window["label"], window["score"]) == expected
+    assert pipe(raw, top_k=2)[2]["scores"] == []
+    # across the join
+    across = pipe(raw, stride_seconds=1.0)
+    assert [one["reason"] for one in across if one["onset"] == 19.0] == ["lies across a join (BAD boundary)"]
+
+
+def test_a_marked_stretch_stays_out_of_the_alignment_of_the_pipeline(aligned, raws):
+    pipe = dlink_hf.pipeline(model=aligned, device="cpu")
+    plain = pipe(raws[0])
+    values = raws[0].get_data()
+    values[:, 4000:6000] += 1e-4 * np.sin(2 * np.pi * 3 * np.arange(2000) / 200)
+    raw = mne.io.RawArray(values, raws[0].info, verbose="error")
+    raw.set_annotations(mne.Annotations([18.0], [14.0], ["BAD_movement"]))
+    marked = pipe.fit_session(raw)
+    assert marked.n_windows == sum(window["reason"] is None for window in pipe(raw))
+    # what is outside is classified by the statistics of what is outside
+    state = EEGFeatureExtractor.from_pretrained(aligned).fit_alignment(raw)
+    assert [one["label"] for one in pipe(raw, alignment_state=state)] == [one["label"] for one in pipe(raw)]
+    assert len(plain) == len(pipe(raw))

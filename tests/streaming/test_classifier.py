@@ -280,3 +280,66 @@ def test_a_student_goes_on_with_fewer_channels_where_it_may(model, recording, is
     with torch.no_grad():
         wanted = model(batch["input_values"], batch["channel_positions"]).logits.double().softmax(-1).numpy()
     np.testing.assert_allclose([p.probabilities for p in predictions], wanted[: len(predictions)], atol=1e-4)
+
+
+def test_an_amplitude_that_grows_later_gives_no_label(model, recording):
+    values, times = recording
+    said = []
+    grown = np.where(times >= times[0] + 10, 1000 * values, values)
+    predictions = run(classifier(model, said, hop_seconds=1.0), grown, times)
+    before = [one for one in predictions if one.onset + one.duration <= 10]
+    assert len(before) >= 8 and len(predictions) - len(before) >= 18
+    assert all(one.label in LABELS for one in before[:-4])
+    after = predictions[len(before) :]
+    assert {one.label for one in after} == {None}
+    assert all("an amplitude of" in one.reason and "between 0.1 and 1000 uV" in one.reason for one in after)
+    assert any("such windows get no label" in text for text in said)
+
+
+def test_windows_beyond_the_rejection_of_training_get_no_label(model, recording):
+    values, times = recording
+    loud = values.copy()
+    loud[3, int(15 * SFREQ)] += 3000
+    predictions = run(classifier(model, extractor=extractor_with(reject_uv=300.0), hop_seconds=1.0), loud, times)
+    for one in predictions:
+        touched = one.onset <= 15 <= one.onset + one.duration
+        assert (one.label is None) == touched, one
+        assert (one.reason is not None) == touched and (not touched or "beyond the 300 uV of training" in one.reason)
+    # without a threshold the model is asked
+    assert all(one.label for one in run(classifier(model, hop_seconds=1.0), loud, times))
+
+
+def test_artefacts_stay_out_of_the_alignment_of_a_session(model, recording):
+    values, times = recording
+    loud = values.copy()
+    inside = (times - times[0] >= 20) & (times - times[0] < 24)
+    loud[:, inside] += 250 * np.sin(2 * np.pi * 3 * times[inside])
+    extractor = extractor_with(alignment="euclidean", alignment_min_seconds=12.0)
+    clean, disturbed = (classifier(model, extractor=extractor, hop_seconds=2.0) for _ in range(2))
+    run(clean, values, times), run(disturbed, loud, times)
+    assert disturbed.alignment.n_windows < clean.alignment.n_windows
+    windows = extractor_with()(values, sfreq=SFREQ, ch_names=NAMES, unit="uV")["input_values"]
+    difference = clean.alignment.transform(windows) - disturbed.alignment.transform(windows)
+    assert np.abs(difference).max() < 0.3 * windows.std()
+
+
+def test_doubled_samples_and_broken_stamps_change_nothing_and_are_reported(model, recording):
+    values, times = recording
+    expected = run(classifier(model), values, times)
+    said = []
+    live = classifier(model, said)
+    order = np.r_[0:2000, 1950:2000, 2000 : len(times)]
+    stamps = times[order]
+    stamps[[500, 501, 3000]] = np.nan
+    found = run(live, values[:, order], stamps)
+    assert [one.label for one in found] == [one.label for one in expected]
+    np.testing.assert_allclose([one.onset for one in found], [one.onset for one in expected], atol=1e-6)
+    assert (live.n_doubled, live.n_unstamped, live.n_restarts, live.n_lost) == (50, 3, 0, 0)
+    assert any("samples came twice" in text for text in said)
+    assert any("time stamps are not finite" in text for text in said)
+    # a little back is said, much back begins the window again
+    said.clear()
+    wavering = times.copy()
+    wavering[1000] -= 0.015
+    run(classifier(model, said), values, wavering)
+    assert said == ["time stamps go back by up to 7.19 ms"]
