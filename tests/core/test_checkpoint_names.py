@@ -243,7 +243,7 @@ def test_commands_take_short_names(session: Session, tmp_path: Path) -> None:
     recording.save(tmp_path / "recording_raw.fif", verbose="ERROR")
     words = ["predict", str(tmp_path / "recording_raw.fif"), "--output", str(tmp_path / "out.csv"), "--model"]
     assert session.ask("command", *words, "dlink-mic-small-eegmat")["status"] == 0
-    assert (tmp_path / "out.csv").read_text().startswith("onset,label,p_rest,p_task\n")
+    assert (tmp_path / "out.csv").read_text().startswith("onset,label,p_rest,p_task,reason\n")
 
 
 def test_a_backbone_predicts_nothing(session: Session) -> None:

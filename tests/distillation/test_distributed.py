@@ -88,9 +88,9 @@ LOGITS = {"dtype": "float32", "studio": {"route_weight": 0.0, "spectral_weight":
     "fields",
     [
         pytest.param(PLAIN, id="adamw"),
-        pytest.param(LOGITS, id="logits alone"),
+        pytest.param(LOGITS, id="logits alone", marks=pytest.mark.slow),
         pytest.param(SPECTRAL, id="spectral", marks=pytest.mark.slow),
-        pytest.param({**PLAIN, "sees_less": True}, id="a student that sees less"),
+        pytest.param({**PLAIN, "sees_less": True}, id="a student that sees less", marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_take_the_steps_of_one(fields: dict[str, Any], tmp_path: Path) -> None:

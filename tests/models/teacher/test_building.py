@@ -187,7 +187,11 @@ def test_samples_that_are_not_read_are_said(caplog):
     [
         ("SignalJEPA", {"num_encoder_layers": 2}, "takes no num_encoder_layers. Its.*transformer__num_encoder_layers"),
         ("ZUNA", {"depth": 2}, "ZUNA takes no depth"),
-        ("ZUNA", {"n_layers": 0}, r"`backbone_kwargs\['n_layers'\]` must be a positive whole number, got 0"),
+        (
+            "ZUNA",
+            {"n_layers": 0},
+            r"`backbone_kwargs\['n_layers'\]` must be a positive whole number, at most 100,000, got 0",
+        ),
         ("BENDR", {"encoder_only": True}, "encoder_only"),
         ("BENDR", {"encoder_h": 20}, "do not fit BENDR"),
         ("BENDR", {"enc_downsample": 3}, "do not fit BENDR"),
