@@ -22,6 +22,7 @@ from huggingface_hub import ModelCard
 from safetensors.numpy import load_file, save_file
 
 
+PROJECT = Path(__file__).resolve().parents[2]
 TOKEN = "hf_secretOfMine0123"
 WINDOW = {"n_windows": 2, "n_chans": 4, "n_times": 400}
 
@@ -279,8 +280,8 @@ def test_cards_of_teachers_and_general_students_name_where_they_lie_and_keep_wha
         ("dlink-teacher-cbramod-4", "--teacher_checkpoint me/published"),
         ("dlink-mic-tiny", "--student me/published"),
     ):
-        root = Path(__file__).resolve().parents[2]
-        folder = next(f for f in (root / "model_cards" / name, root / "dlink_hf" / "checkpoints" / name) if f.is_dir())
+        places = [PROJECT / "model_cards" / name, PROJECT / "dlink_hf" / "checkpoints" / name]
+        folder = next(place for place in places if place.is_dir())
         repo = f"me/published-{name}"
         session.ask("publish", folder=str(folder), repo_id=repo)
         names, text = files_of(root, repo), (root / repo / "README.md").read_text()
