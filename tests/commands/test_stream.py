@@ -83,7 +83,15 @@ def test_a_replayed_recording_is_answered_live_as_it_is_offline(folder, tmp_path
     assert f"{250 * SECONDS} samples came, 0 were lost" in said and "(p50/p95/p99)" in said
 
 
-@pytest.mark.slow
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C interrupts, also where the tests run in the background, whose processes start with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_live_stream_is_shown_written_and_sent_on_until_ctrl_c(folder, tmp_path, capsys):
     name, out, received = unique_name(), tmp_path / "rows.csv", []
 
