@@ -107,7 +107,7 @@ def test_nor_on_those_that_a_checkpoint_on_the_hub_has_seen(data_dir, tmp_path):
             for part in ("test", "all")
         )
     assert part.returncode == 1 and "me/student had subjects" in part.stderr, part.stderr[-2000:]
-    assert whole.returncode == 0 and "not a score on people unseen: me/student had subjects" in whole.stdout
+    assert whole.returncode == 0 and "not a score on subjects unseen: me/student had subjects" in whole.stdout
 
 
 @pytest.mark.slow

@@ -71,8 +71,8 @@ class DataArguments(ReadingArguments, TrialArguments):
     )
     alignment_one_class: str = arg(
         "refuse",
-        "People whose windows have one class only, by which an alignment would see the label: `refuse`, `drop`, or "
-        "`allow` (dangerous: right only where a person's whole session truly has one class).",
+        "Subjects whose windows have one class only, by which an alignment would see the label: `refuse`, `drop`, or "
+        "`allow` (dangerous: right only where a subject's whole session truly has one class).",
     )
     split: str = arg(
         "auto",

@@ -72,7 +72,7 @@ class BackboneArguments(ReadingArguments):
     subject_pattern: str | None = arg(
         None, r"Subject from the path of your own recordings: a regular expression with one group, such as '(S\d+)'."
     )
-    held_out: float = arg(0.1, "Without --people: share of the people that the student is measured on.")
+    held_out: float = arg(0.1, "Without --subjects: share of the subjects that the student is measured on.")
     window_seconds: float = arg(5.0, "Length of a window without a label in seconds.")
     stride_seconds: float = arg(2.5, "From one of them to the next in seconds.")
     l_freq: float = arg(0.5, "High-pass edge in Hz.")
@@ -80,8 +80,8 @@ class BackboneArguments(ReadingArguments):
     reject_uv: float = arg(300.0, "Leave out windows without a label with a sample beyond this many microvolts.")
     alignments: list[str] = arg(
         ["none"],
-        "How every window is shown: some of none, zscore, euclidean, monge, euclidean_monge; each person (or run, for "
-        "eegmmidb) is aligned by their own windows.",
+        "How every window is shown: some of none, zscore, euclidean, monge, euclidean_monge; each subject (or "
+        "run, for eegmmidb) is aligned by their own windows.",
     )
     cache_dir: str | None = arg(None, "Where prepared windows are kept; the user's cache if left out.")
     student: str | None = arg(None, "Folder, Hub id or short name of a student to start from; fresh if left out.")
@@ -131,39 +131,39 @@ class BackboneArguments(ReadingArguments):
 def labelled_windows(
     name: str,
     data_dir: str | Path,
-    people: Sequence[str],
+    subjects: Sequence[str],
     task: str | None,
     alignment: str = "none",
     l_freq: float = 0.5,
     h_freq: float = 45.0,
     cache_dir: str | None = None,
 ) -> Dataset:
-    """Labelled windows of some people of one of the public sets; no file of anybody else is opened.
+    """Labelled windows of some subjects of one of the public sets; no file of anybody else is opened.
 
     Who has windows of one class only is left out, with or without alignment.
 
     Args:
         name: of `EEG_SETS`.
         data_dir: folder that holds the set's folder.
-        people: subjects, or recordings of the set of one subject.
+        subjects: subjects, or recordings of the set of one subject.
         task: of the set; None for its first.
-        alignment: of each person by their own windows, or `"none"`.
+        alignment: of each subject by their own windows, or `"none"`.
         l_freq, h_freq: pass band in Hz.
         cache_dir: as in `build_dataset`.
 
     Raises:
-        FileNotFoundError: the recordings are not there, or none of these people's is of the task.
-        ValueError: the task or a person is unknown.
+        FileNotFoundError: the recordings are not there, or none of these subjects' is of the task.
+        ValueError: the task or a subject is unknown.
     """
     eeg_set = EEG_SETS[name]
     task = next(iter(eeg_set.tasks)) if task is None else task
     if task not in eeg_set.tasks:
         raise ValueError(f"{name} has no task {task!r}; it has {', '.join(eeg_set.tasks)}.")
     chosen, column = eeg_set.tasks[task], eeg_set.group_column
-    paths = set_recordings(name, data_dir, people)
+    paths = set_recordings(name, data_dir, subjects)
     paths = [path for path in paths if any(path.match(pattern) for pattern in chosen.files)]
     if not paths:
-        raise FileNotFoundError(f"{name} holds no recording of the task {task!r} of {', '.join(people)}.")
+        raise FileNotFoundError(f"{name} holds no recording of the task {task!r} of {', '.join(subjects)}.")
     dataset = build_dataset(
         paths,
         eeg_set_extractor(name, l_freq=l_freq, h_freq=h_freq),

@@ -33,7 +33,7 @@ class EvaluateArguments:
     model: str = arg("", "Folder, Hub id or short name of a student or a teacher. Required.")
     part: str = arg(
         "all",
-        "`all` windows, or one part of the split (--split): train, validation or test. Score a model on people "
+        "`all` windows, or one part of the split (--split): train, validation or test. Score a model on subjects "
         "that it has not seen.",
     )
     output_dir: str = arg("outputs/evaluate", "Where scores and predictions are written.")
@@ -58,7 +58,7 @@ def run(argv: Sequence[str]) -> None:
         try:
             check_people(own.model, data_args.dataset, DatasetDict({"test": dataset}), column)
         except ValueError as error:
-            note = f"not a score on people unseen: {error} Or score one part of it (--part test).\n"
+            note = f"not a score on subjects unseen: {error} Or score one part of it (--part test).\n"
     else:
         settings = DLinkTrainingArguments(output_dir=own.output_dir, report_to="none")
         splits, _ = load_splits(data_args, settings, extractor, keep_rejected=True)
@@ -76,7 +76,7 @@ def run(argv: Sequence[str]) -> None:
     judged = f", of {every['n_windows']}: the others are as training saw none" if every else ""
     print(f"\n{scores['n_windows']} windows of {len(scores['per_subject'])} subjects are judged{judged}\n")
     if scores["alignment"] is not None:
-        print(f"with alignment ({scores['alignment']['method']}): each person's unlabelled windows were used\n")
+        print(f"with alignment ({scores['alignment']['method']}): each subject's unlabelled windows were used\n")
     if note is not None:
         print(note)
     if every:

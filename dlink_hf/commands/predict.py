@@ -39,7 +39,7 @@ class PredictArguments(ReadingArguments):
     stride_seconds: float | None = arg(None, "From one window to the next in seconds; the model's own if left out.")
     session_recordings: list[str] | None = arg(
         None,
-        "Further recordings of the same person's session, for a model with an alignment: it is fitted on all of them "
+        "Further recordings of the same subject's session, for a model with an alignment: it is fitted on all of them "
         "and the one that is classified. Needed where that one holds a single block or condition.",
     )
     label_all: bool = arg(
@@ -64,7 +64,7 @@ def classify_recording(
         recording: path of the recording.
         stride_seconds: from one window to the next, in seconds; the extractor's own by default.
         unit: unit of the file's numbers, if not volts.
-        session_recordings: further recordings of the same person's session, to fit the model's alignment on.
+        session_recordings: further recordings of the same subject's session, to fit the model's alignment on.
         reading: what is done with channels in doubt, in place of what the model's feature extractor says.
 
     Returns:
@@ -92,7 +92,7 @@ def classify_recording(
 def _fit_session(
     pipe: EEGClassificationPipeline, recordings: Sequence[str], stride_seconds: float | None, unit: str | None
 ) -> Alignment | None:
-    """The alignment of a person, fitted on recordings of one session; None for a model without one."""
+    """The alignment of a subject, fitted on recordings of one session; None for a model without one."""
     if pipe.feature_extractor.alignment is None:
         if len(recordings) > 1:
             raise ValueError("--session_recordings are for a model with an alignment; this one has none.")
@@ -100,7 +100,7 @@ def _fit_session(
     state = pipe.fit_session(recordings, stride_seconds=stride_seconds, unit=unit)
     print(
         f"alignment ({state.method}) fitted on {state.n_windows} clean, unlabelled windows of {len(recordings)} "
-        f"recording{'s' * (len(recordings) > 1)}, taken to be one person's whole session"
+        f"recording{'s' * (len(recordings) > 1)}, taken to be one subject's whole session"
     )
     return state
 

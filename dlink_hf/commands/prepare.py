@@ -36,8 +36,8 @@ class PrepareArguments:
     bad_files: str = arg("error", "Recordings that can't be used: `error` stops and names one, `skip` lists them.")
     short: str = arg("error", "Labelled segments shorter than a window: `error`, or `skip`.")
     unlabelled: bool = arg(False, "Windows of whole recordings without labels, as for pre-training.")
-    validation: float = arg(0.0, "People of the validation split: a share below 1, or their number.")
-    test: float = arg(0.0, "People of the test split: a share below 1, or their number.")
+    validation: float = arg(0.0, "Subjects of the validation split: a share below 1, or their number.")
+    test: float = arg(0.0, "Subjects of the test split: a share below 1, or their number.")
     seed: int = arg(0, "Seed of the splits and of all orders.")
 
 
@@ -54,8 +54,8 @@ RecordingArguments = make_dataclass(
         for f in dataclasses.fields(DataArguments)
         if f.name in _SHARED
     ],
-    # windows are aligned when they are used, person by person
-    namespace={"__module__": __name__, "__doc__": "Which labels, people, channels and windows.", "alignment": None},
+    # windows are aligned when they are used, subject by subject
+    namespace={"__module__": __name__, "__doc__": "Which labels, subjects, channels and windows.", "alignment": None},
 )
 
 
@@ -125,11 +125,11 @@ def print_table(manifest: ShardManifest) -> None:
     names = manifest.label_names or []
     widths = [max(8, len(name) + 2) for name in names]
     heads = "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
-    print(f"\n{'split':<11}{'shards':>7}{'MB':>10}{'hours':>9}{'people':>8}{'windows':>10}{heads}")
+    print(f"\n{'split':<11}{'shards':>7}{'MB':>10}{'hours':>9}{'subjects':>10}{'windows':>10}{heads}")
     for split, total in manifest.totals().items():
         counts = "".join(f"{total['labels'][name]:>{width}}" for name, width in zip(names, widths, strict=True))
         print(
-            f"{split:<11}{total['shards']:>7}{total['bytes'] / 1e6:>10.1f}{total['hours']:>9.2f}{total['people']:>8}"
+            f"{split:<11}{total['shards']:>7}{total['bytes'] / 1e6:>10.1f}{total['hours']:>9.2f}{total['people']:>10}"
             f"{total['windows']:>10}{counts}"
         )
     lost = {name: count for name, count in manifest.report.items() if name.startswith(("rejected", "skipped"))}

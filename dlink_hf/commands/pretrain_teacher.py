@@ -62,7 +62,7 @@ class PretrainArguments(ReadingArguments):
         None, r"Subject from the path of your own recordings: a regular expression with one group, such as '(S\d+)'."
     )
     held_out: float = arg(
-        0.1, "Share of the people that the held-out error is measured on; none of them is trained on."
+        0.1, "Share of the subjects that the held-out error is measured on; none of them is trained on."
     )
     window_seconds: float = arg(5.0, "Length of a window in seconds.")
     stride_seconds: float = arg(2.5, "From one window to the next in seconds.")
@@ -71,7 +71,7 @@ class PretrainArguments(ReadingArguments):
     reject_uv: float = arg(300.0, "Leave out windows with a sample beyond this many microvolts.")
     alignments: list[str] = arg(
         [],
-        "Show every window again as unsupervised alignment of its person makes it: some of zscore, euclidean, monge. "
+        "Show every window again as unsupervised alignment of its subject makes it: some of zscore, euclidean, monge. "
         "The teacher then knows aligned windows, too.",
     )
     cache_dir: str | None = arg(None, "Where prepared windows are kept; the user's cache if left out.")
@@ -130,14 +130,14 @@ def load_unlabelled(args: PretrainArguments) -> tuple[list[Dataset], list[dict]]
         people.append({"source": source, "group_column": column, "people": seen})
         datasets += found
         for method in args.alignments:
-            # one label means none; a person's statistics are those of all of their recordings
+            # one label means none; a subject's statistics are those of all of their recordings
             options = {"group_column": column, "one_class": "allow", "cache_dir": args.cache_dir}
             datasets += [align_dataset(dataset, method, **options) for dataset in found]
     return datasets, people
 
 
 def hold_out(datasets: Sequence[Dataset], people: Sequence[dict], share: float) -> tuple[list[Dataset], list[Dataset]]:
-    """Split by person: the windows to train on, and those that the held-out error is measured on."""
+    """Split by subject: the windows to train on, and those that the held-out error is measured on."""
     if not 0 <= share < 1:
         raise ValueError(f"--held_out must be a share below 1, got {share}.")
     held: set[tuple[str, str]] = set()

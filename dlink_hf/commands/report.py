@@ -40,11 +40,11 @@ CHANCE = "chance"
 TEACHER, DISTILLED, ALONE = "teacher", "DLink student", "student without a teacher"
 # what a verdict calls the better one -> the folder it lies in
 BEST = {"distilled": "student", "alone": "baseline"}
-UNKNOWN_PEOPLE = "Whether the checkpoint that was given had seen the people scored on is not known."
+UNKNOWN_PEOPLE = "Whether the checkpoint that was given had seen the subjects scored on is not known."
 
 
 def format_table(
-    scores: Mapping[str, Mapping[str, Any]], cost: Mapping[str, Mapping[str, float]], n_labels: int, people: str
+    scores: Mapping[str, Mapping[str, Any]], cost: Mapping[str, Mapping[str, float]], n_labels: int, subjects: str
 ) -> str:
     """Return the comparison as fixed-width text: one row a model, and chance.
 
@@ -52,11 +52,11 @@ def format_table(
         scores: name -> scores of one split.
         cost: name -> what [`cost_of`] measured.
         n_labels: number of classes.
-        people: who was tested on, for the heading.
+        subjects: who was tested on, for the heading.
     """
     width = max(34, *(len(name) + 2 for name in scores))
     lines = [
-        f"{'on ' + people:<{width}}"
+        f"{'on ' + subjects:<{width}}"
         f"{'balanced acc.':>14}{'AUROC':>8}{'kappa':>8}{'parameters':>13}{'MFLOP':>9}{'ms':>8}",
         "-" * (width + 60),
     ]
@@ -104,7 +104,7 @@ def draw_plots(
     log_history: Sequence[Mapping[str, Any]],
     first_steps: int,
 ) -> tuple[dict[str, Path], np.ndarray | None]:
-    """Draw what people would rather look at than read.
+    """Draw what is better looked at than read.
 
     Args:
         folder: where the pictures go.
@@ -186,8 +186,8 @@ def print_tables(
         n_labels: number of classes.
         splits: the windows, by split.
         group_column: what the splits keep apart.
-        unseen: whether it is known that no model has seen the people tested.
-        use: what the validation people were good for.
+        unseen: whether it is known that no model has seen the subjects tested.
+        use: what the validation subjects were good for.
     """
     for split, of_models in scores.items():
         groups = len(set(splits[split][group_column][:]))

@@ -70,10 +70,10 @@ class StreamArguments(ReadingArguments):
     allow_missing: bool = arg(False, "Go on where the stream lacks channels of the model.")
     session: list[str] | None = arg(
         None,
-        "Recordings of the same person, to fit the model's alignment on; else it is fitted as the stream goes on.",
+        "Recordings of the same subject, to fit the model's alignment on; else it is fitted as the stream goes on.",
     )
     alignment: str | None = arg(None, "The alignment itself: a file of --save_alignment.")
-    save_alignment: str | None = arg(None, "Write the person's alignment to this file (JSON).")
+    save_alignment: str | None = arg(None, "Write the subject's alignment to this file (JSON).")
     csv: str | None = arg(None, "Write one row per window to this file, as they come; added to one that is there.")
     outlet: str | None = arg(None, "Send the probabilities as LSL stream dlink-NAME, type Classification.")
     duration: float | None = arg(None, "Seconds after which it ends.")
@@ -151,7 +151,7 @@ def load_model(name: str, backend: str | None, precision: str | None = None, n_t
 
 
 def find_alignment(args: StreamArguments, extractor: Any) -> Any:
-    """Return the person's alignment as the arguments have it; None where it is fitted live, or there is none."""
+    """Return the subject's alignment as the arguments have it; None where it is fitted live, or there is none."""
     asked = [flag for flag in ("session", "alignment", "save_alignment") if getattr(args, flag)]
     if extractor.alignment is None:
         if asked:
@@ -327,7 +327,7 @@ def _outlet(args: StreamArguments, classifier: StreamClassifier) -> PredictionOu
 
 
 def _save_alignment(path: str, classifier: StreamClassifier, given: Any) -> None:
-    """Write the person's alignment, where there is one."""
+    """Write the subject's alignment, where there is one."""
     seconds = classifier.alignment.n_windows * classifier.extractor.n_times / classifier.extractor.sfreq
     if given is None and seconds < classifier.extractor.alignment_min_seconds:
         print(f"no alignment is written: it has seen {seconds:g} s of the stream")

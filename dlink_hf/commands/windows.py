@@ -34,7 +34,7 @@ from ..data import (
     subject_kfold,
     synthetic_dataset,
 )
-from ..data.aligned_windows import alignment_text, judge_classes, judged_rows
+from ..data.aligned_windows import alignment_text, find_single_class_groups, judged_rows
 from ..data.description import signal_info
 from ..data.public.own_sets import BENCHMARK_SUBJECTS, benchmark_subjects
 from ..distillation.training_args import DLinkTrainingArguments
@@ -166,7 +166,7 @@ def load_windows(
         keep_rejected: keep the windows that training leaves out, with a `reason`, as in `build_dataset`.
 
     Returns:
-        the dataset, aligned person by person where the flags or the extractor say so; the extractor, its `ch_names`
+        the dataset, aligned subject by subject where the flags or the extractor say so; the extractor, its `ch_names`
         those of the windows (None for a dataset that was saved ready-made).
 
     Raises:
@@ -249,7 +249,7 @@ def _align_saved(dataset: Dataset, args: DataArguments, extractor: EEGFeatureExt
 
 
 def measure_reference(args: DataArguments, group_column: str) -> EEGFeatureExtractor | None:
-    """The extractor for Monge mapping to the spectrum of the training people, who are those of the split.
+    """The extractor for Monge mapping to the spectrum of the training subjects, who are those of the split.
 
     Returns:
         the extractor; None for windows that were saved ready-made, which get the fixed reference.
@@ -257,8 +257,9 @@ def measure_reference(args: DataArguments, group_column: str) -> EEGFeatureExtra
     dataset, extractor = load_windows(dataclasses.replace(args, alignment="none"))
     if extractor is None:
         return None
-    # the people that the alignment leaves out must be out before the split is drawn
-    keep = judge_classes(dataset, np.asarray(dataset[group_column][:]), group_column, args.alignment_one_class)
+    # the subjects that the alignment leaves out must be out before the split is drawn
+    subjects = np.asarray(dataset[group_column][:])
+    keep = find_single_class_groups(dataset, subjects, group_column, args.alignment_one_class)
     train = split_windows(dataset.select(np.flatnonzero(keep)), args, group_column)["train"]
     reference = monge_reference(train, group_column=group_column, one_class=args.alignment_one_class)
     return EEGFeatureExtractor(**{**extractor.to_dict(), "alignment": "monge", "alignment_reference": reference})

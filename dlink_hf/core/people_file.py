@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""`people.json`, who was seen by a checkpoint, and lists of people of the same form: checked before it is believed."""
+"""`people.json` (whom a checkpoint has seen) and lists of subjects of the same form, checked before use."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _ADVICE = "Copy it again, or download it again."
 
 
 def read_people(path: Path) -> dict[str, Any]:
-    """Return what a file of people holds.
+    """Return what a file of subjects holds.
 
-    That is `source` and `group_column`, texts; lists of people by split; and `pretraining`, a list of objects with the
-    same. Or, for each set of recordings, an object with lists of people by split.
+    That is `source` and `group_column`, texts; lists of subjects by split; and `pretraining`, a list of objects with
+    the same. Or, for each set of recordings, an object with lists of subjects by split.
 
     Raises:
         ValueError: It holds something else; the message names file and field.
@@ -58,7 +58,7 @@ def _check(people: dict[str, Any], where: str, inside: str) -> None:
 def _check_list(listed: Any, where: str, field: str) -> None:
     if not isinstance(listed, list) or not all(isinstance(person, str) for person in listed):
         given = repr(listed)
-        raise ValueError(f"{where}: `{field}` must be a list of people as text, got {given[:100]}. {_ADVICE}")
+        raise ValueError(f"{where}: `{field}` must be a list of subjects as text, got {given[:100]}. {_ADVICE}")
 
 
 __all__ = ["read_people"]

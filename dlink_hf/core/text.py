@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Text of others (labels, channels, people, messages of a server) is data, wherever it is written.
+"""Text of others (labels, channels, subjects, messages of a server) is data, wherever it is written.
 
 Each place has its own danger: a terminal obeys escape sequences, a spreadsheet takes `=` for a formula, Markdown and
 HTML take bars, fences and tags for their own, and a token is nobody's business.

@@ -1,8 +1,8 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Datasets of windows, aligned person by person.
+"""Datasets of windows, aligned subject by subject.
 
 Two passes in the dataset's own order, the first for the statistics, the second for the windows: memory holds one
-portion of windows and the statistics of each person.
+portion of windows and the statistics of each subject.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def align_dataset(
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Dataset:
-    """Align each person's windows by statistics of all clean windows of that person's session.
+    """Align each subject's windows by statistics of all clean windows of that subject's session.
 
     Windows with artefacts stay out of the statistics (`dlink_hf.preprocessing.artefacts`), and are aligned like the
     others. Those that `build_dataset(keep_rejected=True)` has kept, with a `reason`, are such.
@@ -58,13 +58,13 @@ def align_dataset(
     Args:
         dataset: Windows of `build_dataset`, or others with signal facts (`set_signal_info`).
         method: "zscore", "euclidean", "monge" or "euclidean_monge".
-        group_column: Column that tells people apart.
-        session_column: Column that tells a person's sessions apart, if they are to be aligned one by one: the headset
+        group_column: Column that tells subjects apart.
+        session_column: Column that tells a subject's sessions apart, if they are to be aligned one by one: the headset
             was put on again, the gains differ.
         reference: Of "monge", as in `make_alignment`.
-        one_class: What to do with groups whose windows have one class only: "refuse"; "drop" leaves such people out,
+        one_class: What to do with groups whose windows have one class only: "refuse"; "drop" leaves such subjects out,
             with a warning; "allow" fits on them all the same. **"allow" is dangerous**: it is right only where a
-            person's whole session truly has one class (a diagnosis, say), and never where the group is a part of a
+            subject's whole session truly has one class (a diagnosis, say), and never where the group is a part of a
             session.
         min_seconds: Groups of fewer seconds of windows are warned of.
         cache_dir: Cache folder, as of `build_dataset`; the same windows are aligned once.
@@ -75,7 +75,7 @@ def align_dataset(
 
     Raises:
         KeyError: If a column is absent.
-        ValueError: If the windows are aligned already, a group has one class only, or a channel of a person is flat.
+        ValueError: If the windows are aligned already, a group has one class only, or a channel of a subject is flat.
     """
     facts = alignment_facts(method, reference)
     make_alignment(method)
@@ -158,11 +158,11 @@ def monge_reference(
     one_class: str = "refuse",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Return the barycentre of people's spectra: each channel's squared mean, over people, of the root of their PSDs.
+    """Return the barycentre of subjects' spectra: each channel's squared mean of the root of their PSDs.
 
     Args:
         dataset: Only windows of the *training* subjects, not aligned: whoever is in here is part of the model.
-        group_column: Column that tells people apart.
+        group_column: Column that tells subjects apart.
         filter_length: As in `MongeAlignment`.
         one_class: As in `align_dataset`.
         progress: Whether to show a progress bar.
@@ -240,7 +240,7 @@ def _clean_rows(dataset: Dataset, groups: np.ndarray) -> np.ndarray:
     clean = np.zeros(len(dataset), dtype=bool)
     for group in np.unique(groups):
         own = np.flatnonzero(groups == group)
-        # of a person without a judged window all there is
+        # of a subject without a judged window all there is
         is_bad = None if rejected[own].all() else rejected[own]
         clean[own] = clean_windows(peaks[own], is_bad)
     return clean
@@ -305,7 +305,7 @@ def find_single_class_groups(dataset: Dataset, groups: np.ndarray, name: str, on
     every, groups, labels = groups, groups[judged], labels[judged]
     pairs = sorted(set(zip(groups.tolist(), labels.tolist(), strict=True)))
     owners = [group for group, _ in pairs]
-    # people of whom no window has a label give none away
+    # subjects of whom no window has a label give none away
     single = {group: label for group, label in pairs if owners.count(group) == 1 and label != UNLABELLED}
     if not single:
         return np.ones(len(dataset), dtype=bool)
@@ -324,13 +324,11 @@ def find_single_class_groups(dataset: Dataset, groups: np.ndarray, name: str, on
     raise ValueError(
         f"{len(single)} of {len(set(owners))} groups ({name}) have windows of one class only, such as "
         f"{first}: {names[label] if names else label}. What is fitted on them would see the label, and scores would "
-        "be those of the leak. Fit on a person's whole session, group_column='subject', so that every group holds all "
-        "classes; or leave such people out with one_class='drop'. Only where a person's whole session truly has one "
-        f"class is one_class='allow' right. The groups: {first_names(single)}."
+        "be those of the leak. Fit on a subject's whole session, group_column='subject': every group then holds "
+        "all classes; or leave such subjects out with one_class='drop'. Only if a subject's whole session truly has "
+        f"one class is one_class='allow' right. The groups: {first_names(single)}."
     )
 
-
-judge_classes = find_single_class_groups
 
 __all__ = [
     "ONE_CLASS",

@@ -116,7 +116,7 @@ def build_dataset(
         unit: "uV", "mV" or "V", what the source's numbers are; None takes the extractor's, or volts for recordings.
         bids_entities: Which recordings of a BIDS root, e.g. `{"tasks": "rest"}`.
         subject_columns: More columns, each a mapping of subject to text, e.g. `{"split": {"00": "train", ...}}`.
-        alignment_group: Column of the people (or sessions) that are aligned each by itself, as in `align_dataset`.
+        alignment_group: Column of the subjects (or sessions) that are aligned each by itself, as in `align_dataset`.
         alignment_one_class: What to do with groups that hold one class only, as in `align_dataset`.
         keep_rejected: Keep windows beyond `max_abs_uv`, and those that annotations mark bad, to score a model on all
             windows: the column `reason` says in words what is the matter with them (None of others). No alignment is

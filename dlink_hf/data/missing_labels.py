@@ -97,7 +97,7 @@ def with_unlabelled(
         `train`, then `unlabelled` with the label -1, with the columns and the format of `train`.
 
     Raises:
-        ValueError: channels, rate, window or alignment differ, a person is in a held-out split too, or a column that
+        ValueError: channels, rate, window or alignment differ, a subject is in a held-out split too, or a column that
             is needed is absent.
     """
     needed = ["input_values", *([group_column] if group_column in train.column_names or held_out else [])]
@@ -140,7 +140,7 @@ def _as_rows_of(unlabelled: Dataset, train: Dataset) -> Dataset:
     rows = rows.select_columns(train.column_names)
     if rows.features != features:
         rows = rows.cast(features)
-    # what was counted while they were built says nothing of the whole, and people of one session each may have been
+    # what was counted while they were built says nothing of the whole, and subjects of one session each may have been
     # judged by other rules
     rows, facts = set_signal_info(rows, signal_info(unlabelled)), alignment_info(train)
     if facts is not None:
@@ -180,13 +180,13 @@ def _named(facts: Mapping[str, Any] | None) -> str:
 
 
 def _warn_of_shared_recordings(unlabelled: Dataset, name: str, split: Dataset) -> None:
-    """The same files under other people's names: the patterns that tell people apart may differ."""
+    """The same files under other subjects' names: the patterns that tell subjects apart may differ."""
     if "recording" in unlabelled.column_names and "recording" in split.column_names:
         shared = sorted(set(map(str, unlabelled["recording"][:])) & set(map(str, split["recording"][:])))
         if shared:
             logger.warning(
                 "%d recordings have the same name among the unlabelled ones and in %r, such as %s. If they are the "
-                "same ones, their people go by two names, and scores on %r would be too high.",
+                "same ones, their subjects go by two names, and scores on %r would be too high.",
                 *(len(shared), name, shared[0], name),
             )
 
@@ -201,7 +201,7 @@ def load_unlabelled(
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Dataset:
-    """Cut every recording of a folder into windows, from beginning to end, and align each person's as labelled ones.
+    """Cut every recording of a folder into windows, from beginning to end, and align each subject's as labelled ones.
 
     No label is read: what else lies next to the recordings does not matter.
 
@@ -209,7 +209,7 @@ def load_unlabelled(
         folder: recordings, in folders of any depth; or a BIDS root, or a list of paths, as [`build_dataset`] takes.
         extractor: of the labelled windows: channels, rate, window, stride, filters, alignment.
         subject_pattern: regular expression on the path, as for the labelled recordings; without it, BIDS or the
-            recording's header tell the person. The same person must get the same name in both.
+            recording's header tell the subject. The same subject must get the same name in both.
         like: the labelled windows. Where the extractor names no channels, theirs are taken, in their order.
         max_abs_uv: windows in which a sample exceeds this are left out, in microvolts.
         cache_dir: as in [`build_dataset`].

@@ -195,7 +195,7 @@ def _subjects(pieces: list, subjects: Any, sizes: list[int]) -> list[str]:
         subjects = [subject_of_info(epochs, f"Epochs {index}") for index, epochs in enumerate(pieces)]
     if subjects is None:
         raise ValueError(
-            "whose windows are these? Scores are only worth something when people are kept apart: give subjects, "
+            "whose windows are these? Scores are only worth something when subjects are kept apart: give subjects, "
             "one a window (or one text for all)."
         )
     if isinstance(subjects, str):

@@ -151,7 +151,7 @@ def subject_of_info(raw: mne.io.BaseRaw, name: str) -> str:
         if value.lower() not in ("", "x", "unknown", "anonymous", "n/a", "mne_anonymize"):
             return value
     raise ValueError(
-        f"whose recording is {name!r}? Its header names no subject, and scores are only worth something when people "
+        f"whose recording is {name!r}? Its header names no subject, and scores are only worth something when subjects "
         "are kept apart. Say it by one of: subject_pattern=r'(sub-\\d+)' (a regular expression on the path), "
         "subjects=function of the path, subjects=[one a recording], a column 'subject' in the label table, or "
         "raw.info['subject_info'] = {'his_id': ...}."

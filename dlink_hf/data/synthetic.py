@@ -3,7 +3,7 @@
 
 Sources at places on the scalp are mixed into the electrodes with a spatial fall-off, so that channels correlate as
 their geometry says. Imagining a hand desynchronises the mu and beta rhythms over the opposite hemisphere
-(Pfurtscheller & Lopes da Silva 1999, doi:10.1016/S1388-2457(99)00141-8). People differ in the rhythms' frequency,
+(Pfurtscheller & Lopes da Silva 1999, doi:10.1016/S1388-2457(99)00141-8). Subjects differ in the rhythms' frequency,
 amplitude and place, in the desynchronisation's depth and laterality, in noise and blinks, so that an unseen subject is
 not trivial. It is a toy: scores on it say nothing about real EEG.
 """

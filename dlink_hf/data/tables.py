@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Label and event tables as people's programs write them: any common encoding, every fault named by file and line."""
+"""Label and event tables as common programs write them: any common encoding, every fault named by file and line."""
 
 import csv
 import io

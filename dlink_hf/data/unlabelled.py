@@ -76,20 +76,20 @@ def unlabelled_windows(
     ]
 
 
-def set_recordings(name: str, data_dir: str | Path, people: Sequence[str] | None = None) -> list[Path]:
+def set_recordings(name: str, data_dir: str | Path, subjects: Sequence[str] | None = None) -> list[Path]:
     """Return the recordings of one of the public sets, of all its tasks.
 
     Args:
         name: a name of `EEG_SETS`.
         data_dir: folder that holds the set's folder, or that folder itself.
-        people: subjects (or names of recordings, for the set of one subject) to keep; all by default.
+        subjects: subjects (or names of recordings, for the set of one subject) to keep; all by default.
 
     Returns:
         their paths.
 
     Raises:
         FileNotFoundError: the set is not there.
-        ValueError: the set is unknown or holds no recordings, or one of `people` is not in it.
+        ValueError: the set is unknown or holds no recordings, or one of `subjects` is not in it.
     """
     if name not in EEG_SETS:
         raise ValueError(f"unknown EEG set {name!r}; known are {', '.join(EEG_SETS)}.")
@@ -101,12 +101,12 @@ def set_recordings(name: str, data_dir: str | Path, people: Sequence[str] | None
             f"{', '.join(other for other, one in EEG_SETS.items() if one.trials is None)}."
         )
     of_path = {path: _group_of(path, name) for path in find_recordings(find_set_folder(name, data_dir))}
-    if people is None:
+    if subjects is None:
         return list(of_path)
-    unknown = sorted(set(people) - set(of_path.values()))
+    unknown = sorted(set(subjects) - set(of_path.values()))
     if unknown:
         raise ValueError(f"{name} has no {eeg_set.group_column} {', '.join(unknown)}.")
-    return [path for path, group in of_path.items() if group in set(people)]
+    return [path for path, group in of_path.items() if group in set(subjects)]
 
 
 def _group_of(path: Path, name: str) -> str:

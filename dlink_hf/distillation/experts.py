@@ -35,7 +35,7 @@ from .teacher_windows import Augment, augmented
 logger = logging.getLogger(__name__)
 
 EXPERTS = ("student", *MEASURES)
-# people whose scores weigh as much as the belief that all experts are worth the same
+# subjects whose scores weigh as much as the belief that all experts are worth the same
 EQUAL_WEIGHTS_PEOPLE = 4.0
 # the least probability that a mixture takes from one of its members
 _FLOOR = 1e-4
@@ -153,9 +153,9 @@ def fit_expert(
     Args:
         kind: one of these; or a function that takes labelled windows and returns a `predict(dataset)`.
         train: windows; those without a label (-1) are left out.
-        validation: labelled windows of other people, by which `bandpower` and `riemann` choose their settings.
+        validation: labelled windows of other subjects, by which `bandpower` and `riemann` choose their settings.
         seed, steps, augmentation, size, progress: of the `student`, see [`fit_student`].
-        group_column: column that tells people apart.
+        group_column: column that tells subjects apart.
 
     Returns:
         `predict(dataset)` -> (N, num_labels) probabilities.
@@ -175,14 +175,14 @@ def fit_expert(
 
 @dataclass
 class ExpertEnsemble:
-    """Experts, cross-fitted by people, and what each has to say in their mixture.
+    """Experts, cross-fitted by subjects, and what each has to say in their mixture.
 
     Args:
         names: of the M experts.
         weights: (M,) of sum 1.
         models: for each expert the models of the F folds.
         folds: the subjects of each fold; its models have not seen them.
-        group_column: column that tells people apart.
+        group_column: column that tells subjects apart.
         scores: expert -> mean over subjects of the balanced accuracy on subjects it has not seen.
     """
 
@@ -208,9 +208,9 @@ class ExpertEnsemble:
         augmentation: Augment | None = None,
         progress: bool = True,
     ) -> datasets.Dataset:
-        """Add the column `soft_targets`: of each person, what the models say that have not seen that person.
+        """Add the column `soft_targets`: of each subject, what the models say that have not seen that subject.
 
-        Of people without any labelled window all models are asked, and their mean is taken.
+        Of subjects without any labelled window all models are asked, and their mean is taken.
 
         With several views the experts that are networks are asked about every augmented view that the student will
         see, which is worth more than what they say of the window as it is. Linear experts are asked about the window
@@ -286,7 +286,7 @@ def fit_experts(
     size: str = "small",
     progress: bool = True,
 ) -> ExpertEnsemble:
-    """Cross-fit experts on the people who have labels, and weigh them.
+    """Cross-fit experts on the subjects who have labels, and weigh them.
 
     They are weighed ([`mixture_weights`]) by what each says of subjects it has not seen: the validation subjects, and
     each training subject by the model fitted without that subject. Linear experts choose their settings within their
@@ -296,17 +296,17 @@ def fit_experts(
         kinds: see [`fit_expert`]; a name twice is an error.
         train: windows, labels of -1 where there are none.
         validation: labelled windows of other subjects, which weigh the experts too.
-        n_folds: at least 2, of people; as many as people who have labels, where these are fewer.
+        n_folds: at least 2, of subjects; as many as subjects who have labels, where these are fewer.
         seeds: a `student` is trained once a seed; other kinds once.
         steps, augmentation, size, progress: see [`fit_student`].
-        group_column: column that tells people apart.
+        group_column: column that tells subjects apart.
 
     Returns:
         the ensemble; `ensemble.soft_targets(train)` adds the column, `ensemble(validation)` gives probabilities.
 
     Raises:
         ImportError: a kind needs pyriemann, which is absent.
-        ValueError: a kind is unknown or given twice, fewer than two people have labels, or a class is absent.
+        ValueError: a kind is unknown or given twice, fewer than two subjects have labels, or a class is absent.
     """
     if validation is not None:
         check_all_labelled(validation, "validation", EVALUATED_WITHOUT_LABEL)
@@ -351,7 +351,7 @@ def _weighed(ensemble: ExpertEnsemble, train: datasets.Dataset, validation: data
 
 
 def _out_of_fold(ensemble: ExpertEnsemble, train: datasets.Dataset) -> np.ndarray:
-    """(M, N, num_labels): what each expert says of the training people by the model that has not seen them."""
+    """(M, N, num_labels): what each expert says of the training subjects by the model that has not seen them."""
     shares, said = fold_shares(np.asarray(train[ensemble.group_column][:]), ensemble.folds), []
     for models in ensemble.models:
         found: np.ndarray | None = None
@@ -389,13 +389,14 @@ def mixture_weights(
     """What each expert should have to say in a mixture of their probabilities.
 
     The weights on the simplex with the least cross-entropy of the mixture, found by expectation maximisation; every
-    person counts alike, and every class within a person. By few people the best of several like experts is found by
-    luck: of n people the weights are taken to the part n / (n + `equal_weights_people`), equal ones for the rest.
+    subject counts alike, and every class within a subject. By few subjects the best of several like experts is found
+    by
+    luck: of n subjects the weights are taken to the part n / (n + `equal_weights_people`), equal ones for the rest.
 
     Args:
         probabilities: (M, N, num_labels) of M experts.
         labels: (N,) class indices.
-        groups: (N,) the person of each window; one subject by default.
+        groups: (N,) the subject of each window; one subject by default.
         equal_weights_people: 0 for the best weights as they are.
 
     Returns:

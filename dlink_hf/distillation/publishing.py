@@ -80,7 +80,7 @@ class PublishingMixin:
         return float(balanced_accuracy_score(dataset["labels"][:], predict_probabilities(teacher, dataset).argmax(1)))
 
     def dataset_facts(self) -> dict[str, Any]:
-        """Return how many windows, and of how many people, the student was trained and scored on."""
+        """Return how many windows, and of how many subjects, the student was trained and scored on."""
         facts: dict[str, Any] = {"subject_wise": self.args.group_column == "subject"}
         for split, dataset in {"train": self.train_dataset, **self.record.datasets}.items():
             if not isinstance(dataset, Dataset):

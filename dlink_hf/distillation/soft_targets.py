@@ -26,12 +26,12 @@ def cross_fitted_soft_targets(
     n_folds: int = 4,
     group_column: str = "subject",
 ) -> datasets.Dataset:
-    """Add the column `soft_targets`: probabilities of each window by a model trained without that window's people.
+    """Add the column `soft_targets`: probabilities of each window by a model trained without that window's subjects.
 
-    A model is nearly certain of the windows that it was trained on, and says little beyond their labels. Of people
+    A model is nearly certain of the windows that it was trained on, and says little beyond their labels. Of subjects
     that it has not seen it says what can be told from their EEG: which windows are doubtful, between which classes.
-    The people are parted into folds; a model is fitted on all folds but one and asked about that one
-    (cross-fitting; Dao et al. 2021, "Knowledge distillation as semiparametric inference"). Of people without any
+    The subjects are parted into folds; a model is fitted on all folds but one and asked about that one
+    (cross-fitting; Dao et al. 2021, "Knowledge distillation as semiparametric inference"). Of subjects without any
     labelled window, all models are asked, and their mean is taken.
 
     Args:
@@ -63,18 +63,18 @@ def cross_fitted_soft_targets(
 
 
 def person_folds(dataset: datasets.Dataset, n_folds: int, group_column: str = "subject") -> list[set[Any]]:
-    """Part the people who have labelled windows into folds of about as many windows each.
+    """Part the subjects who have labelled windows into folds of about as many windows each.
 
     Args:
         dataset: windows with `labels` and `group_column`.
-        n_folds: 2 or more, and at most so many as there are people with labels.
-        group_column: column that tells people apart.
+        n_folds: 2 or more, and at most so many as there are subjects with labels.
+        group_column: column that tells subjects apart.
 
     Returns:
-        the people of each fold.
+        the subjects of each fold.
 
     Raises:
-        ValueError: there are too few people for so many folds, or a column is missing.
+        ValueError: there are too few subjects for so many folds, or a column is missing.
     """
     missing = [name for name in ("labels", group_column) if name not in dataset.column_names]
     if missing:
@@ -95,8 +95,8 @@ def fold_shares(groups: np.ndarray, folds: Sequence[set[Any]]) -> np.ndarray:
     which have no labelled window, all models have equal parts.
 
     Args:
-        groups: (N,) the person of each window.
-        folds: the people of F folds.
+        groups: (N,) the subject of each window.
+        folds: the subjects of F folds.
 
     Returns:
         (F, N) float32; columns sum to 1.

@@ -383,7 +383,7 @@ def _deployment(
             "method": extractor.alignment,
             "reference": extractor.alignment_reference,
             "min_seconds": extractor.alignment_min_seconds,
-            "note": "must be applied before: it is not part of the model, and is fitted on the person's own session",
+            "note": "must be applied before: it is not part of the model, and is fitted on the subject's own session",
         }
     return {
         "file": kind.student.model_file,

@@ -53,7 +53,7 @@ LIMITS = (
 def _text(value: Any) -> str:
     """A value as a table shows it: three digits for fractions, thousands apart, `n/a` where undefined.
 
-    Text is data: a label, a person or a channel can't be a bar, a fence, a tag or a mark. That of this module is
+    Text is data: a label, a subject or a channel can't be a bar, a fence, a tag or a mark. That of this module is
     [`Markup`].
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -346,7 +346,9 @@ def build_model_card(
     }
     all_limits = list(LIMITS)
     if dataset.get("synthetic"):
-        all_limits.insert(1, "Trained and scored on synthetic EEG: of no use on people's EEG without training on it.")
+        all_limits.insert(
+            1, "Trained and scored on synthetic EEG: of no use on recordings of people without training on it."
+        )
     template = require("jinja2", "Writing a model card").Template(
         _TEMPLATE.read_text("utf-8"), keep_trailing_newline=True
     )

@@ -131,7 +131,7 @@ class EEGClassificationPipeline(ChunkPipeline):
             is_filtered (`bool`, *optional*, defaults to `False`): whether the signal was filtered already as the
                 feature extractor would: said of prepared windows, which are too short for a filter.
             session_recordings (`list`, *optional*): for a model with an alignment, further recordings of the same
-                person's session: it is fitted on all of them and the one that is classified. Needed where that one
+                subject's session: it is fitted on all of them and the one that is classified. Needed where that one
                 holds a single block or condition, or is short.
             alignment_state (*optional*): for a model with an alignment, what [`fit_session`] made of the session.
             batch_size (`int`, *optional*, defaults to 64): windows in a forward pass.
@@ -167,7 +167,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         unit: str | None = None,
         is_filtered: bool = False,
     ) -> Alignment:
-        """Return the alignment of a person, fitted on all recordings of one session.
+        """Return the alignment of a subject, fitted on all recordings of one session.
 
         Args:
             recordings: one recording or a list of them, as in the call.
@@ -342,7 +342,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         session: Any,
         options: Mapping[str, Any],
     ) -> Alignment:
-        """The alignment of the person, fitted on a recording and the others of the session."""
+        """The alignment of the subject, fitted on a recording and the others of the session."""
         items = list(session) if isinstance(session, (list, tuple)) else [session] if session is not None else []
         others = [_facts(item, options, ()) for item in items]
         # a user who names the whole session names this recording too
@@ -350,7 +350,7 @@ class EEGClassificationPipeline(ChunkPipeline):
         if not others:
             _say_once(
                 f"The alignment ({extractor.alignment}) is fitted on each recording by itself, which should be one "
-                "person's whole session. If it holds one class or block only, name the others of the session: "
+                "subject's whole session. If it holds one class or block only, name the others of the session: "
                 "session_recordings=[...]."
             )
         return fit_session(extractor, [windows, *(self._windows(extractor, *other) for other in others)])

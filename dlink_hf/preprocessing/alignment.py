@@ -1,10 +1,10 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Unsupervised alignment of a person: statistics of a person's unlabelled windows bring people onto common ground.
+"""Unsupervised alignment of a subject: statistics of a subject's unlabelled windows bring subjects onto common ground.
 
 Four methods with one interface: z-scores of each channel, Euclidean alignment of the channels' covariance, Monge
 mapping of each channel's spectrum, and the last two one after the other. What a method is fitted on is the
-whole of a person's session: fitted on a file or block that holds only one class, it would see the label. Scores with
-alignment use the test person's unlabelled data and are to be reported apart from those without.
+whole of a subject's session: fitted on a file or block that holds only one class, it would see the label. Scores with
+alignment use the test subject's unlabelled data and are to be reported apart from those without.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from .alignment_methods import (
 from .artefacts import clean_windows, window_peaks
 
 
-# Less than this of a person's session says too little of it.
+# Less than this of a subject's session says too little of it.
 MIN_SECONDS = 30.0
 # The running median of a session is that of so many windows.
 _MEDIAN_OF = 1000
 
 
 class AlignmentSession:
-    """A person's session while it is going on: windows come in, statistics follow, aligned windows go out.
+    """A subject's session while it is going on: windows come in, statistics follow, aligned windows go out.
 
     Artefacts stay out of the statistics, by the rule of whole sessions (`dlink_hf.preprocessing.artefacts`): the first
     windows are judged beside each other until enough are clean, each later one beside those before it.
@@ -104,7 +104,7 @@ class AlignmentSession:
         if not self.is_ready:
             raise ValueError(
                 f"the session has seen {self.n_windows} windows, an alignment needs {self.min_windows}: update() with "
-                "the person's first windows, and transform() once is_ready."
+                "the subject's first windows, and transform() once is_ready."
             )
         return self.alignment.transform(windows)
 

@@ -48,7 +48,7 @@ class Alignment:
         self._map: Any = None
 
     def fit(self, windows: Any) -> Alignment:
-        """Forget what was seen and fit on windows (N, C, T) in microvolts of one person's whole session.
+        """Forget what was seen and fit on windows (N, C, T) in microvolts of one subject's whole session.
 
         Returns:
             Itself.
@@ -79,7 +79,7 @@ class Alignment:
         """Aligned windows.
 
         Args:
-            windows: (N, C, T) in microvolts, of the person that was fitted on.
+            windows: (N, C, T) in microvolts, of the subject that was fitted on.
 
         Returns:
             (N, C, T) float32, an RMS amplitude of about 10 uV a channel.
@@ -89,7 +89,7 @@ class Alignment:
             ValueError: As in `fit`, if nothing was fitted yet, or if a channel never changed.
         """
         if not self.n_windows:
-            raise ValueError("the alignment has seen no window yet: fit it on the person's unlabelled windows first.")
+            raise ValueError("the alignment has seen no window yet: fit it on the subject's unlabelled windows first.")
         values = self._check(windows)
         if self._map is None:
             self._map = self._make_map()
@@ -153,7 +153,7 @@ class Alignment:
         if flat.any():
             raise ValueError(
                 f"channel {self._channels(np.flatnonzero(flat))} never changes in the {self.n_windows} windows of "
-                "this person: it can't be brought to a common scale. Leave it out (ch_names), or leave the person out."
+                "this subject: it can't be brought to a common scale. Leave it out (ch_names), or the subject."
             )
 
     def _statistics(self, values: np.ndarray) -> dict[str, np.ndarray]:
@@ -168,7 +168,7 @@ class Alignment:
 
 
 class ZScoreAlignment(Alignment):
-    """Each channel less the person's mean, divided by the person's standard deviation, times 10 uV.
+    """Each channel less the subject's mean, divided by the subject's standard deviation, times 10 uV.
 
     Mean and standard deviation are those of all samples of the windows seen. Args: as in `Alignment`.
     """
@@ -190,10 +190,10 @@ class ZScoreAlignment(Alignment):
 
 
 class EuclideanAlignment(Alignment):
-    r"""Euclidean alignment: x -> 10 uV * R^(-1/2) x, so that the mean covariance of every person is alike.
+    r"""Euclidean alignment: x -> 10 uV * R^(-1/2) x, so that the mean covariance of every subject is alike.
 
     R is the mean over windows of x x^T / T (He & Wu 2020, doi:10.1109/TBME.2019.2913914), shrunk towards a multiple of
-    the identity: (1 - shrinkage) R + shrinkage * tr(R) / C * I. Without shrinkage the mean covariance of the person's
+    the identity: (1 - shrinkage) R + shrinkage * tr(R) / C * I. Without shrinkage the mean covariance of the subject's
     aligned windows is (10 uV)^2 I. Eigenvalues below 1e-6 of their mean are raised to that: a direction without signal
     (after an average reference, between two copies of a channel) stays without signal instead of being blown up to
     noise. R is not centred: offsets and drift must be filtered out before (`l_freq`).
@@ -221,7 +221,7 @@ class EuclideanAlignment(Alignment):
         covariance = self._means["covariance"]
         mean = np.trace(covariance) / len(covariance)
         if not mean > 0:
-            raise ValueError(f"the {self.n_windows} windows of this person hold nothing but zeros.")
+            raise ValueError(f"the {self.n_windows} windows of this subject hold nothing but zeros.")
         shrunk = (1 - self.shrinkage) * covariance + self.shrinkage * mean * np.eye(len(covariance))
         values, vectors = np.linalg.eigh((shrunk + shrunk.T) / 2)
         values = np.maximum(values, _EIGENVALUE_FLOOR * mean)
@@ -232,7 +232,7 @@ class EuclideanAlignment(Alignment):
 
 
 class MongeAlignment(Alignment):
-    """Each channel filtered by sqrt(reference PSD / the person's PSD), so that spectra of all people are alike.
+    """Each channel filtered by sqrt(reference PSD / the subject's PSD), so that spectra of all subjects are alike.
 
     Convolutional Monge mapping normalisation (Gnassounou, Flamary & Gramfort 2023, arXiv:2305.18831): the optimal
     transport between stationary Gaussian signals is that filter. The PSD is Welch's: segments of `filter_length`
@@ -247,7 +247,7 @@ class MongeAlignment(Alignment):
     Args:
         sfreq: Sampling rate of the windows in hertz.
         filter_length: Samples of a segment, even; windows must be at least as long.
-        reference: Whose spectrum all get: what `monge_reference` made of the training people, with its `ch_names`,
+        reference: Whose spectrum all get: what `monge_reference` made of the training subjects, with its `ch_names`,
             `sfreq`, `filter_length` and `psd` (C, filter_length / 2 + 1) in uV^2/Hz; or "1/f": power falling as 1/f
             from 1 Hz on and even below, 10 uV RMS in all, the same for every channel.
         max_gain: At least 1.
@@ -323,9 +323,9 @@ class MongeAlignment(Alignment):
         return {"psd": psd, "square": (values**2).mean(axis=-1)}
 
     def psd(self) -> np.ndarray:
-        """Return the person's PSD (C, filter_length / 2 + 1) in uV^2/Hz, as Welch's method has it."""
+        """Return the subject's PSD (C, filter_length / 2 + 1) in uV^2/Hz, as Welch's method has it."""
         if not self.n_windows:
-            raise ValueError("the alignment has seen no window yet: fit it on the person's unlabelled windows first.")
+            raise ValueError("the alignment has seen no window yet: fit it on the subject's unlabelled windows first.")
         return self._means["psd"].copy()
 
     def _make_map(self) -> np.ndarray:

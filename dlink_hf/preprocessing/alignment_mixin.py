@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""The part of the feature extractor that aligns people: fitted on a session, in one call, or online."""
+"""The part of the feature extractor that aligns subjects: fitted on a session, in one call, or online."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class AlignmentMixin:
     """What `EEGFeatureExtractor` does with its `alignment`, `alignment_reference` and `alignment_min_seconds`."""
 
     def fit_alignment(self, recordings: Any, **options: Any) -> Alignment:
-        """Fit the alignment on a person's session.
+        """Fit the alignment on a subject's session.
 
         Windows that annotations mark bad are left out, and so are artefacts; see `dlink_hf.preprocessing.artefacts`.
 
         Args:
-            recordings: All recordings of one person's session, labelled or not: anything that the call takes.
+            recordings: All recordings of one subject's session, labelled or not: anything that the call takes.
             **options: `sfreq`, `ch_names`, `unit`, `onsets` and `is_filtered`, as in the call.
 
         Returns:
@@ -85,7 +85,7 @@ class AlignmentMixin:
         return make_alignment(self.alignment, half_life=half_life, **options)
 
     def _fit(self, data: Mapping[str, Any]) -> Alignment:
-        """The alignment of a person whose session these windows are."""
+        """The alignment of a subject whose session these windows are."""
         alignment = self._new_alignment(data["ch_names"])
         windows, is_bad = (
             data["input_values"],
@@ -95,9 +95,9 @@ class AlignmentMixin:
         if seconds < self.alignment_min_seconds:
             marked = f" that are not marked bad ({is_bad.sum()} of {len(is_bad)} windows are)" if is_bad.any() else ""
             raise ValueError(
-                f"{seconds:g} s of signal{marked} are too few to fit the alignment ({self.alignment}) of a person on, "
-                f"needed are {self.alignment_min_seconds:g} s (alignment_min_seconds): give all recordings of the "
-                "person's session in one list, or what was fitted on them, "
+                f"{seconds:g} s of signal{marked} are too few to fit the alignment ({self.alignment}) of a subject "
+                f"on, needed are {self.alignment_min_seconds:g} s (alignment_min_seconds): give all recordings of the "
+                "subject's session in one list, or what was fitted on them, "
                 "alignment_state=extractor.fit_alignment([...])"
             )
         clean = clean_windows(window_peaks(windows), is_bad, self.reject_uv, self._min_windows)
@@ -116,7 +116,7 @@ class AlignmentMixin:
             state = self._fit(data)
             _say_once(
                 f"the alignment ({self.alignment}) is fitted only on the windows of each call: they should be all of "
-                "one person's session. If they are of one class or block only, give alignment_state=extractor."
+                "one subject's session. If they are of one class or block only, give alignment_state=extractor."
                 "fit_alignment(all recordings of the session)."
             )
         if not isinstance(state, (Alignment, AlignmentSession)):
@@ -126,7 +126,7 @@ class AlignmentMixin:
             if getattr(fitted, name) not in (wanted, None):
                 raise ValueError(
                     f"the alignment_state has {name} {getattr(fitted, name)!r}, needed is {wanted!r}: fit it with "
-                    "this extractor on recordings of the same person and channels"
+                    "this extractor on recordings of the same subject and channels"
                 )
         if alignment_facts(fitted.method, getattr(fitted, "reference", None)) != self.alignment_facts():
             raise ValueError("the alignment_state was fitted to another reference spectrum than this extractor's")

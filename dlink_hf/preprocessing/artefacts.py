@@ -3,7 +3,7 @@
 
 A window is *judged* where training would have kept it: it overlaps no span that is marked bad, lies across no join,
 and no sample exceeds the rejection threshold (`reject_uv` of the feature extractor). An alignment is fitted on the
-*clean* of the judged windows: those whose peak lies within 2.5 times the median peak of the person.
+*clean* of the judged windows: those whose peak lies within 2.5 times the median peak of the subject.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import mne
 import numpy as np
 
 
-# Windows whose peak exceeds this many times the person's median peak are not fitted on.
+# Windows whose peak exceeds this many times the subject's median peak are not fitted on.
 CLEAN_FACTOR = 2.5
 # What MNE writes about the signal's quality, and EEGLAB about joins; never about a condition.
 _QUALITY = re.compile(r"^(bad|edge|boundary$)", re.IGNORECASE)
@@ -130,7 +130,7 @@ def peak_reason(peak: float, reject_uv: float | None) -> str | None:
 def clean_windows(
     peaks: np.ndarray, bad: np.ndarray | None = None, reject_uv: float | None = None, min_windows: int = 1
 ) -> np.ndarray:
-    """Return the windows of one person that an alignment is fitted on.
+    """Return the windows of one subject that an alignment is fitted on.
 
     Windows that are marked bad never are. Of the others those beyond `reject_uv` are left out, as training leaves them
     out (unless fewer than `min_windows` would remain: then a loud recording is taken as it is), and of what remains
@@ -153,7 +153,7 @@ def clean_windows(
     if not usable.any():
         raise ValueError(
             f"all {len(peaks)} windows are marked bad (annotations BAD, EDGE or boundary): none is left to fit an "
-            "alignment on. Correct the annotations, or give more recordings of the person's session"
+            "alignment on. Correct the annotations, or give more recordings of the subject's session"
         )
     if reject_uv is not None:
         judged = usable & (peaks <= reject_uv)

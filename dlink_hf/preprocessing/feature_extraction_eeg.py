@@ -53,8 +53,8 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
     image of it: the outer 51 samples (of the slower rate) are less exact where it is resampled, half a filter's length
     (1.65 s / `l_freq` in Hz up to 2 Hz, 3.3 s for a notch) where it is filtered. The output is never padded.
 
-    With an `alignment` the windows are last brought onto the ground of all people, by statistics of the person's own
-    unlabelled windows: fit them on the whole of the person's session, all of its recordings together
+    With an `alignment` the windows are last brought onto the ground of all subjects, by statistics of the subject's
+    own unlabelled windows: fit them on the whole of the subject's session, all of its recordings together
     (`fit_alignment`), not on a file or block that holds only one class, or as the session goes on (`start_session`).
     A model that was trained on aligned windows is of little use on others.
 
@@ -98,13 +98,13 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
             out (`build_dataset`), a trained model gives them no label but a reason, and no alignment is fitted on
             them. The call cuts them all the same. None where training kept all windows.
         alignment (`str`, *optional*):
-            Unsupervised alignment of each person: `"zscore"`, `"euclidean"`, `"monge"` or `"euclidean_monge"` (see
+            Unsupervised alignment of each subject: `"zscore"`, `"euclidean"`, `"monge"` or `"euclidean_monge"` (see
             `dlink_hf.alignment`); none when `None`.
         alignment_reference (`dict`, *optional*):
-            For `"monge"`, the spectrum that all people get: what `monge_reference` makes of the training people. A
+            For `"monge"`, the spectrum that all subjects get: what `monge_reference` makes of the training subjects. A
             fixed one, falling as 1/f, when `None`.
         alignment_min_seconds (`float`, *optional*, defaults to 30.0):
-            Seconds of a person's signal that an alignment needs at least.
+            Seconds of a subject's signal that an alignment needs at least.
 
     Raises:
         TypeError: For an argument of a wrong type or an unknown name.
@@ -228,8 +228,8 @@ class EEGFeatureExtractor(AlignmentMixin, ShortNamesMixin, SettingsFileMixin, Fe
             align (`bool`, *optional*, defaults to `True`):
                 `False` leaves the windows unaligned, where the extractor has an alignment: to fit one on them.
             alignment_state (`Alignment`, `AlignmentSession` or `dict`, *optional*):
-                What `fit_alignment` made of the person's session, or its `to_dict()`. When `None`, an extractor that
-                aligns fits on all windows of this very call, which should then be all of one person's session.
+                What `fit_alignment` made of the subject's session, or its `to_dict()`. When `None`, an extractor that
+                aligns fits on all windows of this very call, which should then be all of one subject's session.
             return_tensors (`str`, *optional*):
                 `"pt"` for torch tensors; NumPy arrays otherwise.
 

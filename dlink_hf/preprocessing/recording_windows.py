@@ -127,7 +127,7 @@ class RecordingWindows:
 
 
 def fit_session(extractor: EEGFeatureExtractor, session: Sequence[RecordingWindows]) -> Alignment:
-    """Return the alignment of a person, fitted on all recordings of one session.
+    """Return the alignment of a subject, fitted on all recordings of one session.
 
     Args:
         extractor: has an alignment.
@@ -154,12 +154,12 @@ def fit_session(extractor: EEGFeatureExtractor, session: Sequence[RecordingWindo
         return extractor.fit_alignment(windows, ch_names=session[0].ch_names, is_filtered=True, **facts)
     except ValueError as error:
         raise ValueError(
-            f"{error}. The further recordings of a person's session are given by session_recordings=[...]"
+            f"{error}. The further recordings of a subject's session are given by session_recordings=[...]"
         ) from error
 
 
 def _fit_in_stretches(extractor: EEGFeatureExtractor, session: Sequence[RecordingWindows]) -> Alignment:
-    """The alignment of a person, as of [`fit_session`], by some windows at a time: long recordings are not held."""
+    """The alignment of a subject, as of [`fit_session`], by some windows at a time: long recordings are not held."""
     names = session[0].ch_names
     for item in session:
         if item.ch_names != names:

@@ -84,7 +84,7 @@ class StreamClassifier:
         hop_seconds: from one prediction to the next.
         smoothing_seconds: time constant of the exponential average of the probabilities; 0 for none.
         reject_below: least smoothed probability of a label; below, the label is `"reject"`.
-        alignment_state: of the person: what `EEGFeatureExtractor.fit_alignment` gives, or its `to_dict()`.
+        alignment_state: of the subject: what `EEGFeatureExtractor.fit_alignment` gives, or its `to_dict()`.
         phase: of the filters, "linear" or "minimum"; see [`StreamPreparation`].
         allow_missing: let a student of any montage go on with what there is of its channels; an error by default.
         say: called with a sentence when something happens to the stream; the log by default.
@@ -197,7 +197,7 @@ class StreamClassifier:
 
     @property
     def alignment(self) -> Alignment | None:
-        """The person's alignment as it is now; None without one."""
+        """The subject's alignment as it is now; None without one."""
         return self._alignment if self._session is None else self._session.alignment
 
     def push(self, values: np.ndarray, times: np.ndarray) -> list[StreamPrediction]:
@@ -344,7 +344,7 @@ class StreamClassifier:
             self._next_update = self._next_start + self.extractor.n_times
         if prediction.reason is None and self._session is not None and not self._session.is_ready:
             n_seen, n_needed = self._session.n_windows, self._session.min_windows
-            prediction.reason = f"the alignment has seen {n_seen} of {n_needed} windows of this person"
+            prediction.reason = f"the alignment has seen {n_seen} of {n_needed} windows of this subject"
         if prediction.reason is not None:
             self._smoothed = None
             return prediction

@@ -67,7 +67,7 @@ def check_groups(splits: Mapping[str, Any], group_column: str) -> None:
     streams = [name for name, split in splits.items() if isinstance(split, datasets.IterableDataset)]
     if streams and len(splits) > 1 and None not in splits.values():
         logger.warning(
-            "%s: a stream does not tell its people before it is read, so they are not compared with those of other "
+            "%s: a stream does not tell its subjects before it is read, so they are not compared with those of other "
             "splits. `dlink prepare` keeps them apart.",
             " and ".join(map(repr, streams)),
         )
@@ -81,7 +81,7 @@ def check_groups(splits: Mapping[str, Any], group_column: str) -> None:
         )
     if lacking:
         logger.warning(
-            "%s: no column 'subject', so nothing keeps a person out of two splits", " and ".join(map(repr, lacking))
+            "%s: no column 'subject', so nothing keeps a subject out of two splits", " and ".join(map(repr, lacking))
         )
     check_no_shared_subjects({name: split for name, split in known.items() if name not in lacking}, group_column)
 

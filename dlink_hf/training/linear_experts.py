@@ -187,7 +187,7 @@ def check_every_class(dataset: Dataset, what: str) -> None:
     if absent:
         raise ValueError(
             f"{what} needs labelled windows of every class, and there are none of {', '.join(map(repr, absent))} "
-            f"among {len(dataset)}. Label more people, or take fewer folds, so that every part has all classes."
+            f"among {len(dataset)}. Label more subjects, or take fewer folds, so that every part has all classes."
         )
 
 
@@ -201,14 +201,14 @@ def fit_linear(
     """Fit a logistic regression whose classes count alike on measures of the windows.
 
     What is measured (of `bandpower`: seven bands, or bands of 1 Hz; of `riemann`: one band, or three) and the strength
-    of the regularisation are chosen by the least cross-entropy on the validation people; without them, on folds of the
-    training people; of a single person, the first measure and a strength of 0.01 are taken.
+    of the regularisation are chosen by the least cross-entropy on the validation subjects; without them, on folds of
+    the training subjects; of a single subject, the first measure and a strength of 0.01 are taken.
 
     Args:
         kind: `"bandpower"` or `"riemann"` (needs pyriemann).
         train: windows; those without a label are left out.
-        validation: labelled windows of other people.
-        group_column: column that tells people apart.
+        validation: labelled windows of other subjects.
+        group_column: column that tells subjects apart.
         strengths: C of the logistic regression, each above 0.
 
     Returns:
@@ -260,7 +260,7 @@ def _loss(strength: float, numbers: np.ndarray, labels: np.ndarray, others: np.n
 
 
 def _inner_folds(train: Dataset, labels: np.ndarray, group_column: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Folds of people, those whose rest has every class; none where that can't be had."""
+    """Folds of subjects, those whose rest has every class; none where that can't be had."""
     if group_column not in train.column_names:
         return []
     groups = np.asarray(train[group_column][:]).astype(str)
@@ -280,7 +280,7 @@ def band_power_probabilities(
         train: windows to fit on; those without a label are left out.
         test: windows to classify.
         validation: see [`fit_linear`].
-        group_column: column that tells people apart.
+        group_column: column that tells subjects apart.
 
     Returns:
         (N, num_labels) probabilities of the windows of `test`.

@@ -158,7 +158,7 @@ class PretrainingTrainer(BaseTrainer):
         model ([`DLinkTeacherForPretraining`]): the teacher to be.
         args ([`transformers.TrainingArguments`]): as for `Trainer`.
         train_dataset: datasets of windows, one a montage.
-        eval_dataset: the same, of other people.
+        eval_dataset: the same, of other subjects.
         **kwargs: as for `Trainer`.
     """
 
@@ -196,7 +196,7 @@ class PretrainingTrainer(BaseTrainer):
         return self._loader(self.train_dataset, self._train_batch_size, shuffle=True)
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict:
-        """Return the errors on people held out, the masks the same every time.
+        """Return the errors on subjects held out, the masks the same every time.
 
         Returns:
             `eval_loss`, `eval_reconstruction_error` (1 is what a flat line gets), `eval_spectral_error`.

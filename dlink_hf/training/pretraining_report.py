@@ -33,7 +33,7 @@ _CARD = """---
 
 A teacher for distillation: {backbone} of {layers} layers ({parameters:,} parameters), pre-trained by masked patches on
 unlabelled EEG, from random weights. **These are not the weights that the authors of {backbone} published**; they rest
-on few people and few hours:
+on few subjects and few hours:
 
 {sources}
 
@@ -136,7 +136,7 @@ def plot_held_out_error(log: Sequence[Mapping[str, Any]], path: str | os.PathLik
         )
     axes.axhline(1.0, color="0.7", linewidth=0.8, linestyle="--")
     axes.set_xlabel("step")
-    axes.set_ylabel("error on people held out")
+    axes.set_ylabel("error on subjects held out")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
     plain_axes(axes)
@@ -183,7 +183,7 @@ def write_pretraining_card(
         "|---|---|",
         *(f"| {for_markdown(key)} | {for_markdown(value)} |" for key, value in settings.items()),
     ]
-    errors = ["| on people held out | before | after |", "|---|---:|---:|"]
+    errors = ["| on subjects held out | before | after |", "|---|---:|---:|"]
     for key, label in _ERRORS.items():
         errors.append(f"| {label} | {results['held_out_before'][key]:.3f} | {results['held_out'][key]:.3f} |")
     text = _CARD.format(

@@ -61,19 +61,20 @@ def fit_probe(
     """Set the last layer of a teacher's head to a logistic regression on the frozen backbone's features.
 
     Features are standardised on the training windows, classes count alike (`class_weight="balanced"`), and of the
-    strengths the one with the least cross-entropy on the validation people is taken. The standardisation is folded
+    strengths the one with the least cross-entropy on the validation subjects is taken. The standardisation is folded
     into the layer's weights, so that the teacher is an ordinary one. Fine-tuning from here rather than from a random
-    head changes a pre-trained backbone less, and holds better on other people (Kumar et al. 2022, arXiv 2202.10054).
+    head changes a pre-trained backbone less, and holds better on other subjects (Kumar et al. 2022, arXiv 2202.10054).
 
     Args:
         model: a teacher whose head has `head_size=None`: its last layer reads the pooled tokens themselves.
         train: windows to fit on.
-        validation: windows of other people, to choose the strength by; without them the first of `strengths` is taken.
+        validation: windows of other subjects, to choose the strength by; without them the first of `strengths` is
+            taken.
         strengths: inverse regularisations C, as in scikit-learn.
         batch_size: windows a forward pass.
 
     Returns:
-        strength -> cross-entropy on the validation people, classes counting alike; empty without them.
+        strength -> cross-entropy on the validation subjects, classes counting alike; empty without them.
 
     Raises:
         ValueError: the head has layers of its own before the last one, or the labels are not the model's.

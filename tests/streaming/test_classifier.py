@@ -140,7 +140,7 @@ def test_without_a_fitted_alignment_the_session_comes_first(model, recording):
     predictions = run(live, values, times)
     without = [p for p in predictions if p.label is None]
     # five windows of two seconds
-    assert without[0].reason == "the alignment has seen 1 of 5 windows of this person"
+    assert without[0].reason == "the alignment has seen 1 of 5 windows of this subject"
     assert [p.onset for p in predictions if p.label][0] == pytest.approx(8.0)
     windows = extractor(values, sfreq=SFREQ, ch_names=NAMES, unit="uV", align=False)["input_values"]
     expected = extractor.start_session().update(windows[: live.alignment.n_windows]).alignment

@@ -19,7 +19,7 @@ from .names import fetching, find_name, pick_subjects
 from .recordings import PublicRecording, PublicSet
 
 
-# Classes that hold other people's objects, or repeat a class of MOABB.
+# Classes that hold other objects, or repeat a class of MOABB.
 _NO_SETS = ("BaseConcatDataset", "BIDSEpochsDataset", "MOABBDataset")
 
 
@@ -225,7 +225,7 @@ def _whose(description: Any, name: str) -> str:
         held = "nothing" if description is None else ", ".join(map(str, description.keys()))
         raise ValueError(
             f"whose recordings are these? The descriptions of {name} hold {held}, no `subject`, and scores are only "
-            "worth something when people are kept apart. Build the object yourself, say it by "
+            "worth something when subjects are kept apart. Build the object yourself, say it by "
             "concat.set_description({'subject': [one a recording]}), and hand over the object."
         )
     return str(subject)

@@ -139,7 +139,7 @@ def _whose(facts: Mapping[str, Any], name: str) -> str:
     if description.get("subject") is None:
         raise ValueError(
             f"whose recordings are these? The descriptions of {name} hold {', '.join(description) or 'nothing'}, no "
-            "`subject`, and scores are only worth something when people are kept apart."
+            "`subject`, and scores are only worth something when subjects are kept apart."
         )
     return str(description["subject"])
 

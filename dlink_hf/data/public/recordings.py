@@ -45,7 +45,7 @@ class PublicRecording:
         signal: A `Raw`, or `Epochs` where the set holds windows that are cut already; volts by MNE's convention.
         labels: For a `Raw` its labelled stretches; for `Epochs` one label each.
         subject: Whose it is.
-        session, run: Which of the person's; empty where the set doesn't say.
+        session, run: Which of the subject's; empty where the set doesn't say.
         onsets_known: Whether the samples of the `Epochs`' events count from the recording's beginning.
     """
 

@@ -22,12 +22,12 @@ def shards_card(manifest: ShardManifest) -> str:
     heads = "".join(f" {for_markdown(name)} |" for name in manifest.label_names or [])
     lines += [
         f"{manifest.n_windows()} windows of {length:g} s, {manifest.hours():.1f} hours of EEG of "
-        f"{len(manifest.subjects())} people; {len(manifest.ch_names)} channels at {manifest.sfreq:g} Hz, in "
+        f"{len(manifest.subjects())} subjects; {len(manifest.ch_names)} channels at {manifest.sfreq:g} Hz, in "
         f"microvolts ({manifest.dtype}). Made by `dlink prepare`; no subject is in two splits.",
         "",
         "Licence and origin of the recordings: to be filled in by whoever publishes them.",
         "",
-        f"| split | files | MB | windows | hours | people |{heads}",
+        f"| split | files | MB | windows | hours | subjects |{heads}",
         f"|---|---|---|---|---|---|{'---|' * len(manifest.label_names or [])}",
     ]
     for split, total in manifest.totals().items():

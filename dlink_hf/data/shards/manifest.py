@@ -126,11 +126,11 @@ class ShardManifest:
         return {name: counts[name] for name in self.label_names or []}
 
     def subjects(self, split: str | None = None) -> list[str]:
-        """Return the people of a split, or all."""
+        """Return the subjects of a split, or all."""
         return sorted({subject for shard in self.shards(split) for subject in shard["subjects"]})
 
     def totals(self) -> dict[str, Any]:
-        """Of each split its shards, bytes, windows, hours, people and windows of each label."""
+        """Of each split its shards, bytes, windows, hours, subjects and windows of each label."""
         return {
             split: {
                 "shards": len(shards),

@@ -97,26 +97,26 @@ def read_headers(
 
 
 def assign_people(plans: Sequence[Plan], validation: float | int, test: float | int, seed: int) -> dict[str, str]:
-    """Put every person into one split, as `split_by_subject` does: classes balanced as far as possible.
+    """Put every subject into one split, as `split_by_subject` does: classes balanced as far as possible.
 
     Args:
         plans: The recordings.
-        validation, test: Shares of the people below 1, or their numbers.
+        validation, test: Shares of the subjects below 1, or their numbers.
         seed: Of the assignment.
 
     Returns:
         Subject to split.
 
     Raises:
-        ValueError: If there are too few people.
+        ValueError: If there are too few subjects.
     """
     people = sorted({plan.subject for plan in plans})
     shares = {"validation": validation, "test": test}
     sizes = [group_count(share, len(people), name, "subject") for name, share in shares.items()]
     if sum(sizes) >= len(people):
         raise ValueError(
-            f"{len(people)} people are too few for {sizes[0]} in validation, {sizes[1]} in test and a training split: "
-            "ask for smaller shares."
+            f"{len(people)} subjects are too few for {sizes[0]} in validation, {sizes[1]} in test and a training "
+            "split: ask for smaller shares."
         )
     split_of = dict.fromkeys(people, "train")
     if sum(sizes):
@@ -138,7 +138,7 @@ def plan_shards(
     seed: int,
     format: str,
 ) -> dict[str, list[ShardPlan]]:
-    """Group the recordings of each split into shards of about one size, the people mixed.
+    """Group the recordings of each split into shards of about one size, the subjects mixed.
 
     A recording is read once, so it is in one shard; one that is larger than a shard has one of its own.
 

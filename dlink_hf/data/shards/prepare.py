@@ -90,8 +90,8 @@ def prepare_shards(
             windows of whole recordings without a column `labels`, as for pre-training.
         subjects, subject_pattern, label_names, ignore_labels, max_abs_uv, short, allow_one_class, unit,
         bids_entities: As in `build_dataset`.
-        validation, test: Shares of the people (below 1), or their numbers, for these splits; none is shared.
-        seed: Of the assignment of people and of all orders.
+        validation, test: Shares of the subjects (below 1), or their numbers, for these splits; none is shared.
+        seed: Of the assignment of subjects and of all orders.
         num_proc: Processes; the files are the same for any number.
         shard_mb: Size of a file before compression, about, in units of 2**20 bytes. A recording is in one file.
         format: "parquet", or "webdataset": tar files with `.npy`, `.cls` and `.json` of each window.
@@ -124,8 +124,8 @@ def prepare_shards(
         raise ValueError(f"seed={seed!r} must be a whole number, 0 or above.")
     if extractor.alignment is not None:
         raise ValueError(
-            f"the extractor aligns people (alignment={extractor.alignment!r}), which needs all windows of a person at "
-            "once: prepare shards without alignment."
+            f"the extractor aligns subjects (alignment={extractor.alignment!r}), which needs all windows of a subject "
+            "at once: prepare shards without alignment."
         )
     unlabelled = labels == "none"
     labels = WholeRecording() if unlabelled else AnnotationLabels() if labels is None else labels

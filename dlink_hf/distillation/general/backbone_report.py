@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""What a general student is published with: a card, and the curves of its training on people held out."""
+"""What a general student is published with: a card, and the curves of its training on subjects held out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CARD = """---
 
 A general EEG student of {parameters:,} parameters, made to be fine-tuned: it takes any channels of the 10-05 system,
 any number of {patch:g}-second patches, and has no classes of its own. It was distilled from {teacher}, which was
-pre-trained without labels. It rests on few people and few hours:
+pre-trained without labels. It rests on few subjects and few hours:
 
 {sources}
 {left_out}
@@ -73,7 +73,7 @@ def _scores(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def plot_backbone_curves(log: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> Path:
-    """The distance from the teacher and the scores of the heads, on people held out, over the steps of a training.
+    """The distance from the teacher and the scores of the heads, on subjects held out, over the steps of a training.
 
     Args:
         log: `log_history` of the trainer.
@@ -102,7 +102,7 @@ def plot_backbone_curves(log: Sequence[Mapping[str, Any]], path: str | os.PathLi
         scores.plot(steps, values, marker="o", markersize=3, label=name.replace("_", " "), **look)
     for axes, label in ((errors, "distance from the teacher"), (scores, "balanced accuracy")):
         axes.set_xlabel("step")
-        axes.set_title(f"{label}, people held out", fontsize=9)
+        axes.set_title(f"{label}, subjects held out", fontsize=9)
         plain_axes(axes)
     # below: a set of three lines leaves no corner free
     errors.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
@@ -158,7 +158,7 @@ def write_backbone_card(folder: str | os.PathLike, student: MiCModel, results: M
     table = []
     after, before = results["held_out"], results["held_out_before"]
     if after:
-        table = ["| on people held out | before | after |", "|---|---:|---:|"]
+        table = ["| on subjects held out | before | after |", "|---|---:|---:|"]
         table.append(
             "| squared distance from the routed layers, over their square | "
             f"{before['eval_route_error']:.3f} | {after['eval_route_error']:.3f} |"

@@ -28,7 +28,7 @@ from .backbone_distillation import BackboneStudio, BackboneStudioOutput, Labelle
 # windows of each source that the statistics of the batch normalisation are taken from
 _SETTLING_WINDOWS = 128
 FILTER_RATE = 1 / 64
-# terms that every batch has, and that are measured on people held out
+# terms that every batch has, and that are measured on subjects held out
 _MIMIC_TERMS = ("route_", "magnitude_", "phase_")
 
 
@@ -122,7 +122,7 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
             statistics are taken from `train_sources` here, and never again; a checkpoint brings its own.
         args ([`transformers.TrainingArguments`]): as for `Trainer`.
         train_sources: windows to train on; a source that is listed twice is seen twice an epoch.
-        eval_sources: windows of other people, which the held-out terms and scores are of.
+        eval_sources: windows of other subjects, which the held-out terms and scores are of.
         augmentation ([`EEGAugmentation`], *optional*): changes the windows of each step, for teacher and student.
         class_weighting: `"balanced"` weighs each class by N / (num_labels * its count) in its set, or `"none"`.
         filter_rate: learning rate of the kernels of the student's filter bank over that of everything else. Their
@@ -131,8 +131,8 @@ class BackboneTrainer(AugmentedTrainer, StudioTrainer):
         **kwargs: as for `Trainer`, such as `processing_class` (the feature extractor).
 
     Raises:
-        ValueError: there are no windows to train on, a set has windows of the same people on both sides, a class does
-            not occur, or sources of a set contradict each other.
+        ValueError: there are no windows to train on, a set has windows of the same subjects on both sides, a class
+            does not occur, or sources of a set contradict each other.
     """
 
     # a process may have had no batch of some set since the last log
