@@ -170,7 +170,7 @@ def test_arguments_out_of_range_are_refused(corpus, extractor, tmp_path):
         ({"shard_mb": 0}, "shard_mb=0"),
         ({"seed": -1}, "seed=-1"),
         ({"num_proc": 0}, "num_proc=0"),
-        ({"validation": 3, "test": 3}, "6 people are too few"),
+        ({"validation": 3, "test": 3}, "6 subjects are too few"),
     ):
         with pytest.raises(ValueError, match=words):
             prepare(corpus, tmp_path, extractor, **options)
