@@ -71,6 +71,7 @@ EXTRAS_REQUIRE = {
         "onnx>=1.17",
         "onnxruntime>=1.20",
         "onnxscript>=0.3",
+        "playwright>=1.50",
         "pylsl>=1.18.5",
         "pytest>=8",
         "pytest-timeout>=2.3",

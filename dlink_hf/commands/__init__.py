@@ -21,6 +21,7 @@ COMMANDS = {
     "finetune-teacher": ("finetune_teacher", "fine-tune an EEG foundation model for a task"),
     "finetune": ("finetune", "train a student, fresh or published, without a teacher"),
     "evaluate": ("evaluate", "score a trained model on labelled recordings"),
+    "report": ("report", "show a run as one HTML file: verdict, scores, subjects, curves, pictures, card"),
     "predict": ("predict", "classify a recording window by window: CSV or MNE annotations"),
     "export": ("export", "write a student as ONNX or for ExecuTorch, compared with PyTorch, for a device"),
     "profile": ("profile", "what models cost on this machine: time, memory, size, on several backends"),

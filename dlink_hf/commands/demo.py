@@ -26,7 +26,7 @@ from ..models.token_grid import student_fields
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .arguments import TRAINING_DEFAULTS, DistillArguments, StudentArguments, arg, parse
 from .distill import distil_student, train_alone
-from .report import ALONE, DISTILLED, TEACHER, Run, write_report
+from .run_results import ALONE, DISTILLED, TEACHER, Run, write_report
 from .training import PreparedTeacher, augmentation_of, make_student, plain_arguments, train_plain
 from .views import Views
 

@@ -40,7 +40,7 @@ from .arguments import (
     parse,
 )
 from .progress import name_progress
-from .report import ALONE, DISTILLED, TEACHER, Run, write_report
+from .run_results import ALONE, DISTILLED, TEACHER, Run, write_report
 from .training import (
     PreparedTeacher,
     augmentation_of,

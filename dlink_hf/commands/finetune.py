@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, StudentArguments, parse
-from .report import print_scores
+from .run_results import print_scores
 from .training import augmentation_of, make_student, settle_augmentation, settle_budget, train_plain
 from .windows import check_people, load_splits, write_people
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, TeacherArguments, parse
-from .report import print_scores
+from .run_results import print_scores
 from .training import prepare_teacher, settle_augmentation, settle_budget
 from .windows import load_splits
 

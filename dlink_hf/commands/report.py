@@ -1,411 +1,402 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""What a distillation leaves behind: scores, a table, predictions, plots and the student's card."""
+"""`dlink report`: what a run left behind as one page of HTML, which opens anywhere and needs no network."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+import csv
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from datasets import Dataset, DatasetDict
-from torch.utils.data import DataLoader
-from transformers import PreTrainedModel
 
-from ..core.atomic_files import write_json
-from ..data.aligned_windows import alignment_text
-from ..data.collator import TEACHER_VALUES, EEGDataCollator
-from ..data.description import signal_info
-from ..data.model_contract import label_names
-from ..data.views import with_teacher_view
-from ..distillation.experts import ExpertEnsemble
-from ..distillation.modeling_studio import DLinkStudioModel
-from ..distillation.trainer import DLinkTrainer
-from ..distillation.training_args import DLinkTrainingArguments
-from ..distillation.training_card import CAPTIONS, costs_by_window, draw_student_plots, mimic_steps, student_facts
-from ..evaluation.comparison import distillation_verdict, subject_scores
-from ..evaluation.plots import plot_representation_spectra, plot_router_weights
-from ..evaluation.predict import dataset_predictions, evaluate_model
-from ..hub.model_card import build_model_card, save_model_card
-from ..profiling.measure import cost_of
-from .training import PreparedTeacher
-from .views import Views
+from ..core.atomic_files import staged
+from ..core.checks import MALFORMED
+from ..core.fetch import read_json
+from ..core.text import from_csv
+from ..distillation.training_card import CAPTIONS
+from ..evaluation.comparison import Interval, interval, subject_scores
+from ..evaluation.html_page import Html, escaped, facts, page, paragraph, picture, preformatted, side_by_side, table
+from ..evaluation.plots import plot_confusion_matrix, plot_loss_curves
+from ..evaluation.score_plots import plot_reliability, plot_subject_scores
+from ..hub.model_card import SCORE_NAMES
+from ..profiling.report import format_profile, plot_profile
+from .arguments import arg, named, parse
+from .run_results import ALONE, DISTILLED, TEACHER
 
 
-CHANCE = "chance"
-# names of the models of a run, in tables, files and results.json
-TEACHER, DISTILLED, ALONE = "teacher", "DLink student", "student without a teacher"
-# what a verdict calls the better one -> the folder it lies in
-BEST = {"distilled": "student", "alone": "baseline"}
-UNKNOWN_PEOPLE = "Whether the checkpoint that was given had seen the subjects scored on is not known."
+DESCRIPTION = (
+    "Show a run as one HTML file: verdict and interval, scores, subjects, curves, confusions, calibration, montage, "
+    "settings, card, versions. RUN is the folder of dlink distill, dlink demo, dlink evaluate or dlink profile."
+)
+# subjects that a table lists
+MOST_ROWS = 200
+# pictures that a run draws itself, in the order of the page
+OWN_PICTURES = ("loss_curves", "router_weights", "spectra", "montage")
+# arguments of a training that say what was done; all are in training_args.json
+SETTINGS = (
+    *("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate"),
+    *("lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "bf16", "class_weighting", "augmented_views"),
+    *("mimic_epochs", "load_best_model_at_end", "metric_for_best_model", "seed"),
+)
+# what comes first, and the sections by heading
+Parts = tuple[list[Html], list[tuple[str, list[Html]]]]
 
 
-def format_table(
-    scores: Mapping[str, Mapping[str, Any]], cost: Mapping[str, Mapping[str, float]], n_labels: int, subjects: str
-) -> str:
-    """Return the comparison as fixed-width text: one row a model, and chance.
+@dataclass
+class ReportArguments:
+    """Which run, and where the page goes."""
 
-    Args:
-        scores: name -> scores of one split.
-        cost: name -> what [`cost_of`] measured.
-        n_labels: number of classes.
-        subjects: who was tested on, for the heading.
-    """
-    width = max(34, *(len(name) + 2 for name in scores))
-    lines = [
-        f"{'on ' + subjects:<{width}}"
-        f"{'balanced acc.':>14}{'AUROC':>8}{'kappa':>8}{'parameters':>13}{'MFLOP':>9}{'ms':>8}",
-        "-" * (width + 60),
-    ]
-    for name, score in scores.items():
-        one = cost[name]
-        lines.append(
-            f"{name:<{width}}{score['balanced_accuracy']:>14.3f}{score['auroc']:>8.3f}{score['cohen_kappa']:>8.3f}"
-            f"{one['parameters']:>13,}{one['mflop']:>9.1f}{one['ms']:>8.2f}"
-        )
-    lines.append(f"{CHANCE:<{width}}{1 / n_labels:>14.3f}{0.5:>8.3f}{0.0:>8.3f}{'-':>13}{'-':>9}{'-':>8}")
-    return "\n".join(lines)
-
-
-@torch.no_grad()
-def studio_states(studio: DLinkStudioModel, dataset: Dataset, max_kept: int = 96) -> dict[str, np.ndarray]:
-    """Router weights of every window, and the states of some of them, for the plots.
-
-    Args:
-        studio: trained.
-        dataset: `input_values` (C, T), microvolts.
-        max_kept: windows of which states are kept, drawn evenly over the dataset.
-
-    Returns:
-        `weights` (N, L); `routed`, `mimic`, `decoded` (at most `max_kept`, C, P, D).
-    """
-    studio.eval()
-    step = max(1, len(dataset) // max_kept)
-    weights, states = [], {"routed": [], "mimic": [], "decoded": []}
-    columns = [name for name in ("input_values", TEACHER_VALUES) if name in dataset.column_names]
-    for batch in DataLoader(dataset.select_columns(columns), batch_size=64, collate_fn=EEGDataCollator()):
-        output = studio(**{name: values.to(studio.device) for name, values in batch.items()})
-        start = sum(map(len, weights))
-        kept = [row for row in range(len(output.logits)) if (start + row) % step == 0]
-        weights.append(output.router_weights.float().cpu().numpy())
-        for name, state in zip(states, (output.routed_state, output.mimic_state, output.decoded_state), strict=True):
-            states[name].append(state[kept].float().cpu().numpy())
-    return {"weights": np.concatenate(weights), **{name: np.concatenate(parts) for name, parts in states.items()}}
-
-
-def draw_plots(
-    folder: Path,
-    studio: DLinkStudioModel,
-    dataset: Dataset,
-    probabilities: np.ndarray,
-    log_history: Sequence[Mapping[str, Any]],
-    first_steps: int,
-) -> tuple[dict[str, Path], np.ndarray | None]:
-    """Draw what is better looked at than read.
-
-    Args:
-        folder: where the pictures go.
-        studio: trained.
-        dataset: labelled windows that training has not seen.
-        probabilities: (N, num_labels) of the student on them.
-        log_history: the trainer's.
-        first_steps: steps of the first stage.
-
-    Returns:
-        name -> picture, and the router's mean weights (L,); None where no layer was mimicked.
-    """
-    labels = np.asarray(dataset["labels"][:])
-    plots = draw_student_plots(folder, studio.student, log_history, first_steps, (probabilities, labels))
-    if not studio.config.uses_layers:
-        return {name: plots[name] for name in CAPTIONS if name in plots}, None
-    states = studio_states(studio, dataset)
-    config = studio.config.student_config
-    plots |= {
-        "router_weights": plot_router_weights(
-            states["weights"], labels, label_names(studio), folder / "router_weights.png"
-        ),
-        "spectra": plot_representation_spectra(
-            states["routed"],
-            {"student, mimicked": states["mimic"], "student, compressed": states["decoded"]},
-            folder / "spectra.png",
-            token_rate=config.sfreq / config.patch_size,
-        ),
-    }
-    return {name: plots[name] for name in CAPTIONS if name in plots}, states["weights"].mean(0)
-
-
-def score_splits(
-    models: Mapping[str, PreTrainedModel],
-    splits: Mapping[str, Mapping[str, Dataset]] | Mapping[str, Dataset],
-    predictions: Path | None = None,
-) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-    """Score every model on every split but the training one.
-
-    Args:
-        models: name -> model.
-        splits: `validation` and `test` are scored, where they are; or name of the model -> its own splits, where the
-            models read different views of the same windows.
-        predictions: folder for one CSV per split and model; None for none.
-
-    Returns:
-        split -> model -> scores; and, by `split/model`, the probabilities (N, num_labels).
-    """
-    scores: dict[str, dict[str, Any]] = {}
-    probabilities: dict[str, np.ndarray] = {}
-    own = splits if set(models) <= set(splits) else dict.fromkeys(models, splits)
-    for split in ("validation", "test"):
-        for name, model in models.items():
-            if split not in own[name]:
-                continue
-            windows = own[name][split]
-            scores.setdefault(split, {})[name], given = evaluate_model(model, windows)
-            probabilities[f"{split}/{name}"] = given
-            if predictions is not None:
-                file = predictions / f"{split}_{name.replace(' ', '_')}.csv"
-                dataset_predictions(file, windows, given, label_names(model))
-    return scores, probabilities
-
-
-def print_tables(
-    scores: Mapping[str, Mapping[str, Any]],
-    cost: Mapping[str, Mapping[str, float]],
-    n_labels: int,
-    splits: Mapping[str, Dataset],
-    group_column: str,
-    unseen: bool = True,
-    use: str = "were watched while training",
-) -> None:
-    """Print one table a split, and how to read it.
-
-    Args:
-        scores: split -> model -> scores.
-        cost: name -> what [`cost_of`] measured.
-        n_labels: number of classes.
-        splits: the windows, by split.
-        group_column: what the splits keep apart.
-        unseen: whether it is known that no model has seen the subjects tested.
-        use: what the validation subjects were good for.
-    """
-    for split, of_models in scores.items():
-        groups = len(set(splits[split][group_column][:]))
-        what = f"{groups} {split} {group_column}{'s' if groups != 1 else ''}"
-        print("\n" + format_table(of_models, cost, n_labels, what))
-    if unseen:
-        seen = f"the test {group_column}s were seen by none of the models."
-    else:
-        seen = f"whether a checkpoint that was given has seen the test {group_column}s is not known."
-    print(
-        f"\nMFLOP: 2 x MAC of one window; ms: median of one window on one CPU thread. The validation {group_column}s "
-        f"{use}; {seen}"
-    )
-
-
-def print_scores(
-    models: Mapping[str, PreTrainedModel], splits: DatasetDict, group_column: str, unseen: bool = True
-) -> None:
-    """Score, measure and print: for commands that train one model."""
-    info = signal_info(splits["train"])
-    scores, _ = score_splits(models, splits)
-    cost = cost_of(models, info.n_chans, info.n_times)
-    print_tables(scores, cost, len(splits["train"].features["labels"].names), splits, group_column, unseen)
+    run: str = arg("", "Folder of the run; also taken as the first word after `report`.")
+    output: str | None = arg(None, "HTML file to write; `report.html` in the folder of the run by default.")
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a distillation has made.
+class Predictions:
+    """What a model said of the windows of a split.
 
     Args:
-        views: what teacher and student read, split by subject.
-        trainer: of the distilled student, after training.
-        models: name -> model, in the order of the table: `TEACHER`, `DISTILLED` and, where it was trained, `ALONE`.
-        teacher: the teacher, and where it comes from.
-        teacher_verdict: of [`teacher_verdict`]; None where there was nobody to validate on.
-        experts: whose soft targets the student learned; None for none.
-        args: of the distillation.
-        minutes: name -> how long its training took.
-        is_unseen: whether it is known that no model has seen the subjects who are scored.
-        command: the words that were typed, for the card: `["dlink", "distill", ...]`.
+        labels: (N,) indices of the true labels.
+        probabilities: (N, num_labels).
+        groups: (N,) whose windows they are.
+        names: of the labels.
     """
 
-    views: Views
-    trainer: DLinkTrainer
-    models: Mapping[str, PreTrainedModel]
-    teacher: PreparedTeacher
-    teacher_verdict: dict[str, Any] | None
-    experts: ExpertEnsemble | None
-    args: DLinkTrainingArguments
-    minutes: Mapping[str, float]
-    is_unseen: bool
-    command: Sequence[str] = ()
+    labels: np.ndarray
+    probabilities: np.ndarray
+    groups: np.ndarray
+    names: list[str]
 
     @property
-    def studio(self) -> DLinkStudioModel:
-        """The studio that was trained."""
-        return self.trainer.accelerator.unwrap_model(self.trainer.model)
-
-    def splits_of(self, name: str) -> DatasetDict:
-        """The splits that a model reads."""
-        return self.views.teacher if name == TEACHER else self.views.student
+    def by_subject(self) -> dict[str, float]:
+        """Subject -> balanced accuracy."""
+        return subject_scores(self.labels, self.probabilities, self.groups.tolist())
 
 
-def judge_distillation(run: Run, probabilities: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    """Whether the distillation helped, by [`distillation_verdict`]; None where there is nothing to compare with."""
-    if ALONE not in run.models:
-        return None
-    by_model: dict[str, dict[str, dict[str, float]]] = {}
-    for name in run.models:
-        for split in ("validation", "test"):
-            if f"{split}/{name}" in probabilities:
-                windows = run.splits_of(name)[split]
-                found = subject_scores(
-                    windows["labels"][:], probabilities[f"{split}/{name}"], windows[run.views.group_column][:]
-                )
-                if found:
-                    by_model.setdefault(name, {})[split] = found
-    if DISTILLED not in by_model or ALONE not in by_model:
-        return None
-    n_labels = len(run.views.labels)
-    return distillation_verdict(by_model[DISTILLED], by_model[ALONE], by_model.get(TEACHER, {}), n_labels)
+def read_predictions(path: Path, group_column: str = "subject") -> Predictions:
+    """Read the predictions that a command wrote; windows that have a reason to be left out are left out.
+
+    Raises:
+        ValueError: the file is none of this package's.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = [[from_csv(cell) for cell in row] for row in csv.reader(file)]
+    try:
+        head, rows = rows[0], rows[1:]
+        first, last = head.index("predicted") + 1, head.index("reason") if head[-1] == "reason" else len(head)
+        names = [name.removeprefix("p_") for name in head[first:last]]
+        if last < len(head):
+            rows = [row for row in rows if not row[last]]
+        true = head.index("label")
+        group = head.index(group_column) if group_column in head else None
+        return Predictions(
+            np.array([names.index(row[true]) for row in rows]),
+            np.array([[float(cell) for cell in row[first:last]] for row in rows]).reshape(-1, len(names)),
+            np.array(["" if group is None else row[group] for row in rows]),
+            names,
+        )
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{path} does not hold predictions of this package: {error}.") from error
 
 
-def write_report(output_dir: Path, run: Run) -> dict[str, Any]:
-    """Score every model on every split but the training one, write it all down and print the table and the verdict.
+def drawn(caption: str, draw: Callable[[Path], Any]) -> Html:
+    """Return a picture that a function draws to the path it is given; a sentence where there is nothing to draw."""
+    with tempfile.TemporaryDirectory(prefix="dlink-report-") as folder:
+        path = Path(folder) / "picture.png"
+        try:
+            draw(path)
+        except ValueError as error:
+            return paragraph(f"{caption}: {error}", "missing")
+        return picture(path, caption)
+
+
+def score_table(caption: str, scores: Mapping[str, Any], predictions: Mapping[str, Predictions]) -> Html:
+    """Scores of one split: one row per model, with the interval over subjects where predictions are there."""
+
+    def with_interval(name: str) -> str | None:
+        found = list(predictions[name].by_subject.values()) if name in predictions else []
+        return interval(found).score() if found else None
+
+    rows = [
+        [name, with_interval(name), *(_number(one.get(key)) for key in SCORE_NAMES), one.get("n_windows")]
+        for name, one in scores.items()
+    ]
+    headings = ("model", "mean over subjects (95 % interval)", *SCORE_NAMES.values(), "windows")
+    return table(caption, headings, rows)
+
+
+def subject_table(caption: str, by_model: Mapping[str, Mapping[str, float]]) -> Html:
+    """Balanced accuracy of every subject by every model."""
+    subjects = sorted({subject for of in by_model.values() for subject in of})
+    rows = [[subject, *(_number(of.get(subject)) for of in by_model.values())] for subject in subjects[:MOST_ROWS]]
+    if len(subjects) > MOST_ROWS:
+        caption += f"; the first {MOST_ROWS} of {len(subjects)}"
+    return table(caption, ("subject", *by_model), rows)
+
+
+def class_table(caption: str, scores: Mapping[str, Any]) -> Html:
+    """Recall, precision and F1 of every class."""
+    keys = ("support", "recall", "precision", "f1")
+    rows = [
+        [name, *(_number(one.get(key)) if key != "support" else one.get(key) for key in keys)]
+        for name, one in scores.get("per_class", {}).items()
+    ]
+    return table(caption, ("class", "windows", *keys[1:]), rows)
+
+
+def prediction_pictures(predictions: Mapping[str, Predictions], split: str, of: Sequence[str]) -> list[Html]:
+    """Calibration of several models, and the confusions of each."""
+    chosen = {name: predictions[name] for name in of if name in predictions}
+    if not chosen:
+        return []
+    labels = next(iter(chosen.values())).labels
+    diagram = drawn(
+        f"Reliability ({split} windows): on the dashed line a model is as often right as it is sure",
+        lambda path: plot_reliability(labels, {name: one.probabilities for name, one in chosen.items()}, path),
+    )
+    shown = []
+    for name, one in chosen.items():
+        # long ones would leave no room for the picture
+        names = [label if len(label) <= 30 else f"{label[:29]}…" for label in one.names]
+
+        def draw(path: Path, name: str = name, one: Predictions = one, names: list[str] = names) -> Path:
+            return plot_confusion_matrix(one.labels, one.probabilities.argmax(1), names, path, title=name)
+
+        shown.append(drawn(f"Confusions of: {name} ({split} windows)", draw))
+    return [diagram, side_by_side(shown)]
+
+
+def verdict_box(results: Mapping[str, Any]) -> Html:
+    """The verdict of a distillation, its interval, and what to try next."""
+    verdict = results.get("verdict")
+    if not verdict:
+        return paragraph("No student was trained without a teacher here, so nothing says whether distillation helped.")
+    sentences = [Html(f"<p><strong>{escaped(verdict['text'])}</strong></p>")]
+    sentences += [paragraph(verdict["advice"])] if verdict.get("advice") else []
+    teacher = results.get("teacher_verdict")
+    sentences += [paragraph(teacher["text"])] if teacher else []
+    return Html(f'<div class="verdict">{"".join(sentences)}</div>')
+
+
+def distillation_sections(folder: Path) -> Parts:
+    """What the folder of a distillation holds: what comes first, and the sections of the page."""
+    results = _results(folder / "results.json")
+    group = results.get("group_column", "subject")
+    scores = results["scores"]
+    split = list(scores)[-1]
+    said = {one: split_predictions(folder, one, scores[one], group) for one in scores}
+    predictions = said[split]
+    by_model = {name: found for name, one in predictions.items() if (found := one.by_subject)}
+    tables = [score_table(f"Scores, {one}", scores[one], said[one]) for one in reversed(scores)]
+    if results.get("unseen") is False:
+        tables.append(paragraph("Whether a checkpoint that was given had seen the subjects scored on is not known."))
+    subjects = []
+    if by_model:
+        chance = 1 / len(results["labels"])
+        caption = f"Balanced accuracy of each {group} of the {split} split, a marker for each model"
+        subjects = [
+            drawn(caption, lambda path: plot_subject_scores(by_model, chance, path, DISTILLED)),
+            subject_table(f"Balanced accuracy by {group} ({split})", by_model),
+        ]
+    classes = [
+        class_table(f"{name} ({split})", scores[split][name]) for name in (DISTILLED, ALONE) if name in scores[split]
+    ]
+    own = [
+        picture(path, CAPTIONS[name].format(split) if name != "montage" else "The student's electrodes, from above")
+        for name in OWN_PICTURES
+        if (path := folder / "student" / "plots" / f"{name}.png").is_file()
+    ]
+    sections = [
+        ("Who and what", who_and_what(results, group)),
+        ("Scores", tables),
+        ("Subjects", subjects),
+        ("Classes and calibration", [*classes, *prediction_pictures(predictions, split, (TEACHER, DISTILLED, ALONE))]),
+        ("Training", [*score_curves(folder), *own]),
+        ("Cost", [cost_table(results)]),
+        ("Settings", settings(folder)),
+        ("Versions", versions(results, folder)),
+        ("Model card", card(folder / "student" / "README.md")),
+    ]
+    return [verdict_box(results)], sections
+
+
+def split_predictions(folder: Path, split: str, names: Iterable[str], group: str) -> dict[str, Predictions]:
+    """What the models of a distillation said of a split, of those whose predictions are there."""
+    files = {name: folder / "predictions" / f"{split}_{name.replace(' ', '_')}.csv" for name in names}
+    return {name: read_predictions(path, group) for name, path in files.items() if path.is_file()}
+
+
+def who_and_what(results: Mapping[str, Any], group: str) -> list[Html]:
+    """What was trained, on whom."""
+    experts = results.get("experts")
+    told = [
+        ("recordings", results["source"]),
+        ("labels", ", ".join(results["labels"])),
+        ("teacher", results.get("teacher")),
+        ("experts", ", ".join(f"{name} {share:.0%}" for name, share in experts.items()) if experts else None),
+        ("alignment", results.get("alignment") or "none"),
+        ("windows without labels", results.get("unlabelled_windows") or None),
+        ("steps", results.get("steps")),
+    ]
+    rows = [
+        [name, len(who), results.get("windows", {}).get(name), ", ".join(map(str, who[:MOST_ROWS]))]
+        for name, who in results.get("subjects", {}).items()
+    ]
+    headings = ("split", f"{group}s", "windows", "which")
+    return [facts("The run", told), table(f"The splits; no {group} is in two of them", headings, rows, is_text=4)]
+
+
+def cost_table(results: Mapping[str, Any]) -> Html:
+    """Parameters, operations, time of a window and minutes of training."""
+    rows = [
+        [name, f"{one['parameters']:,}", _number(one["mflop"], 1), _number(one["ms"], 2), _number(minutes, 2)]
+        for name, one in results.get("cost", {}).items()
+        for minutes in [results.get("minutes", {}).get(name)]
+    ]
+    headings = ("model", "parameters", "MFLOP a window", "ms a window (median, one CPU thread)", "minutes of training")
+    return table("What the models cost", headings, rows)
+
+
+def score_curves(folder: Path) -> list[Html]:
+    """The validation scores over the steps of a distillation, where its trainer's state is there."""
+    path = folder / "trainer_state.json"
+    if not path.is_file():
+        return []
+    history = [entry for entry in read_json(path).get("log_history", []) if isinstance(entry, dict)]
+    names = [name for name in ("balanced_accuracy", "auroc") if any(f"eval_{name}" in entry for entry in history)]
+    if not names:
+        return []
+    caption = "Scores of the student on the validation split over the steps of its training"
+    return [drawn(caption, lambda target: plot_loss_curves(history, target, names, stages={}))]
+
+
+def settings(folder: Path) -> list[Html]:
+    """The arguments of the distillation."""
+    path = folder / "student" / "training_args.json"
+    if not path.is_file():
+        return []
+    given = read_json(path)
+    return [facts("Arguments of the training", [(name, given.get(name)) for name in SETTINGS])]
+
+
+def versions(results: Mapping[str, Any], folder: Path) -> list[Html]:
+    """What ran; of runs that did not note it, what the student's config says."""
+    found = results.get("versions")
+    if not found and (path := folder / "student" / "config.json").is_file():
+        found = {"transformers": read_json(path).get("transformers_version")}
+    return [facts("Packages of the training", list(found.items()))] if found else []
+
+
+def card(path: Path) -> list[Html]:
+    """A model card as the text that it is."""
+    return [preformatted(path.read_text("utf-8", errors="replace")[:60_000])] if path.is_file() else []
+
+
+def demo_sections(folder: Path) -> Parts:
+    """The draws of a demo, then the first of them in full."""
+    found = read_json(folder / "demo.json")
+    rows, leads = [], []
+    for name, one in found.items():
+        rows.append([name, ", ".join(_number(value) for value in one["draws"]), _number(one["mean"])])
+        if "distilled_less_this" in one:
+            lead = Interval(**{key: _nan(value) for key, value in one["distilled_less_this"].items()})
+            leads.append(paragraph(f"The distilled student's lead over the {name}: {lead.points()} points."))
+    box = Html(f'<div class="verdict">{"".join(leads)}</div>') if leads else Html("")
+    draws = table("Balanced accuracy on the test subjects", ("model", "draws", "mean"), rows)
+    first, sections = distillation_sections(folder / "draw_1")
+    note = "These are synthetic recordings. What follows is the first draw of the labelled subjects."
+    return [box, draws, paragraph(note), *first], sections
+
+
+def evaluation_sections(folder: Path) -> Parts:
+    """What `dlink evaluate` left."""
+    scores, model = read_json(folder / "scores.json"), "the model"
+    path = folder / "predictions.csv"
+    predictions = {model: read_predictions(path)} if path.is_file() else {}
+    by_model = {name: found for name, one in predictions.items() if (found := one.by_subject)}
+    rows = {model: scores, **({f"{model}, all windows": scores["all_windows"]} if "all_windows" in scores else {})}
+    sections = [("Scores", [score_table("Scores", rows, predictions), class_table("Classes", scores)])]
+    if by_model:
+        chance = 1 / len(predictions[model].names)
+        caption = "Balanced accuracy of each subject"
+        picture_of = drawn(caption, lambda target: plot_subject_scores(by_model, chance, target))
+        sections.append(("Subjects", [picture_of, subject_table(caption, by_model)]))
+    return [], [*sections, ("Calibration", prediction_pictures(predictions, "judged", [model]))]
+
+
+def profile_sections(path: Path) -> Parts:
+    """What `dlink profile` measured."""
+    profile = read_json(path)
+    plot = drawn("Time of a window against score or operations", lambda target: plot_profile(profile, target))
+    return [], [("Costs", [plot, preformatted(format_profile(profile))])]
+
+
+# file that tells the kind of a run -> (title, what makes its sections out of the folder)
+KINDS: dict[str, tuple[str, Callable[[Path], Parts]]] = {
+    "demo.json": ("Demo", demo_sections),
+    "results.json": ("Distillation", distillation_sections),
+    "scores.json": ("Evaluation", evaluation_sections),
+    "profile.json": ("Profile", lambda folder: profile_sections(folder / "profile.json")),
+}
+
+
+def build_report(run: Path) -> str:
+    """Return the page of a run.
 
     Args:
-        output_dir: folder of the run; the distilled student lies in `student`, the one alone in `baseline`.
-        run: what was made.
+        run: folder of a run, or the profile's JSON file.
 
-    Returns:
-        what `results.json` holds.
+    Raises:
+        FileNotFoundError: the folder is not there, or holds no run.
+        ValueError: a file of the run is damaged; the message names it.
     """
-    views, args, studio = run.views, run.args, run.studio
-    cost = costs_by_window(run.models)
-    splits = {name: run.splits_of(name) for name in run.models}
-    scores, probabilities = score_splits(run.models, splits, output_dir / "predictions")
-    verdict = judge_distillation(run, probabilities)
-    shown = list(scores)[-1]
-    plots, router_weights = draw_plots(
-        output_dir / "student" / "plots",
-        studio,
-        with_teacher_view(views.student[shown], views.teacher[shown]) if views.sees_less else views.student[shown],
-        probabilities[f"{shown}/{DISTILLED}"],
-        run.trainer.state.log_history,
-        mimic_steps(run.trainer.state.log_history, args.mimic_epochs),
-    )
-    best = None if verdict is None else BEST[verdict["better_on_validation"]]
-    results: dict[str, Any] = {
-        "source": views.source,
-        "labels": views.labels,
-        "cost": cost,
-        "minutes": dict(run.minutes),
-        "steps": run.trainer.state.max_steps,
-        "scores": scores,
-        "teacher": run.teacher.description,
-        "teacher_verdict": run.teacher_verdict,
-        "verdict": verdict,
-        "use": best,
-        "experts": None
-        if run.experts is None
-        else dict(zip(run.experts.names, map(float, run.experts.weights), strict=True)),
-        "unseen": run.is_unseen,
-        "alignment": alignment_text(views.student["train"]),
-        "router_weights": None if router_weights is None else router_weights.tolist(),
-        "subjects": {name: sorted(set(split[views.group_column][:])) for name, split in views.student.items()},
-        "windows": {name: len(split) for name, split in views.student.items()},
-        "unlabelled_windows": views.n_unlabelled,
-    }
-    write_json(output_dir / "results.json", results)
-    card = output_dir / "student" / "README.md"
-    write_card(card, run, results, plots)
+    name, title = run.name, "Profile"
+    make: Callable[[Path], Parts] = profile_sections
+    if not run.is_file():
+        name = next((name for name in KINDS if (run / name).is_file()), "")
+        if not name:
+            raise FileNotFoundError(
+                f"{run} is not the folder of a run: it holds none of {', '.join(KINDS)}. Give what --output_dir was "
+                "of dlink distill, demo or evaluate, or --output of dlink profile."
+            )
+        title, make = KINDS[name]
+    try:
+        lead, sections = make(run)
+    except MALFORMED as error:
+        raise ValueError(
+            f"{run / name if run.is_dir() else run} is damaged, or of another version: {error!r}."
+        ) from error
+    return page(f"{title}: {run.resolve().name}", sections, lead)
 
-    use = "were watched while training" if run.experts is None else "weighed what is taught"
-    print_tables(scores, cost, len(views.labels), views.student, views.group_column, run.is_unseen, use)
-    if verdict is not None:
-        print(f"\n{verdict['text']}")
-        if verdict["advice"]:
-            print(verdict["advice"])
-    print(f"\nstudent, distilled    {output_dir / 'student'}{'   <- use this one' if best == 'student' else ''}")
-    if ALONE in run.models:
-        print(f"student alone         {output_dir / 'baseline'}{'   <- use this one' if best == 'baseline' else ''}")
-    print(f"card                  {card}")
-    print(f"teacher               {run.teacher.folder}")
-    print(f"predictions           {output_dir / 'predictions'}")
-    print(f"results               {output_dir / 'results.json'}")
-    for name, path in plots.items():
-        print(f"plot {name:<17}{path}")
+
+def run(argv: Sequence[str]) -> None:
+    """Entry of `dlink report`."""
+    (args,) = parse("report", DESCRIPTION, (ReportArguments,), named(argv, "--run"))
+    if not args.run:
+        raise ValueError("say which run to show: dlink report outputs/mine --output report.html.")
+    source = Path(args.run)
+    path = Path(args.output) if args.output else (source if source.is_dir() else source.parent) / "report.html"
+    text = build_report(source)
+    with staged(path.parent) as partial:
+        (partial / path.name).write_text(text, encoding="utf-8")
+    print(f"written: {path} ({len(text.encode()) / 1e6:.1f} MB); open it in a browser")
+
+
+def _results(path: Path) -> dict[str, Any]:
+    results = read_json(path)
+    if not isinstance(results.get("scores"), dict) or not results["scores"] or "labels" not in results:
+        raise ValueError(f"{path} holds no scores: it is not the results.json of a distillation.")
     return results
 
 
-def write_card(path: Path, run: Run, results: Mapping[str, Any], plots: Mapping[str, Path]) -> None:
-    """Write the student's card next to its weights; see [`build_model_card`]."""
-    args, views, studio = run.args, run.views, run.studio
-    source, split = views.source, list(results["scores"])[-1]
-    known = student_facts(
-        studio,
-        args,
-        path.parent,
-        results={name: scores[DISTILLED] for name, scores in results["scores"].items()},
-        costs=results["cost"],
-        scores={name: scores["balanced_accuracy"] for name, scores in results["scores"][split].items()},
-        plots=plots,
-        minutes=results["minutes"][DISTILLED],
-        keeps_best=args.load_best_model_at_end and "validation" in results["scores"],
-        steps=results["steps"],
-    )
-    known["teacher"]["description"] = results["teacher"]
-    if results["experts"]:
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in results["experts"].items())
-        known["teacher"]["experts (cross-fitted, share of the soft targets)"] = shares
-    if results["verdict"] is not None:
-        known["training"]["did distillation help?"] = results["verdict"]["text"]
-    if results["teacher_verdict"] is not None:
-        known["teacher"]["what it knows"] = results["teacher_verdict"]["text"]
-    if run.command:
-        known["training"]["made by"] = f"`{shown_command(run.command)}`"
-    card = build_model_card(
-        studio.config.student_config,
-        **known,
-        name=f"MiC student, {source.split(':')[0]}",
-        model_id=str(path.parent),
-        dataset={
-            "name": source,
-            "synthetic": source.startswith("synthetic"),
-            "subject_wise": args.group_column == "subject",
-            **({"alignment": results["alignment"]} if results["alignment"] else {}),
-            **{f"{name}_{args.group_column}s": ", ".join(map(str, who)) for name, who in results["subjects"].items()},
-            **{f"{name}_windows": count for name, count in results["windows"].items()},
-        },
-        router=None
-        if results["router_weights"] is None
-        else {"mean_weights": results["router_weights"], "split": split},
-        limits=[] if results["unseen"] else [UNKNOWN_PEOPLE],
-    )
-    save_model_card(card, path.parent)
+def _number(value: Any, digits: int = 3) -> str | None:
+    return None if value is None else f"{float(value):.{digits}f}"
 
 
-def shown_command(words: Sequence[str]) -> str:
-    """A command as a card shows it: without the folders of this machine, of which only the names are left."""
-    private = {"--data_dir", "--cache_dir", "--output_dir"}
-    shown = []
-    for before, word in zip(["", *words], words, strict=False):
-        if word not in private and before not in private:
-            shown.append(Path(word).name if Path(word).is_absolute() else word)
-    return shlex.join(shown)
+def _nan(value: Any) -> Any:
+    return float("nan") if value is None else value
 
 
-__all__ = [
-    "ALONE",
-    "DISTILLED",
-    "Run",
-    "TEACHER",
-    "draw_plots",
-    "format_table",
-    "print_scores",
-    "print_tables",
-    "score_splits",
-    "studio_states",
-    "write_report",
-]
+__all__ = ["ReportArguments", "build_report", "read_predictions", "run"]

@@ -80,6 +80,12 @@ def describe_environment() -> dict[str, str | dict[str, str]]:
     }
 
 
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python, of this package and of those that it calls, where they are installed."""
+    found = {name: text for name in PACKAGES if (text := _version(name)) != "not installed"}
+    return {"dlink_hf": __version__, "python": platform.python_version(), **found}
+
+
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -137,4 +143,4 @@ def _caches() -> dict[str, str]:
     return {name: anonymous(path) for name, path in found.items()}
 
 
-__all__ = ["BACKENDS", "PACKAGES", "anonymous", "default_cache_dir", "describe_environment"]
+__all__ = ["BACKENDS", "PACKAGES", "anonymous", "default_cache_dir", "describe_environment", "package_versions"]

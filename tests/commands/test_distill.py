@@ -27,7 +27,7 @@ from dlink_hf import (
 )
 from dlink_hf.commands import main
 from dlink_hf.commands.arguments import TRAINING_DEFAULTS, DataArguments, TeacherArguments, parse
-from dlink_hf.commands.report import shown_command
+from dlink_hf.commands.run_results import shown_command
 from dlink_hf.commands.training import PACKAGED_TEACHER, augmentation_of, choose_checkpoint, settle_budget
 from dlink_hf.commands.windows import settle_alignment, split_windows
 from dlink_hf.data.public.own_sets import benchmark_subjects

@@ -47,7 +47,7 @@ from dlink_hf import (  # noqa: E402
     teacher_view,
     with_teacher_view,
 )
-from dlink_hf.commands.report import score_splits, studio_states  # noqa: E402
+from dlink_hf.commands.run_results import score_splits, studio_states  # noqa: E402
 from dlink_hf.distillation.losses import feature_distance, logit_distillation_loss  # noqa: E402
 from dlink_hf.distillation.teacher_batches import NumberedCollator, NumberedRows  # noqa: E402
 from dlink_hf.distillation.training_card import build_training_card, costs_by_window, view_facts  # noqa: E402
