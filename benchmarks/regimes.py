@@ -5,9 +5,11 @@
     python benchmarks/regimes.py table
 
 Regimes: `full` (the student sees what its teacher sees), `headset` (a few of its electrodes), `short` (the end of its
-windows), `few` (labels of a few training subjects, the recordings of all of them). Every row is trained with the
-package's defaults, by the functions that `dlink distill` calls, on the training subjects of a fold; what is chosen is
-chosen on its validation subjects, and its test subjects are scored once. Rows:
+windows), `few` (labels of a few training subjects, the recordings of all of them), `strong_teacher` (half of the
+training subjects are those of a teacher; the student has labels of a few of the others, and the recordings of all
+others: what a shared checkpoint is to a laboratory). Every row is trained with the package's defaults, by the
+functions that `dlink distill` calls, on the training subjects of a fold; what is chosen is chosen on its validation
+subjects, and its test subjects are scored once. Rows:
 
 - `alone_1`, `alone_2`, `alone_4`: the student without a teacher, for once, twice and four times the recipe's steps;
 - `same_view`: soft targets of models that see no more than the student; `shuffled`: the teacher's soft targets,
@@ -15,7 +17,8 @@ chosen on its validation subjects, and its test subjects are scored once. Rows:
 - `dlink`: the default objective; `soft_targets`: without teacher's layers; `last`, `uniform`, `static`, `input`: with
   the mimicry of layers, weighed so; `no_spectra`: `input` without the spectral terms;
 - `teacher`: the experts whose soft targets are taught: the student's own design on all that there is to see,
-  cross-fitted, the mean of its folds. The rows with layers mimic those of one of size base.
+  cross-fitted, the mean of its folds. The rows with layers mimic those of one of size base. Of `strong_teacher` it is
+  the one of size base, which is asked about every augmented view.
 
 A line of JSON a cell is appended to results/regimes.jsonl; cells that are there are skipped, so that a run that was
 killed goes on where it stopped.
@@ -47,7 +50,8 @@ SETS = {
     "eyes_gnb": {"folds": 4, "headset": "AF3,AF4,T7,T8", "short": 1.0, "few": 4},
     "uci_erp": {"folds": 4, "headset": "Fz,Cz,Pz,Oz", "short": 0.5, "few": 4},
 }
-REGIMES = ("full", "headset", "short", "few")
+STRONG = "strong_teacher"
+REGIMES = ("full", "headset", "short", "few", STRONG)
 ALONE = ("alone_1", "alone_2", "alone_4")
 CONTROLS = ("same_view", "shuffled")
 METHODS = ("dlink", "soft_targets", "last", "uniform", "static", "input", "no_spectra")
@@ -134,7 +138,21 @@ class Fold:
             student_window_seconds=facts["short"] if self.regime == "short" else None,
         )
         views = load_views(self.data_arguments(), view, self.arguments())
+        if self.regime == STRONG:
+            return few_labels(self._split_training(views)[1], facts["few"], self.seed)
         return few_labels(views, facts["few"], self.seed) if self.regime == "few" else views
+
+    def _split_training(self, views: Any) -> list[Any]:
+        """The views with the training subjects of the teacher, and with those of the student."""
+        train = views.teacher["train"]
+        subjects = np.asarray(train["subject"][:])
+        names = np.random.RandomState(200 + self.fold).permutation(np.unique(subjects))
+        parts = []
+        for half in np.array_split(names, 2):
+            splits = type(views.teacher)(views.teacher)
+            splits["train"] = train.select(np.flatnonzero(np.isin(subjects, half)))
+            parts.append(replace(views, teacher=splits, student=splits, train=splits["train"]))
+        return parts
 
     @property
     def budget(self) -> int:
@@ -146,11 +164,16 @@ class Fold:
     @cached_property
     def teacher(self) -> Any:
         """The student's own design of size base, trained on all that the teacher sees."""
-        from dlink_hf.commands.arguments import TeacherArguments
+        from dlink_hf.commands.arguments import TeacherArguments, ViewArguments
         from dlink_hf.commands.training import prepare_teacher
+        from dlink_hf.commands.views import load_views
 
+        splits = self.views.teacher
+        if self.regime == STRONG:
+            views = load_views(self.data_arguments(), ViewArguments(), self.arguments())
+            splits = self._split_training(views)[0].teacher
         args = self.arguments(max_steps=self.budget)
-        return prepare_teacher(self.views.teacher, None, TeacherArguments(teacher_backbone="MiC"), args, self.name)
+        return prepare_teacher(splits, None, TeacherArguments(teacher_backbone="MiC"), args, self.name)
 
     @cached_property
     def untrained_teacher(self) -> Any:
@@ -170,7 +193,11 @@ class Fold:
 
     @cached_property
     def targets(self) -> Any:
-        """The training windows with the experts' soft targets."""
+        """The training windows with the soft targets of the experts, or of the strong teacher."""
+        if self.regime == STRONG:
+            from dlink_hf import add_soft_targets, predict_probabilities
+
+            return add_soft_targets(self.views.train, predict_probabilities(self.teacher.model, self.views.train))
         return self._ask(self.experts, self.views)
 
     @cached_property
@@ -220,7 +247,8 @@ class Fold:
 
     def asked_teacher(self, row: str) -> Any:
         """The teacher of a row's studio."""
-        return self.teacher if LAYERS.get(row, {}).get("route_weight") else self.untrained_teacher
+        is_asked = self.regime == STRONG and row in METHODS
+        return self.teacher if is_asked or LAYERS.get(row, {}).get("route_weight") else self.untrained_teacher
 
     def lesson(self, row: str) -> tuple[Any, Any, Any]:
         """The training windows, the objective and the arguments of a row that is taught."""
@@ -230,6 +258,10 @@ class Fold:
             train, changes = self.own_targets, LAYERS["soft_targets"]
         elif row == "shuffled":
             train, changes = shuffled_targets(self.targets, self.seed), LAYERS["soft_targets"]
+        elif self.regime == STRONG:
+            # the teacher has not seen these windows: it is asked about every view as the student sees it
+            objective = DistillArguments(views=0, soft_target_weight=0.0, **LAYERS[row])
+            return self.views.train, objective, self.arguments(max_steps=self.budget)
         else:
             train, changes = self.targets, LAYERS[row]
         # the teacher has seen the training windows: its answers are those of the experts, which have not
@@ -250,6 +282,10 @@ class Fold:
 
     def teacher_says(self, dataset: Any) -> np.ndarray:
         """(N, num_labels) probabilities of the row `teacher`."""
+        if self.regime == STRONG:
+            from dlink_hf import predict_probabilities
+
+            return predict_probabilities(self.teacher.model, dataset)
         return self.experts(dataset)
 
     def line(self, row: str) -> dict[str, Any]:
