@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 def run(words, folder):
     env = {**os.environ, "DLINK_HF_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
-    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=1000)
     assert done.returncode == 0, f"{words}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 

@@ -27,7 +27,7 @@ def test_training_step_measures_what_it_prints(tmp_path):
     file = tmp_path / "new" / "step.json"
     flags = "--batch_size 4 --student_size tiny --teacher_layers 2 --n_chans 3 --n_times 400"
     command = [sys.executable, str(SCRIPT), *flags.split(), "--repeats", "5", "--threads", "1", "--output", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1000)
     assert done.returncode == 0, done.stderr
     assert list(file.parent.iterdir()) == [file]
     result = json.loads(file.read_text())
@@ -91,7 +91,7 @@ def test_step_variants_measures_what_it_prints(tmp_path):
     script, file = SCRIPT.with_name("step_variants.py"), tmp_path / "variants.json"
     flags = "--batch_size 4 --student_size tiny --teacher_layers 2 --n_chans 3 --n_times 400 --repeats 3 --threads 1"
     command = [sys.executable, "-W", "ignore", str(script), *flags.split(), "--variants", "float32", "bfloat16"]
-    done = subprocess.run([*command, "--output", str(file)], capture_output=True, text=True, timeout=280)
+    done = subprocess.run([*command, "--output", str(file)], capture_output=True, text=True, timeout=1000)
     assert done.returncode == 0, done.stderr
     result = json.loads(file.read_text())
     assert list(result["rows"]) == ["float32", "bfloat16"]

@@ -233,7 +233,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=120,
+        timeout=1000,
     )
     assert result.returncode == 7 and "too large" in result.stdout, result.stderr
     assert path.read_text() == "old"

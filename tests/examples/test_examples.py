@@ -94,7 +94,7 @@ def test_the_notebook(tmp_path: Path) -> None:
     assert all(not cell.get("outputs") for cell in notebook.cells), "a notebook is committed without what it printed"
     for cell in notebook.cells:
         cell.source = cell.source.replace("num_train_epochs=10", "num_train_epochs=2")
-    done = NotebookClient(notebook, timeout=400, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    done = NotebookClient(notebook, timeout=1000, resources={"metadata": {"path": str(tmp_path)}}).execute()
     printed = "".join(out.get("text", "") for cell in done.cells for out in cell.get("outputs", []))
     scores = json.loads(re.search(r"\{'balanced_accuracy'.*\}", printed)[0].replace("'", '"'))
     assert 0 <= scores["balanced_accuracy"] <= 1

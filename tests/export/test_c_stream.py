@@ -110,7 +110,7 @@ def test_prepared_samples_are_those_of_the_stream(student, tmp_path, sfreq, phas
     values = raw_samples(sfreq)
     expected = StreamPreparation(extractor, NAMES, sfreq, phase=phase).push(values)
     program = build(tmp_path / "float32", PREPARE)
-    done = subprocess.run([program], input=values.T.tobytes(), capture_output=True, check=True, timeout=200)
+    done = subprocess.run([program], input=values.T.tobytes(), capture_output=True, check=True, timeout=1000)
     found = np.frombuffer(done.stdout, "f4").reshape(-1, len(NAMES)).T
     assert found.shape == expected.shape and found.shape[1] > 2000
     # an offset that stays is as coarse as float32 is at 20 mV: 0.002 uV
@@ -125,7 +125,7 @@ def test_labels_are_those_of_the_stream_and_breaks_get_a_status(student, tmp_pat
 
     def run(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         given = np.concatenate([numbers[None], values]).T.astype("f4").tobytes()
-        done = subprocess.run([program], input=given, capture_output=True, check=True, timeout=200)
+        done = subprocess.run([program], input=given, capture_output=True, check=True, timeout=1000)
         return np.frombuffer(done.stdout, "f4").reshape(-1, 6)
 
     values = raw_samples(256.0)
@@ -183,7 +183,7 @@ def test_a_chip_gives_the_labels_of_the_stream(student, tmp_path):
     values = raw_samples(256.0)
     values.T.astype("<f4").tofile(tmp_path / "float32" / "samples.f32")
     command = ["make", "-s", "run_stream", "ARM_FLAGS=-O2 -Wall -Wextra -Werror"]
-    done = subprocess.run(command, cwd=tmp_path / "float32", capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=tmp_path / "float32", capture_output=True, text=True, timeout=1000)
     assert done.returncode == 0, done.stderr
     row = np.dtype([("status", "<i4"), ("label", "<i4"), ("ticks", "<u4"), ("logits", "<f4", 3)])
     results = np.fromfile(tmp_path / "float32" / "results.bin", dtype=row)

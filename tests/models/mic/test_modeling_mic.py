@@ -65,7 +65,7 @@ def windows(batch: int = 4, n_chans: int = 5, n_times: int = 600, seed: int = 0)
 def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")])}
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=1000
     )
 
 
