@@ -29,6 +29,7 @@ _PUBLIC_NAMES = {
     "core.checkpoint_names": ["resolve_checkpoint"],
     "core.headsets": ["headset_channels", "parse_channels"],
     "preprocessing.feature_extraction_eeg": ["EEGFeatureExtractor"],
+    "preprocessing.eeg_reader": ["EEGReader"],
     "data": [
         "EEG_SETS",
         "AnnotationLabels",
@@ -103,7 +104,9 @@ _PUBLIC_NAMES = {
     "streaming.classifier": ["StreamClassifier", "StreamPrediction"],
     "streaming.sources": ["BrainFlowSource", "LslSource"],
     "streaming.outlets": ["LslReplay", "PredictionOutlet"],
-    "inference.pipeline": ["EEGClassificationPipeline", "pipeline"],
+    "inference.loading": ["pipeline"],
+    "inference.recording_classifier": ["RecordingClassifier"],
+    "inference.pipeline": ["EEGClassificationPipeline"],
     "profiling.measure": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
     "profiling.run": ["profile_models"],
     "evaluation.plots": [
@@ -262,9 +265,14 @@ if TYPE_CHECKING:
     from .inference.auto import (
         AutoModelForEEGClassification as AutoModelForEEGClassification,
     )
+    from .inference.loading import (
+        pipeline as pipeline,
+    )
     from .inference.pipeline import (
         EEGClassificationPipeline as EEGClassificationPipeline,
-        pipeline as pipeline,
+    )
+    from .inference.recording_classifier import (
+        RecordingClassifier as RecordingClassifier,
     )
     from .models.mic.configuration_mic import (
         MiCConfig as MiCConfig,
@@ -290,6 +298,9 @@ if TYPE_CHECKING:
         ZScoreAlignment as ZScoreAlignment,
         alignment_from_dict as alignment_from_dict,
         make_alignment as make_alignment,
+    )
+    from .preprocessing.eeg_reader import (
+        EEGReader as EEGReader,
     )
     from .preprocessing.feature_extraction_eeg import (
         EEGFeatureExtractor as EEGFeatureExtractor,

@@ -33,6 +33,8 @@ COMMANDS = {
     "teachers": ("teachers", "every foundation model that can be a teacher: what it takes, what it costs"),
     "env": ("env", "what runs here: versions, backends that load, extras; to be pasted into an issue"),
 }
+# these may run an exported student, which takes neither torch nor transformers; they quieten transformers themselves
+LIGHT = ("predict", "stream")
 
 
 def usage() -> str:
@@ -81,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str], module: str) -> int:
     """Run the command `words[0]`; returns the exit status."""
     try:
-        import_module(f"{__name__}.progress").quiet_transformers()
+        if words[0] not in LIGHT:
+            import_module(f"{__name__}.progress").quiet_transformers()
         with naming_the_extra(f"`dlink {words[0]}`"):
             import_module(f"{__name__}.{module}").run(words[1:])
     except (ValueError, OSError, ImportError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.environment import describe_environment
-from .arguments import parse
+from .flags import parse
 
 
 DESCRIPTION = (

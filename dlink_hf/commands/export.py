@@ -17,7 +17,7 @@ from ..export.loading import FORMATS, format_of
 from ..export.onnx import TOLERANCES, write_export
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..streaming.preparation import PHASES, filter_coefficients
-from .arguments import arg, named, parse
+from .flags import arg, named, parse
 
 
 if TYPE_CHECKING:

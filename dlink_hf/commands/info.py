@@ -10,7 +10,7 @@ from ..data.model_contract import label_names
 from ..evaluation.predict import load_classifier
 from ..models.mic.modeling_mic import MiCForEEGClassification
 from ..profiling.measure import cost_of
-from .arguments import arg, named, parse
+from .flags import arg, named, parse
 
 
 DESCRIPTION = "What a checkpoint is: `dlink info DIR`: montage, rate, window, labels, size and cost."

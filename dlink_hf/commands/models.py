@@ -20,7 +20,7 @@ from ..core.fetch import read_json
 from ..core.text import for_terminal
 from ..hub.listing import find_published
 from ..hub.publish import STATISTICS
-from .arguments import arg, parse
+from .flags import arg, parse
 
 
 DESCRIPTION = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import mne
@@ -12,11 +13,13 @@ import numpy as np
 
 from ..core.atomic_files import staged
 from ..core.checks import one_of
-from ..data.model_contract import label_names
-from ..evaluation.predict import write_predictions
-from ..inference.pipeline import EEGClassificationPipeline, pipeline
+from ..core.export_record import DEPLOY_FILE, read_deploy
+from ..core.model_facts import label_names
+from ..evaluation.prediction_files import write_predictions
+from ..inference.loading import pipeline
+from ..inference.recording_classifier import RecordingClassification
 from ..preprocessing.alignment import Alignment
-from .arguments import arg, named, parse
+from .flags import arg, named, parse
 from .reading import ReadingArguments, with_reading
 
 
@@ -47,6 +50,12 @@ class PredictArguments(ReadingArguments):
         "Label windows too that the model never saw the like of: beyond the amplitude that training left out, or "
         "marked bad (BAD, EDGE, boundary). By default they have a reason in place of a label.",
     )
+    backend: str | None = arg(
+        None,
+        "torch, onnx or executorch; that of a folder of `dlink export`, or torch, if left out. With onnx neither "
+        "torch nor transformers is loaded.",
+    )
+    precision: str | None = arg(None, "Of the export, where there are several: float32, float16 or int8.")
 
 
 def classify_recording(
@@ -56,6 +65,8 @@ def classify_recording(
     unit: str | None = None,
     session_recordings: Sequence[str] = (),
     reading: ReadingArguments | None = None,
+    backend: str | None = None,
+    precision: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[str], float, list[str | None]]:
     """Classify a recording window by window.
 
@@ -66,6 +77,8 @@ def classify_recording(
         unit: unit of the file's numbers, if not volts.
         session_recordings: further recordings of the same subject's session, to fit the model's alignment on.
         reading: what is done with channels in doubt, in place of what the model's feature extractor says.
+        backend: torch, onnx or executorch; by default that of a folder of `dlink export`, else torch.
+        precision: of the export, where there are several.
 
     Returns:
         onsets (N,) in seconds, probabilities (N, num_labels), the labels' names, the length of a window in seconds,
@@ -76,7 +89,10 @@ def classify_recording(
     """
     if stride_seconds is not None and stride_seconds <= 0:
         raise ValueError(f"--stride_seconds must be positive, got {stride_seconds}.")
-    pipe = pipeline(model=model_path)
+    backend = backend_of(model_path) if backend is None else backend
+    if backend != "onnx":
+        import_module(".progress", __package__).quiet_transformers()
+    pipe = pipeline(model=model_path, backend=backend, precision=precision)
     if reading is not None:
         pipe.feature_extractor = with_reading(pipe.feature_extractor, reading)
     state = _fit_session(pipe, [recording, *session_recordings], stride_seconds, unit)
@@ -89,8 +105,13 @@ def classify_recording(
     return onsets, probabilities, names, windows[0]["duration"], reasons
 
 
+def backend_of(name: str) -> str:
+    """Return what runs a model unless the command says: the format of a folder of `dlink export`, else torch."""
+    return read_deploy(Path(name)).get("format", "onnx") if Path(name, DEPLOY_FILE).is_file() else "torch"
+
+
 def _fit_session(
-    pipe: EEGClassificationPipeline, recordings: Sequence[str], stride_seconds: float | None, unit: str | None
+    pipe: RecordingClassification, recordings: Sequence[str], stride_seconds: float | None, unit: str | None
 ) -> Alignment | None:
     """The alignment of a subject, fitted on recordings of one session; None for a model without one."""
     if pipe.feature_extractor.alignment is None:
@@ -120,7 +141,14 @@ def run(argv: Sequence[str]) -> None:
         raise ValueError("say what to classify and by which model: dlink predict recording.edf --model DIR.")
     one_of("--format", args.format, FORMATS)
     onsets, probabilities, names, duration, reasons = classify_recording(
-        args.model, args.recording, args.stride_seconds, args.unit, args.session_recordings or (), args
+        args.model,
+        args.recording,
+        args.stride_seconds,
+        args.unit,
+        args.session_recordings or (),
+        args,
+        args.backend,
+        args.precision,
     )
     stem = Path(args.recording).name.split(".")[0]
     labels: list[str] = [names[index] for index in probabilities.argmax(1)]
@@ -149,4 +177,4 @@ def run(argv: Sequence[str]) -> None:
     print(f"written to {path}")
 
 
-__all__ = ["FORMATS", "PredictArguments", "classify_recording", "run", "save_annotations"]
+__all__ = ["FORMATS", "PredictArguments", "backend_of", "classify_recording", "run", "save_annotations"]

@@ -11,7 +11,7 @@ from ..core.atomic_files import staged, write_json
 from ..profiling.report import add_scores, format_profile, plot_profile, read_scores
 from ..profiling.run import profile_models, short_names
 from ..profiling.runtimes import BACKENDS
-from .arguments import arg, parse
+from .flags import arg, parse
 
 
 DESCRIPTION = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..core.checkpoint_names import resolve_checkpoint
 from ..hub.download import PULL_SECONDS, download_folder
-from .arguments import arg, named, parse
+from .flags import arg, named, parse
 
 
 DESCRIPTION = "Bring a checkpoint from the Hub into a folder, whole or not at all: `dlink pull user/name DIR`."

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..core.fetch import read_json
 from ..hub.publish import publish_folder
-from .arguments import arg, named, parse
+from .flags import arg, named, parse
 
 
 DESCRIPTION = (

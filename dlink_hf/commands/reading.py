@@ -7,7 +7,7 @@ import copy
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
+from ..preprocessing.preparation import EEGPreparation
 
 
 def _flag(help: str) -> Any:
@@ -54,7 +54,7 @@ def reading_settings(args: Any) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
-def with_reading(extractor: EEGFeatureExtractor, args: Any) -> EEGFeatureExtractor:
+def with_reading(extractor: EEGPreparation, args: Any) -> EEGPreparation:
     """Return a model's feature extractor, told by a command's flags how to read; itself where none is given.
 
     Args:
@@ -68,7 +68,7 @@ def with_reading(extractor: EEGFeatureExtractor, args: Any) -> EEGFeatureExtract
     if not settings:
         return extractor
     # judges the values
-    EEGFeatureExtractor(**settings)
+    EEGPreparation(**settings)
     told = copy.copy(extractor)
     for name, value in settings.items():
         setattr(told, name, value)

@@ -16,22 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..core.atomic_files import write_json
 from ..core.checks import int_at_least
-from ..core.export_record import DEPLOY_FILE, read_deploy
 from ..core.fetch import read_json
+from ..core.model_facts import label_names
 from ..core.text import for_csv
-from ..data.model_contract import label_names
 from ..export.loading import load_exported
-from ..inference.pipeline import pipeline
+from ..inference.loading import pipeline
 from ..preprocessing.recordings import read_recording
 from ..streaming.classifier import StreamClassifier, StreamPrediction
 from ..streaming.outlets import LslReplay, PredictionOutlet, start_replay
 from ..streaming.screen import StreamScreen
 from ..streaming.sources import BrainFlowSource, LslSource, import_pylsl, stream_clock
-from .arguments import arg, named, parse
+from .flags import arg, named, parse
+from .predict import backend_of
 from .reading import ReadingArguments, with_reading
 
 
@@ -136,10 +135,10 @@ def load_model(name: str, backend: str | None, precision: str | None = None, n_t
         ValueError: an argument is out of range, or as [`dlink_hf.pipeline`] does.
     """
     int_at_least("--n_threads", n_threads)
-    torch.set_num_threads(n_threads)
-    if backend is None:
-        is_export = Path(name, DEPLOY_FILE).is_file()
-        backend = read_deploy(Path(name)).get("format", "onnx") if is_export else "torch"
+    backend = backend_of(name) if backend is None else backend
+    if backend != "onnx":
+        import_module(".progress", __package__).quiet_transformers()
+        import_module("torch").set_num_threads(n_threads)
     if backend == "torch":
         pipe = pipeline(model=name, precision=precision, device="cpu")
     else:

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..models.teacher.backbones import BACKBONES
-from .arguments import arg, parse
+from .flags import arg, parse
 
 
 DESCRIPTION = (

@@ -7,12 +7,15 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from .fetch import read_json
 
+
+if TYPE_CHECKING:
+    import torch
 
 DEPLOY_FILE = "deploy.json"
 # of every format, for what must not lie next to it
@@ -65,12 +68,15 @@ def read_deploy(folder: Path) -> dict[str, Any]:
     return deploy
 
 
-def weights_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+def weights_digest(tensors: Mapping[str, torch.Tensor | np.ndarray]) -> str:
     """SHA-256, in hexadecimal, of the names, shapes and values (in float32) of a checkpoint's tensors, by name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        values = tensor.detach().cpu()
-        values = (values.float() if values.is_floating_point() else values).contiguous().numpy()
+        if isinstance(tensor, np.ndarray):
+            values = tensor.astype(np.float32) if tensor.dtype.kind == "f" else tensor
+        else:
+            values = tensor.detach().cpu()
+            values = (values.float() if values.is_floating_point() else values).contiguous().numpy()
         digest.update(f"{name} {values.shape} {values.dtype.str}\n".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()

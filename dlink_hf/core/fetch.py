@@ -10,25 +10,17 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-import torch
-from huggingface_hub import constants, hf_hub_download, is_offline_mode, list_repo_files, try_to_load_from_cache
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from safetensors import SafetensorError, safe_open
+from typing import TYPE_CHECKING, Any
 
 from .atomic_files import damaged
 from .checks import MALFORMED, first_names
 from .text import for_terminal, without_tokens
 
+
+if TYPE_CHECKING:
+    import torch
+
+# torch and the client of the Hub are imported where they are needed: files of a folder are read without them
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
 # what says which version of a checkpoint is meant, and how it is fetched
@@ -52,6 +44,9 @@ def fetch(name: str, filename: str, hub: dict[str, Any]) -> Path | None:
     if os.path.isdir(name):
         path = Path(name, hub.get("subfolder") or "", filename)
         return path if path.is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
     with suppress(EntryNotFoundError), explained_fetch(name, filename, hub):
         return Path(hf_hub_download(name, filename, **hub))
     return None
@@ -70,6 +65,17 @@ def explained_fetch(name: str, what: str, hub: dict[str, Any]) -> Iterator[None]
         EntryNotFoundError: The repository has no such file.
         OSError: Everything else: no such repository or revision, no access, no network, an answer that is none.
     """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
     where = f"the Hub ({constants.ENDPOINT})"
     try:
         yield
@@ -133,6 +139,8 @@ def check_download(name: str | None, options: dict[str, Any]) -> None:
     """
     if name is None or os.path.isdir(name):
         return
+    from huggingface_hub import try_to_load_from_cache
+
     filename = "/".join(filter(None, [options.get("subfolder"), "model.safetensors"]))
     found = try_to_load_from_cache(name, filename, options.get("cache_dir"), options.get("revision"))
     blob = Path(found).resolve() if isinstance(found, str) else None
@@ -180,6 +188,8 @@ def read_tensors(path: Path, name: str, prefix: str = "") -> dict[str, torch.Ten
     Raises:
         ValueError: the file is damaged, or a tensor's name has another prefix.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -227,6 +237,9 @@ def _list_files(name: str, hub: dict[str, Any]) -> list[str]:
     if os.path.isdir(name):
         folder = Path(name, hub.get("subfolder") or "")
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    from huggingface_hub import is_offline_mode, list_repo_files
+    from huggingface_hub.errors import HfHubHTTPError
+
     if hub.get("local_files_only") or is_offline_mode():
         return []
     try:

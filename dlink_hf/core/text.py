@@ -11,8 +11,6 @@ import re
 import unicodedata
 from typing import Any
 
-from huggingface_hub import get_token
-
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{6,}|(?i:bearer)\s+\S+")
 # C0 and C1 controls, and what turns the direction of text or hides it
@@ -33,6 +31,8 @@ def without_tokens(text: str, *tokens: Any) -> str:
         text: Such as what a server says.
         *tokens: Those that were given in a call; that of the user who is logged in is known.
     """
+    from huggingface_hub import get_token
+
     for token in (*tokens, get_token()):
         if isinstance(token, str) and len(token) >= 6:
             text = text.replace(token, "<token>")

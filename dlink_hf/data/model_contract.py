@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from ..core.electrodes import canonical_name, channel_positions
+from ..core.electrodes import channel_positions
+from ..core.model_facts import check_delivered, label_names, required_channels
 from .collator import TEACHER_VALUES
 from .description import SignalInfo, signal_info, teacher_signal_info
 
@@ -28,32 +29,8 @@ def _check_rate(config: PreTrainedConfig, facts: SignalInfo) -> None:
         )
 
 
-def required_channels(config: PreTrainedConfig) -> list[str]:
-    """Return the channels of a model's config in its order, by their canonical names where they have one."""
-    return [canonical_name(name) or name for name in config.ch_names]
-
-
-def check_delivered(config: PreTrainedConfig, delivered: list[str]) -> None:
-    """Refuse a feature extractor that delivers other channels than a model of one montage reads.
-
-    Raises:
-        ValueError: naming both.
-    """
-    if delivered != required_channels(config):
-        raise ValueError(
-            f"The model reads the channels {', '.join(required_channels(config))} in this order, its feature "
-            f"extractor delivers {', '.join(delivered)}. Take the preprocessor_config.json saved with the model."
-        )
-
-
 def _same_channels(config: PreTrainedConfig, facts: SignalInfo) -> bool:
     return required_channels(config) == list(facts.ch_names)
-
-
-def label_names(model: nn.Module) -> list[str]:
-    """Return the names of a model's classes, in the order of its logits."""
-    id2label = model.config.id2label
-    return [id2label[index] for index in sorted(id2label)]
 
 
 def check_label_names(model: nn.Module, dataset: Any) -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 
 from ..core.export_record import DEPLOY_FILE, read_deploy
-from ..models.mic.configuration_mic import MiCConfig
+from .exported_config import ExportedConfig
 
 
 # windows (B, C, T) float32 and positions (B, C, 3) float32, or None, to logits (B, num_labels)
@@ -41,7 +40,7 @@ class ExportedStudent:
     Args:
         weights: the bytes of the exported file.
         deploy: what its deploy.json holds.
-        config ([`MiCConfig`]): of the student.
+        config ([`ExportedConfig`]): signal and labels of the student.
         n_threads: as for `from_pretrained`.
 
     Raises:
@@ -54,13 +53,10 @@ class ExportedStudent:
     model_file: ClassVar[str]
     main_input_name = "input_values"
     input_modalities = ("time",)
-    # what the pipeline asks of every model
-    device = torch.device("cpu")
-    dtype = torch.float32
     training = False
 
     def __init__(
-        self, weights: bytes, deploy: dict[str, Any], config: MiCConfig, n_threads: int | None = None
+        self, weights: bytes, deploy: dict[str, Any], config: ExportedConfig, n_threads: int | None = None
     ) -> None:
         self.deploy, self.config = deploy, config
         # where it was loaded from, where that is a folder that stays
@@ -76,6 +72,20 @@ class ExportedStudent:
             ValueError: the bytes are no model that it can run, or `n_threads` is not what it can do.
         """
         raise NotImplementedError
+
+    @property
+    def device(self) -> Any:
+        """The CPU, as `torch.device`: transformers' pipelines ask every model."""
+        import torch
+
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> Any:
+        """`torch.float32`: what goes in and comes out."""
+        import torch
+
+        return torch.float32
 
     @property
     def takes_positions(self) -> bool:
@@ -114,7 +124,7 @@ class ExportedStudent:
                 f"{found[:12]}..., expected {str(expected)[:12]}... It was cut short, changed, or belongs to another "
                 f"export. {again}"
             )
-        student = cls(weights, deploy, MiCConfig.from_pretrained(folder), n_threads)
+        student = cls(weights, deploy, ExportedConfig.from_folder(folder), n_threads)
         student._check_record(folder, again)
         student.folder = folder
         return student
@@ -183,7 +193,7 @@ class ExportedStudent:
             ValueError: it has another number of channels or samples, no window, or numbers that are not finite; or
                 positions are given to a student of one montage, or do not fit the windows.
         """
-        is_tensor = isinstance(input_values, torch.Tensor)
+        is_tensor = hasattr(input_values, "detach")
         # by way of float32: NumPy has no bfloat16
         values = input_values.detach().cpu() if is_tensor else np.asarray(input_values)
         floating = values.is_floating_point() if is_tensor else np.issubdtype(values.dtype, np.floating)
@@ -204,7 +214,11 @@ class ExportedStudent:
             check_windows(values, self.deploy["ch_names"], self.deploy["n_times"], self.deploy["sfreq"])
             positions = None
         logits = self.run(np.ascontiguousarray(values), positions)
-        return ExportedStudentOutput(torch.from_numpy(logits) if is_tensor else logits)
+        if is_tensor:
+            import torch
+
+            return ExportedStudentOutput(torch.from_numpy(logits))
+        return ExportedStudentOutput(logits)
 
     def eval(self) -> Self:
         """Itself: it cannot train."""
@@ -226,7 +240,7 @@ class ExportedStudent:
         Raises:
             ValueError: another device.
         """
-        if torch.device(device).type != "cpu":
+        if str(device).partition(":")[0] not in ("cpu", "-1"):
             raise ValueError(f"An exported student runs on the CPU, asked for was {device}: give device='cpu'.")
         return self
 
@@ -277,7 +291,7 @@ def _check_finite(values: np.ndarray) -> None:
         )
 
 
-def check_montage(values: np.ndarray, positions: Any, config: MiCConfig) -> np.ndarray:
+def check_montage(values: np.ndarray, positions: Any, config: Any) -> np.ndarray:
     """Check windows (B, C, T) and positions (C, 3) or (B, C, 3), metres, for a student of any montage.
 
     Args:

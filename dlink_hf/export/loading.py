@@ -8,15 +8,15 @@ import os
 import tempfile
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from huggingface_hub import is_offline_mode
-
 from ..core.checkpoint_names import found_checkpoint
-from ..core.checks import one_of
+from ..core.checks import MALFORMED, one_of
 from ..core.export_record import DEPLOY_FILE, PRECISIONS, check_belongs, read_deploy
 from ..core.fetch import HUB_OPTIONS, fetch
-from ..data.model_contract import label_names
+from ..core.model_facts import label_names
+from .exported_config import ExportedConfig
 from .exported_student import ExportedStudent
 
 
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # where the format of each backend is described; imported when it is asked for
 _FORMATS = {"onnx": ("onnx", "ONNX"), "executorch": ("executorch", "EXECUTORCH"), "c": ("c_student", "C")}
+# what runs each, which for ONNX takes neither torch nor transformers
+_STUDENTS = {"onnx": ("onnx_student", "OnnxStudent"), "executorch": ("executorch_student", "ExecutorchStudent")}
 # what students are exported as; C is compiled by whoever uses it, never loaded
 FORMATS = tuple(_FORMATS)
 BACKENDS = ("torch", "onnx", "executorch")
@@ -69,20 +71,26 @@ def load_exported(
         )
     if precision is not None:
         one_of("precision", precision, PRECISIONS)
-    kind = format_of(backend)
+    student_class = _student_of(backend)
     with found_checkpoint(name, options.get("revision"), options.get("subfolder")) as resolved:
         own = Path(resolved, options.get("subfolder") or "")
         if own.is_dir():
-            folder = _find(str(own), "", kind.student, precision, {})
+            folder = _find(str(own), "", student_class, precision, {})
             if folder is not None:
-                return kind.student.from_pretrained(folder, n_threads)
+                return student_class.from_pretrained(folder, n_threads)
+        inside = f"{backend}/"
+        if _fetch(resolved, "config.json", options) is not None:
+            folder = _find(resolved, inside, student_class, precision, options)
+            if folder is not None and _clearly_belongs(folder, resolved, options):
+                return student_class.from_pretrained(folder, n_threads)
         from ..evaluation.predict import load_classifier
 
         model = load_classifier(resolved, **options)
-        folder = _find(resolved, f"{backend}/", kind.student, precision, options)
+        folder = _find(resolved, inside, student_class, precision, options)
         if folder is None:
+            kind = format_of(backend)
             return _export_now(model, os.fspath(name), resolved, kind, precision, n_threads, options)
-    student = kind.student.from_pretrained(folder, n_threads)
+    student = student_class.from_pretrained(folder, n_threads)
     check_belongs(student.deploy, model.state_dict(), label_names(model), folder, os.fspath(name))
     logger.info("%s: %s of %s", name, student.deploy["precision"], folder)
     return student
@@ -101,6 +109,32 @@ def format_of(backend: str) -> Any:
     """Return the [`onnx.ExportFormat`] of one of `FORMATS`."""
     module, name = _FORMATS[backend]
     return getattr(import_module(f".{module}", __package__), name)
+
+
+def _student_of(backend: str) -> type[ExportedStudent]:
+    module, name = _STUDENTS[backend]
+    return getattr(import_module(f".{module}", __package__), name)
+
+
+def _clearly_belongs(folder: Path, name: str, hub: dict[str, Any]) -> bool:
+    """Whether an export was made of the one file of weights of a checkpoint, by its digest, and has its labels.
+
+    Where it doesn't, or it can't be told without PyTorch, the model itself is asked, whose errors say why.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    weights, config = _fetch(name, "model.safetensors", hub), _fetch(name, "config.json", hub)
+    if weights is None or config is None:
+        return False
+    try:
+        labels = label_names(SimpleNamespace(config=ExportedConfig.from_folder(config.parent)))
+        with safe_open(weights, framework="np") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        check_belongs(read_deploy(folder), tensors, labels, folder, name)
+    # bfloat16 is a type that NumPy lacks
+    except (SafetensorError, *MALFORMED):
+        return False
+    return True
 
 
 def _find(
@@ -135,6 +169,8 @@ def _fetch(name: str, filename: str, hub: dict[str, Any]) -> Path | None:
     try:
         return fetch(name, filename, hub)
     except OSError:
+        from huggingface_hub import is_offline_mode
+
         if os.path.isdir(name) or not (hub.get("local_files_only") or is_offline_mode()):
             raise
         # where the Hub may not be asked, what is not in the cache is not there

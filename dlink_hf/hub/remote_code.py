@@ -18,7 +18,8 @@ REMOTE_CODE_FILES = (
     *("models/mic/modeling_mic.py", "models/mic/mic_layers.py", "models/mic/folded.py"),
     *("models/mic/configuration_mic.py", "models/configuration_base.py", "models/modeling_base.py"),
     *("core/batch_statistics.py", "core/checkpoint_names.py", "core/electrodes.py", "core/atomic_files.py"),
-    *("core/checks.py", "core/fetch.py", "core/text.py", "core/unlabelled.py", "core/weight_files.py"),
+    *("core/checks.py", "core/config_checks.py", "core/fetch.py", "core/text.py"),
+    *("core/unlabelled.py", "core/weight_files.py"),
 )
 # a checkpoint's folder is flat: file names without their rooms
 REMOTE_CODE_MODULES = tuple(Path(file).stem for file in REMOTE_CODE_FILES)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import signal
 
 
 # Aligned channels have this RMS amplitude: that of ordinary EEG, which the models' input scales are made for.
@@ -319,6 +318,9 @@ class MongeAlignment(Alignment):
                 f"windows of {values.shape[-1]} samples are shorter than filter_length={self.filter_length}: choose a "
                 "shorter filter, or longer windows."
             )
+        # imported where it is used: half a second and 80 MB
+        from scipy import signal
+
         _, psd = signal.welch(values, self.sfreq, nperseg=self.filter_length, axis=-1)
         return {"psd": psd, "square": (values**2).mean(axis=-1)}
 
@@ -350,6 +352,8 @@ class MongeAlignment(Alignment):
             raise ValueError(
                 f"windows of {values.shape[-1]} samples are too short for a filter of {2 * half} samples."
             )
+        from scipy import signal
+
         padded = np.pad(values, [(0, 0), (0, 0), (half, half)], mode="reflect", reflect_type="odd")
         return signal.oaconvolve(padded, self._map, mode="valid", axes=-1)
 
@@ -426,7 +430,8 @@ def cospectra(values: np.ndarray, sfreq: float, length: int) -> np.ndarray:
     Returns:
         (N, C, C, length / 2 + 1), the square of the input's unit per hertz.
     """
-    window = signal.get_window("hann", length)
+    # periodic, as Welch's method takes it
+    window = np.hanning(length + 1)[:-1]
     segments = np.lib.stride_tricks.sliding_window_view(values, length, axis=-1)[..., :: length // 2, :]
     bins = np.fft.rfft((segments - segments.mean(-1, keepdims=True)) * window)  # (N, C, segments, F)
     bins = np.moveaxis(bins, -1, 1)  # (N, F, C, segments)

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from ..core.checks import positive
 from .alignment import Alignment
 from .artefacts import clean_windows, marked_spans, overlapping_spans, unjudged_reasons, window_peaks
-from .feature_extraction_eeg import EEGFeatureExtractor
+from .preparation import EEGPreparation
 from .recordings import read_recording
 from .signals import as_samples
 from .stretches import StretchedRecording, is_long
@@ -51,7 +51,7 @@ class RecordingWindows:
 
     def __init__(
         self,
-        extractor: EEGFeatureExtractor,
+        extractor: EEGPreparation,
         recording: Any,
         sfreq: float | None = None,
         ch_names: Sequence[str] | None = None,
@@ -97,7 +97,7 @@ class RecordingWindows:
             self.onsets = self._starts / extractor.sfreq
         else:
             signal = {"sfreq": sfreq, "ch_names": ch_names, "unit": unit, "is_filtered": is_filtered}
-            batch = extractor(recording, align=False, **signal)
+            batch = extractor.windows(recording, align=False, **signal)
             self._windows, self.ch_names, self.onsets = batch["input_values"], batch["ch_names"], batch["onset"]
 
     def __len__(self) -> int:
@@ -126,7 +126,7 @@ class RecordingWindows:
             yield self.cut(first, first + batch_size), self.onsets[first : first + batch_size]
 
 
-def fit_session(extractor: EEGFeatureExtractor, session: Sequence[RecordingWindows]) -> Alignment:
+def fit_session(extractor: EEGPreparation, session: Sequence[RecordingWindows]) -> Alignment:
     """Return the alignment of a subject, fitted on all recordings of one session.
 
     Args:
@@ -158,7 +158,7 @@ def fit_session(extractor: EEGFeatureExtractor, session: Sequence[RecordingWindo
         ) from error
 
 
-def _fit_in_stretches(extractor: EEGFeatureExtractor, session: Sequence[RecordingWindows]) -> Alignment:
+def _fit_in_stretches(extractor: EEGPreparation, session: Sequence[RecordingWindows]) -> Alignment:
     """The alignment of a subject, as of [`fit_session`], by some windows at a time: long recordings are not held."""
     names = session[0].ch_names
     for item in session:
@@ -207,7 +207,7 @@ def _as_raw(values: np.ndarray, ch_names: Sequence[str], sfreq: float) -> mne.io
     return mne.io.RawArray(values.astype(np.float64), info, verbose="error")
 
 
-def _check_length(raw: mne.io.BaseRaw, n_times: int, extractor: EEGFeatureExtractor) -> None:
+def _check_length(raw: mne.io.BaseRaw, n_times: int, extractor: EEGPreparation) -> None:
     """Refuse a recording of `n_times` samples at the extractor's rate that is shorter than a window."""
     if n_times >= extractor.n_times:
         return

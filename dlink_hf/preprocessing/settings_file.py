@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from ..core.checks import MALFORMED
@@ -34,20 +35,34 @@ class SettingsFileMixin:
             raise ValueError(f"{where} is nested too deep to be read: it is not what it should be.") from None
         except MALFORMED as error:
             raise ValueError(f"{where} can't be read: {error}. Copy it again, or download it again.") from error
-        if not isinstance(fields, dict):
-            raise ValueError(f"{where} must hold a JSON object, got {type(fields).__name__}.")
-        try:
-            _check_values(fields)
-            reference = fields.get("alignment_reference")
-            cls.from_dict({**fields, "alignment_reference": None})  # type: ignore[attr-defined]
-        except MALFORMED as error:
-            raise ValueError(f"{where}: {error or type(error).__name__}") from error
-        try:
-            if reference is not None:
-                cls.from_dict(dict(fields))  # type: ignore[attr-defined]
-        except MALFORMED as error:
-            raise ValueError(f"{where}: alignment_reference: {error or type(error).__name__}") from error
+        check_settings(fields, where, cls.from_dict)  # type: ignore[attr-defined]
         return fields, unused
+
+
+def check_settings(fields: Any, where: str, make: Callable[[dict[str, Any]], Any]) -> None:
+    """Refuse what a file of settings holds where no feature extractor can be made of it.
+
+    Args:
+        fields: What the file holds.
+        where: The file, for the message.
+        make: Makes a feature extractor of such fields.
+
+    Raises:
+        ValueError: They are no settings; the message names file and field.
+    """
+    if not isinstance(fields, dict):
+        raise ValueError(f"{where} must hold a JSON object, got {type(fields).__name__}.")
+    try:
+        _check_values(fields)
+        reference = fields.get("alignment_reference")
+        make({**fields, "alignment_reference": None})
+    except MALFORMED as error:
+        raise ValueError(f"{where}: {error or type(error).__name__}") from error
+    try:
+        if reference is not None:
+            make(dict(fields))
+    except MALFORMED as error:
+        raise ValueError(f"{where}: alignment_reference: {error or type(error).__name__}") from error
 
 
 def _check_values(fields: dict[str, Any]) -> None:
@@ -63,4 +78,4 @@ def _check_values(fields: dict[str, Any]) -> None:
         raise ValueError(f"ch_names must be a list of channel names, got {str(names)[:100]}")
 
 
-__all__ = ["SettingsFileMixin"]
+__all__ = ["SettingsFileMixin", "check_settings"]

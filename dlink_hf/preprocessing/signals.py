@@ -3,18 +3,22 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 from typing import Any
 
 import mne
 import numpy as np
-from scipy import signal
+
+from .fir import band_pass, filtered, notch, resample
 
 
 logger = logging.getLogger(__name__)
 
 MICROVOLTS_PER_UNIT = {"uV": 1.0, "mV": 1e3, "V": 1e6}
+# Channel-seconds, evenly spread, by which an amplitude is judged: as good as all of a long recording.
+_JUDGED = 2000
+# Annotations at which MNE's filters begin again.
+_FILTER_BREAKS = ("edge", "bad_acq_skip")
 
 
 def check_samples(
@@ -44,7 +48,9 @@ def check_samples(
     if values.size == 0:
         raise ValueError(f"{source} holds no sample")
     by_channel = np.moveaxis(values, -2, 0)
-    finite = np.isfinite(by_channel)
+    # a sum is not finite where a sample isn't, or the samples are beyond any unit: then each is looked at
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(by_channel) if not np.isfinite(values.sum()) else np.True_
     if not finite.all():
         broken = [name for name, ok in zip(names, finite, strict=True) if not ok.all()]
         first = np.flatnonzero(~finite.reshape(-1, values.shape[-1]).all(axis=0))[0] / sfreq
@@ -75,8 +81,7 @@ def check_samples(
 
 def _typical_amplitude(values: np.ndarray, sfreq: float) -> float:
     """Mean absolute deviation from the median within a second; its median over seconds and channels. (..., C, T)."""
-    # some 10,000 channel-seconds, evenly spread, say as much as all of a long recording
-    deviation = _deviations(np.moveaxis(values, -2, 0).reshape(1, -1, values.shape[-1]), sfreq, 10_000)
+    deviation = _deviations(np.moveaxis(values, -2, 0).reshape(1, -1, values.shape[-1]), sfreq, _JUDGED)
     moving = deviation[deviation > 0]
     return float(np.median(moving)) if len(moving) else 0.0
 
@@ -89,7 +94,7 @@ def channel_amplitudes(values: np.ndarray, sfreq: float) -> np.ndarray:
     by_channel = np.moveaxis(values, -2, 0)
     n_chans = len(by_channel)
     by_channel = by_channel.reshape(n_chans, -1, values.shape[-1])
-    deviation = _deviations(by_channel, sfreq, max(100, 10_000 // n_chans))
+    deviation = _deviations(by_channel, sfreq, max(60, _JUDGED // n_chans))
     with warnings.catch_warnings():
         # a channel without a second that moves
         warnings.filterwarnings("ignore", message="All-NaN slice", category=RuntimeWarning)
@@ -120,43 +125,6 @@ def amplitude_by_second(values: np.ndarray, sfreq: float) -> np.ndarray:
     return np.median(_deviations(values[:, None], sfreq, values.shape[-1]), axis=0)
 
 
-def resampling_filter(old: float, new: float) -> tuple[int, int, np.ndarray]:
-    """The polyphase filter that brings `old` to `new` Hz: 80 dB down from the lower of the two Nyquist frequencies on.
-
-    Returns:
-        up, down, and the taps at `up` times the old rate, of odd length and with a gain of 1.
-    """
-    ratio = Fraction(new / old).limit_denominator(10_000)
-    up, down = ratio.numerator, ratio.denominator
-    half = 51 * max(up, down)
-    kernel = signal.firwin(2 * half + 1, 0.95 / max(up, down), window=("kaiser", signal.kaiser_beta(80.0)))
-    return up, down, kernel
-
-
-def resample(values: np.ndarray, old: float, new: float, offset: np.ndarray | None = None) -> np.ndarray:
-    """Resample (..., T) float64 from `old` to `new` Hz by MNE, to (..., floor(T * new / old)).
-
-    A polyphase filter: 80 dB down from the lower of the two Nyquist frequencies on, flat to 1e-4 up to 0.9 of it.
-    `offset` (..., 1) is the mean of the whole of which `values` are a stretch; their own where they are the whole.
-    """
-    up, down, kernel = resampling_filter(old, new)
-    half = len(kernel) // 2
-    length = values.shape[-1]
-    # MNE takes the ratio from the lengths: whole multiples of `down`, or the clock would run wrong by up to a sample
-    before = down * (half // (up * down) + 1)
-    after = before + (-length) % down
-    padding = [(0, 0)] * (values.ndim - 1) + [(before, after)]
-    # an offset of millivolts, as some headsets have, would ring at the 1e-4 of the pass band's ripple
-    offset = values.mean(axis=-1, keepdims=True) if offset is None else offset
-    values = values - offset
-    padded = (
-        np.pad(values, padding, mode="reflect", reflect_type="odd") if length > 1 else np.pad(values, padding, "edge")
-    )
-    resampled = mne.filter.resample(padded, up, down, method="polyphase", window=kernel, verbose="error")
-    start = before * up // down
-    return resampled[..., start : start + length * up // down] + offset
-
-
 def resample_raw(raw: mne.io.BaseRaw, sfreq: float) -> mne.io.BaseRaw:
     """Return a recording at another rate in Hz, its annotations where they were; itself where the rate is the same."""
     rate = raw.info["sfreq"]
@@ -176,17 +144,77 @@ def resample_raw(raw: mne.io.BaseRaw, sfreq: float) -> mne.io.BaseRaw:
     return other.set_annotations(notes, verbose="error")
 
 
-def long_enough(source: str, apply_filter: Callable[[], Any]) -> Any:
-    """Run a filter of MNE's; its warning that the signal is shorter than the filter becomes an error that teaches."""
+def filter_raw(
+    raw: mne.io.BaseRaw, notch_freq: Any, l_freq: float | None, h_freq: float | None, source: str
+) -> mne.io.BaseRaw:
+    """Notch and band-pass a recording in place, as MNE's own methods do, to rounding.
+
+    Args:
+        raw: Its samples in memory.
+        notch_freq: One frequency in hertz or several; None for no notch.
+        l_freq, h_freq: The pass band's edges in hertz, or None.
+        source: What to call the recording in messages.
+
+    Returns:
+        The recording.
+
+    Raises:
+        ValueError: It is shorter than a filter.
+    """
+    if not has_filter_breaks(raw):
+        for _, taps in filters_of(notch_freq, l_freq, h_freq, raw.info["sfreq"]):
+            check_long_enough(raw.n_times, taps, source)
+            raw.apply_function(filtered, picks="all", channel_wise=False, verbose="error", taps=taps)
+        return raw
+    # MNE filters what lies between two joins by itself
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*longer than the signal", category=RuntimeWarning)
         try:
-            return apply_filter()
+            if notch_freq is not None:
+                raw.notch_filter(notch_freq, picks="all", verbose="warning")
+            if l_freq is not None or h_freq is not None:
+                raw.filter(l_freq, h_freq, picks="all", verbose="warning")
         except RuntimeWarning as warning:
-            raise ValueError(
-                f"{source} is too short to be filtered: {warning} Filter the whole recording before it is cut into "
-                "windows and pass is_filtered=True, or set l_freq, h_freq and notch_freq to None."
-            ) from warning
+            raise ValueError(_too_short(source, str(warning))) from warning
+    return raw
+
+
+def has_filter_breaks(raw: mne.io.BaseRaw) -> bool:
+    """Return whether annotations mark joins, at which MNE's filters begin again."""
+    return any(str(text).lower().startswith(_FILTER_BREAKS) for text in raw.annotations.description)
+
+
+def filters_of(
+    notch_freq: Any, l_freq: float | None, h_freq: float | None, sfreq: float
+) -> list[tuple[str, np.ndarray]]:
+    """Return names and taps of the notch and the band-pass of a feature extractor, in their order.
+
+    Args:
+        notch_freq, l_freq, h_freq: Its settings, in hertz or None.
+        sfreq: Its rate in hertz.
+    """
+    filters = [] if notch_freq is None else [("notch", notch(notch_freq, sfreq))]
+    if l_freq is not None or h_freq is not None:
+        filters.append(("band-pass", band_pass(l_freq, h_freq, sfreq)))
+    return filters
+
+
+def check_long_enough(n_times: int, taps: np.ndarray, source: str) -> None:
+    """Refuse a signal that is shorter than a filter.
+
+    Raises:
+        ValueError: It is; the message says what to do.
+    """
+    if len(taps) > n_times:
+        why = f"filter_length ({len(taps)}) is longer than the signal ({n_times}), distortion is likely."
+        raise ValueError(_too_short(source, why))
+
+
+def _too_short(source: str, why: str) -> str:
+    return (
+        f"{source} is too short to be filtered: {why} Filter the whole recording before it is cut into windows and "
+        "pass is_filtered=True, or set l_freq, h_freq and notch_freq to None."
+    )
 
 
 def as_samples(values: Any) -> np.ndarray:

@@ -7,9 +7,10 @@ import mne
 import numpy as np
 
 from ..core.checks import one_of
-from .feature_extraction_eeg import EEGFeatureExtractor
+from .fir import filtered, resample, resampling_filter
+from .preparation import EEGPreparation
 from .recordings import source_name
-from .signals import MICROVOLTS_PER_UNIT, check_pass_band, resample, resampling_filter
+from .signals import MICROVOLTS_PER_UNIT, check_long_enough, check_pass_band, has_filter_breaks
 from .units import header_units_of
 
 
@@ -17,8 +18,6 @@ from .units import header_units_of
 LONG_SAMPLES = 20_000_000
 # Seconds of a stretch; those whose amplitude is judged, evenly spread.
 STRETCH_SECONDS, JUDGED_SECONDS = 120.0, 300
-# Annotations at which MNE's filters begin anew.
-_FILTER_BREAKS = ("edge", "bad_acq_skip")
 
 
 def is_long(raw: mne.io.BaseRaw) -> bool:
@@ -27,8 +26,7 @@ def is_long(raw: mne.io.BaseRaw) -> bool:
     Args:
         raw: As it was opened; one whose samples are in memory already is not.
     """
-    breaks = any(str(text).lower().startswith(_FILTER_BREAKS) for text in raw.annotations.description)
-    return not raw.preload and not breaks and raw.n_times * len(raw.ch_names) > LONG_SAMPLES
+    return not raw.preload and not has_filter_breaks(raw) and raw.n_times * len(raw.ch_names) > LONG_SAMPLES
 
 
 class StretchedRecording:
@@ -53,11 +51,11 @@ class StretchedRecording:
     """
 
     def __init__(
-        self, extractor: EEGFeatureExtractor, raw: mne.io.BaseRaw, unit: str | None = None, is_filtered: bool = False
+        self, extractor: EEGPreparation, raw: mne.io.BaseRaw, unit: str | None = None, is_filtered: bool = False
     ) -> None:
         self._unit = one_of("unit", unit or extractor.unit or "V", tuple(MICROVOLTS_PER_UNIT))
         self._extractor, self._is_filtered = extractor, is_filtered
-        self._source = source_name(raw)
+        self._source, self._filters = source_name(raw), extractor.filters()
         self._rate = float(raw.info["sfreq"])
         check_pass_band(self._rate, extractor.l_freq, extractor.h_freq, self._source)
         picks, names = extractor.pick_raw_channels(raw, self._source)
@@ -116,7 +114,7 @@ class StretchedRecording:
     def _prepare(self, start: int, stop: int) -> np.ndarray:
         """Samples `start` to `stop` as if the whole had been prepared."""
         extractor, up, down = self._extractor, self._up, self._down
-        margin = 0 if self._is_filtered else self._filter_samples()
+        margin = 0 if self._is_filtered else sum(len(taps) for _, taps in self._filters)
         first, last = max(0, start - margin), min(self.n_times, stop + margin)
         reach = self._taps // up + 2 * down
         source_first = max(0, first * down // up - reach) // down * down
@@ -131,24 +129,10 @@ class StretchedRecording:
         begin = source_first * up // down
         values = values[:, first - begin : last - begin]
         if not self._is_filtered:
-            if extractor.notch_freq is not None:
-                values = mne.filter.notch_filter(values, extractor.sfreq, extractor.notch_freq, verbose="error")
-            if extractor.l_freq is not None or extractor.h_freq is not None:
-                edges = (extractor.l_freq, extractor.h_freq)
-                values = mne.filter.filter_data(values, extractor.sfreq, *edges, verbose="error")
+            for _, taps in self._filters:
+                check_long_enough(values.shape[-1], taps, self._source)
+                values = filtered(values, taps)
         return values[:, start - first : stop - first].copy()
-
-    def _filter_samples(self) -> int:
-        """As many samples as all filters of the extractor are long together."""
-        sfreq, edges = self._extractor.sfreq, []
-        if self._extractor.notch_freq is not None:
-            # MNE's transition is 1 Hz wide, half of it on each side
-            edges.append(0.5)
-        if self._extractor.l_freq is not None:
-            edges.append(min(max(0.25 * self._extractor.l_freq, 2.0), self._extractor.l_freq))
-        if self._extractor.h_freq is not None:
-            edges.append(min(max(0.25 * self._extractor.h_freq, 2.0), sfreq / 2 - self._extractor.h_freq))
-        return sum(int(np.ceil(3.3 / edge * sfreq)) + 2 for edge in edges)
 
 
 __all__ = ["LONG_SAMPLES", "StretchedRecording", "is_long"]

@@ -8,19 +8,18 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.special import softmax
 
 from ..core.checks import one_of
 from ..core.electrodes import channel_positions
-from ..data.model_contract import check_delivered, label_names, required_channels
-from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..core.model_facts import check_delivered, label_names, probabilities_of, required_channels
+from ..export.exported_student import ExportedStudent
 from ..preprocessing.alignment import Alignment, alignment_from_dict
 from ..preprocessing.artefacts import peak_reason
-from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
+from ..preprocessing.preparation import EEGPreparation
 from ..preprocessing.signals import MICROVOLTS_PER_UNIT, amplitude_by_second
 from .preparation import StreamPreparation
 from .times import DoubledSamples, fill_stamps
@@ -114,7 +113,7 @@ class StreamClassifier:
     def __init__(
         self,
         model: Any,
-        extractor: EEGFeatureExtractor,
+        extractor: EEGPreparation,
         ch_names: Sequence[str],
         sfreq: float,
         unit: str | None,
@@ -138,7 +137,8 @@ class StreamClassifier:
         if isinstance(reject_below, bool) or not 0 <= reject_below < 1:
             raise ValueError(f"reject_below must be a probability, at least 0 and below 1, got {reject_below!r}.")
         self.model, self.labels, self._say = model, label_names(model), say
-        self._is_torch = isinstance(model, torch.nn.Module)
+        # a device that runs an exported student has no torch
+        self._is_torch = not isinstance(model, ExportedStudent)
         own = required_channels(model.config)
         self.extractor = copy.copy(extractor)
         self.extractor.ch_names = own if extractor.ch_names is None else list(extractor.ch_names)
@@ -157,9 +157,12 @@ class StreamClassifier:
         if self.ch_names != own:
             if not takes_fewer:
                 check_delivered(model.config, self.ch_names)
-            self._positions = {"channel_positions": torch.tensor(channel_positions(self.ch_names), dtype=torch.float)}
+            self._positions = {"channel_positions": np.asarray(channel_positions(self.ch_names), dtype=np.float32)}
 
-        if isinstance(model, MiCForEEGClassification):
+        if self._is_torch:
+            torch = import_module("torch")
+            self._positions = {name: torch.from_numpy(value) for name, value in self._positions.items()}
+        if hasattr(model, "for_inference"):
             positions = self._positions.get("channel_positions")
             # one montage and length: folded, with the same logits in less time. Adapters and hooks can't be
             with contextlib.suppress(ValueError):
@@ -362,11 +365,12 @@ class StreamClassifier:
     def _classify(self, windows: np.ndarray) -> np.ndarray:
         """Probabilities (N, num_labels) float64 of prepared windows (N, C, T)."""
         if self._is_torch:
+            torch = import_module("torch")
             with torch.inference_mode():
                 logits = self.model(torch.from_numpy(windows), **self._positions).logits.float().numpy()
         else:
             logits = self.model(windows, **self._positions).logits
-        return softmax(logits.astype(np.float64), axis=1)
+        return probabilities_of(logits)
 
     def _why_not(self, time: float) -> str | None:
         """Why the window that begins at `_next_start` can't be judged; None where it can."""

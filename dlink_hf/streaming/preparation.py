@@ -9,11 +9,11 @@ from typing import Any
 
 import mne
 import numpy as np
-from scipy import signal
 
 from ..core.checks import one_of, positive
-from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
-from ..preprocessing.signals import MICROVOLTS_PER_UNIT, check_pass_band, resampling_filter
+from ..preprocessing.fir import resampling_filter
+from ..preprocessing.preparation import EEGPreparation
+from ..preprocessing.signals import MICROVOLTS_PER_UNIT, check_pass_band
 
 
 PHASES = ("linear", "minimum")
@@ -59,7 +59,7 @@ class StreamPreparation:
 
     def __init__(
         self,
-        extractor: EEGFeatureExtractor,
+        extractor: EEGPreparation,
         ch_names: Sequence[str],
         sfreq: float,
         unit: str = "uV",
@@ -150,21 +150,21 @@ class StreamPreparation:
         }
 
 
-def _filters_of(extractor: EEGFeatureExtractor, phase: str) -> list[tuple[str, np.ndarray]]:
-    """Names and taps of the notch and the band-pass that MNE makes for this feature extractor, in their order."""
-    sfreq, options = extractor.sfreq, {"phase": "zero" if phase == "linear" else phase, "verbose": "error"}
-    filters = []
+def _filters_of(extractor: EEGPreparation, phase: str) -> list[tuple[str, np.ndarray]]:
+    """Names and taps of the notch and the band-pass of this feature extractor, in their order."""
+    filters = extractor.filters()
+    if phase == "linear":
+        return filters
+    # the same gains by MNE's minimum-phase designs, of as many taps
+    sfreq, options = extractor.sfreq, {"phase": phase, "verbose": "error"}
+    bands: dict[str, dict[str, Any]] = {"band-pass": {"l_freq": extractor.l_freq, "h_freq": extractor.h_freq}}
     if extractor.notch_freq is not None:
         # one filter with a stop band for each frequency, as mne.filter.notch_filter makes it
         freqs = np.atleast_1d(extractor.notch_freq).astype(float)
         reach = freqs / 400 + 0.5
-        bands = {"l_freq": freqs + reach, "h_freq": freqs - reach}
         widths = {"l_trans_bandwidth": 0.5, "h_trans_bandwidth": 0.5}
-        filters.append(("notch", mne.filter.create_filter(None, sfreq, **bands, **widths, **options)))
-    if extractor.l_freq is not None or extractor.h_freq is not None:
-        taps = mne.filter.create_filter(None, sfreq, extractor.l_freq, extractor.h_freq, **options)
-        filters.append(("band-pass", taps))
-    return filters
+        bands["notch"] = {"l_freq": freqs + reach, "h_freq": freqs - reach, **widths}
+    return [(name, mne.filter.create_filter(None, sfreq, **bands[name], **options)) for name, _ in filters]
 
 
 class _Resampler:
@@ -212,22 +212,23 @@ class _Filter:
         self.taps = taps
         self.n_late = len(taps) // 2 if phase == "linear" else 0
         self.delay = self.n_late / sfreq
-        self.state: np.ndarray | None = None
+        self.before: np.ndarray | None = None
         self.waiting: np.ndarray | None = None
 
     def push(self, values: np.ndarray) -> np.ndarray:
         n_dropped = 0
-        if self.state is None:
+        if self.before is None:
             values = values if self.waiting is None else np.concatenate([self.waiting, values], axis=1)
             if values.shape[1] <= self.n_late:
                 self.waiting = values
                 return values[:, :0]
             # as if the first value (of the mirror image, where there is one) had been there for ever
             values, n_dropped = _mirrored(values, self.n_late), 2 * self.n_late
-            self.state = signal.lfilter_zi(self.taps, 1.0) * values[:, :1]
+            self.before = np.repeat(values[:, :1], len(self.taps) - 1, axis=1)
             self.waiting = None
-        filtered, self.state = signal.lfilter(self.taps, 1.0, values, zi=self.state)
-        return filtered[:, n_dropped:]
+        values = np.concatenate([self.before, values], axis=1)
+        self.before = values[:, values.shape[1] - len(self.taps) + 1 :]
+        return np.stack([np.convolve(row, self.taps, "valid") for row in values])[:, n_dropped:]
 
 
 def _mirrored(values: np.ndarray, n: int) -> np.ndarray:
@@ -236,7 +237,7 @@ def _mirrored(values: np.ndarray, n: int) -> np.ndarray:
 
 
 def filter_coefficients(
-    extractor: EEGFeatureExtractor, sfreq: float, ch_names: Sequence[str] | None = None, phase: str = "linear"
+    extractor: EEGPreparation, sfreq: float, ch_names: Sequence[str] | None = None, phase: str = "linear"
 ) -> dict[str, Any]:
     """Return the coefficients of a feature extractor's filters for a stream; see [`StreamPreparation.coefficients`].
 

@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 
 from ...core.checks import one_of
+from ...core.config_checks import check_positions
 from ...core.electrodes import channel_positions as lookup_positions
 from ..configuration_base import (
     DEFAULT_CH_NAMES,
@@ -177,25 +178,9 @@ class MiCConfig(DLinkPreTrainedConfig):
         check_signal_fields(self)
         if self.channel_positions is None:
             self.channel_positions = lookup_positions(self.ch_names)
-        self._check_positions()
+        check_positions(self)
         self._check_sizes()
         super().__post_init__(**kwargs)
-
-    def _check_positions(self) -> None:
-        rows = self.channel_positions
-        good = len(rows) == len(self.ch_names) and all(
-            isinstance(row, (list, tuple))
-            and len(row) == 3
-            and all(isinstance(x, (int, float)) and abs(x) < 0.5 for x in row)
-            for row in rows
-        )
-        require(
-            good,
-            "channel_positions",
-            f"{len(rows)} rows, the first {rows[0] if rows else None!r}",
-            f"one (x, y, z) in metres for each of the {len(self.ch_names)} `ch_names`",
-        )
-        self.channel_positions = [[float(x) for x in row] for row in rows]
 
     def _check_sizes(self) -> None:
         in_bounds(self, 1, **_MOST)

@@ -1,0 +1,131 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""Checks of a config's fields: signal, positions, labels; an error names the field, what it is and what it must be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from .electrodes import canonical_name
+
+
+# More than any EEG or model of it has; what lies beyond is a damaged or hostile file, and would take memory or hours.
+MOST_CHANNELS = 1024
+MOST_LABELS = 10_000
+MOST_SAMPLES = 10_000_000
+MOST_HERTZ = 1_000_000
+
+
+def in_bounds(config: Any, least: int, **most: int) -> None:
+    """Check whole numbers among the fields of a config.
+
+    Args:
+        config: the config that is being built.
+        least: the smallest value that is allowed.
+        **most: field -> the largest.
+
+    Raises:
+        ValueError: naming the field that is out of bounds.
+    """
+    for field, largest in most.items():
+        value = getattr(config, field)
+        expected = f"a whole number from {least:,} to {largest:,}"
+        require(type(value) is int and least <= value <= largest, field, value, expected)
+
+
+def require(condition: bool, field: str, value: Any, expected: str) -> None:
+    """Raise a `ValueError` that names the field, what was given and what was expected, unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"`{field}` must be {expected}, got {value!r}.")
+
+
+def settle_labels(config: Any, kwargs: dict[str, Any]) -> None:
+    """Check `num_labels`, `id2label` and `label2id` against each other and derive the one from the other.
+
+    Args:
+        config: the config that is being built.
+        kwargs: the keyword arguments that no declared field has taken; `num_labels` is one of them.
+
+    Raises:
+        ValueError: naming the field that contradicts another, or fewer than two classes.
+    """
+    num_labels = kwargs.get("num_labels")
+    expected = f"a whole number of at least two classes, at most {MOST_LABELS:,}"
+    good = num_labels is None or (type(num_labels) is int and 2 <= num_labels <= MOST_LABELS)
+    require(good, "num_labels", num_labels, expected)
+    for field in ("id2label", "label2id"):
+        names = getattr(config, field)
+        require(names is None or isinstance(names, dict), field, names, "a mapping of numbers and names")
+        require(len(names or ()) <= MOST_LABELS, field, f"{len(names or ())} classes", f"at most {MOST_LABELS:,}")
+    if config.id2label is None and config.label2id is not None:
+        good = all(type(index) is int for index in config.label2id.values())
+        require(good, "label2id", config.label2id, "a mapping of names to whole numbers")
+        config.id2label = {index: name for name, index in config.label2id.items()}
+    if config.id2label is None:
+        return
+    try:
+        names = {int(index): name for index, name in config.id2label.items()}
+    except (TypeError, ValueError):
+        names = {}
+    texts = all(isinstance(name, str) for name in names.values())
+    require(texts, "id2label", config.id2label, "a mapping of numbers to names as text")
+    good = sorted(names) == list(range(len(names))) and len(set(names.values())) == len(names) >= 2
+    require(good, "id2label", config.id2label, "two or more different names, numbered 0, 1, 2 ... without a gap")
+    require(num_labels in (None, len(names)), "num_labels", num_labels, f"{len(names)}, as many as `id2label` names")
+    ids = {names[index]: index for index in sorted(names)}
+    require(config.label2id in (None, ids), "label2id", config.label2id, f"the inverse of `id2label`, {ids}")
+    config.id2label, config.label2id = {index: name for name, index in ids.items()}, ids
+
+
+def check_signal_fields(config: Any) -> None:
+    """Check the fields that describe the signal: `ch_names`, `sfreq` (Hz) and `n_times` (samples).
+
+    Raises:
+        ValueError: naming the field that is empty, repeated or not positive.
+    """
+    require(len(config.ch_names) > 0, "ch_names", config.ch_names, "a list of at least one channel name")
+    count = f"{len(config.ch_names)} names"
+    require(len(config.ch_names) <= MOST_CHANNELS, "ch_names", count, f"at most {MOST_CHANNELS:,} channel names")
+    electrodes = [canonical_name(name) or name for name in config.ch_names]
+    counts = Counter(electrodes)
+    repeated = [name for name, place in zip(config.ch_names, electrodes, strict=True) if counts[place] > 1]
+    require(not repeated, "ch_names", repeated, "free of duplicates; these are names of the same electrode")
+    expected = f"a positive sampling rate in Hz, at most {MOST_HERTZ:,}"
+    require(0 < config.sfreq <= MOST_HERTZ, "sfreq", config.sfreq, expected)
+    expected = f"a positive number of samples, at most {MOST_SAMPLES:,}"
+    require(0 < config.n_times <= MOST_SAMPLES, "n_times", config.n_times, expected)
+
+
+def check_positions(config: Any) -> None:
+    """Check `channel_positions`: (C, 3) in metres, a row for each of `ch_names`; they become lists of floats.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    rows = config.channel_positions
+    good = len(rows) == len(config.ch_names) and all(
+        isinstance(row, (list, tuple))
+        and len(row) == 3
+        and all(isinstance(x, (int, float)) and abs(x) < 0.5 for x in row)
+        for row in rows
+    )
+    require(
+        good,
+        "channel_positions",
+        f"{len(rows)} rows, the first {rows[0] if rows else None!r}",
+        f"one (x, y, z) in metres for each of the {len(config.ch_names)} `ch_names`",
+    )
+    config.channel_positions = [[float(x) for x in row] for row in rows]
+
+
+__all__ = [
+    "MOST_CHANNELS",
+    "MOST_HERTZ",
+    "MOST_LABELS",
+    "MOST_SAMPLES",
+    "check_positions",
+    "check_signal_fields",
+    "in_bounds",
+    "require",
+    "settle_labels",
+]

@@ -1,0 +1,43 @@
+# Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
+"""What a model's config says of it: the names of its classes, the channels that it reads; and what its logits mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .electrodes import canonical_name
+
+
+def required_channels(config: Any) -> list[str]:
+    """Return the channels of a model's config in its order, by their canonical names where they have one."""
+    return [canonical_name(name) or name for name in config.ch_names]
+
+
+def check_delivered(config: Any, delivered: list[str]) -> None:
+    """Refuse a feature extractor that delivers other channels than a model of one montage reads.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if delivered != required_channels(config):
+        raise ValueError(
+            f"The model reads the channels {', '.join(required_channels(config))} in this order, its feature "
+            f"extractor delivers {', '.join(delivered)}. Take the preprocessor_config.json saved with the model."
+        )
+
+
+def label_names(model: Any) -> list[str]:
+    """Return the names of a model's classes, in the order of its logits."""
+    id2label = model.config.id2label
+    return [id2label[index] for index in sorted(id2label)]
+
+
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax of logits (N, num_labels), in float64."""
+    shares = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True)
+
+
+__all__ = ["check_delivered", "label_names", "probabilities_of", "required_channels"]
