@@ -4,21 +4,21 @@
 from collections.abc import Sequence
 from typing import Any
 
-import mne
 import numpy as np
 
 from .settings import as_onsets
 from .units import check_finite
 
 
-def cut_raw(
-    extractor: Any, raw: mne.io.BaseRaw, onsets: Sequence[float] | None, source: str
+def cut(
+    extractor: Any, values: np.ndarray, names: list[str], onsets: Sequence[float] | None, source: str
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Return the windows of a prepared recording.
 
     Args:
         extractor: The feature extractor, which says where windows begin and how long they are.
-        raw: What its `prepare_raw` gave.
+        values: (C, T) in volts, prepared.
+        names: C names.
         onsets: Seconds from the first sample to each window; one after the other by the extractor's stride when None.
         source: What to call the recording in messages.
 
@@ -28,7 +28,7 @@ def cut_raw(
     Raises:
         ValueError: Where the recording is too short, or a window leaves it.
     """
-    length, n_times, sfreq = raw.n_times, extractor.n_times, extractor.sfreq
+    length, n_times, sfreq = values.shape[1], extractor.n_times, extractor.sfreq
     if length < n_times:
         raise ValueError(
             f"{source} lasts {length / sfreq:g} s ({length} samples at {sfreq:g} Hz), less than one window of "
@@ -48,10 +48,14 @@ def cut_raw(
                 f"{', '.join(f'{onset:g} s' for onset in outside[:10])}{' ...' if len(outside) > 10 else ''}. "
                 "Leave these onsets out; nothing is padded."
             )
-    values = raw.get_data()
+    return check_finite(stacked(values, starts, n_times), names, source), names, starts / sfreq
+
+
+def stacked(values: np.ndarray, starts: np.ndarray, n_times: int) -> np.ndarray:
+    """Return windows (N, C, n_times) float32 in microvolts of samples (C, T) in volts, by their first samples (N,)."""
     windows = np.empty((len(starts), len(values), n_times), dtype=np.float32)
-    # what outgrows float32 is refused below
+    # what outgrows float32 is refused by `check_finite`
     with np.errstate(over="ignore"):
         for window, start in zip(windows, starts, strict=True):
-            window[:] = values[:, start : start + n_times] * 1e6
-    return check_finite(windows, raw.ch_names, source), list(raw.ch_names), starts / sfreq
+            np.multiply(values[:, start : start + n_times], 1e6, out=window, casting="same_kind")
+    return windows

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ _LENGTH_FACTOR = 3.3
 # The polyphase filter: 80 dB down; taps on each side of its centre at the slower of the two rates.
 _ATTENUATION_DB, _HALF_TAPS = 80.0, 51
 # Outputs that are computed by one product of matrices, and bytes of its left side.
-_OUTPUTS, _CHUNK_BYTES = 32, 1 << 21
+_OUTPUTS, _CHUNK_BYTES = 32, 1 << 19
 
 
 def lowpass(n_taps: int, cutoff: float, window: np.ndarray) -> np.ndarray:
@@ -130,14 +131,18 @@ def filtered(values: np.ndarray, taps: np.ndarray) -> np.ndarray:
     half = n_taps // 2
     n_fft = 1 << int(np.ceil(np.log2(4 * n_taps)))
     step = n_fft - n_taps + 1
+    n_blocks = -(-n_times // step)
     gains = np.fft.rfft(taps, n_fft)
     rows, result = values.reshape(-1, n_times), np.empty((values.size // n_times, n_times))
-    padded = _mirrored(rows, half, half)
-    for start in range(0, n_times, step):
-        spectrum = np.fft.rfft(padded[:, start : start + n_fft], n_fft)
-        spectrum *= gains
-        stop = min(start + step, n_times)
-        result[:, start:stop] = np.fft.irfft(spectrum, n_fft)[:, n_taps - 1 : n_taps - 1 + stop - start]
+    # zeros fill the last block up
+    padded = np.zeros(n_blocks * step + n_taps - 1)
+    blocks = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::step]
+    # row by row: what is held between the steps stays in the processor's cache
+    for row, out in zip(rows, result, strict=True):
+        _mirror_into(padded, row, half, half)
+        spectra = np.fft.rfft(blocks)
+        spectra *= gains
+        out[:] = np.fft.irfft(spectra, n_fft)[:, n_taps - 1 :].reshape(-1)[:n_times]
     return result.reshape(values.shape)
 
 
@@ -174,7 +179,7 @@ def resample(values: np.ndarray, old: float, new: float, offset: np.ndarray | No
     length = values.shape[-1]
     # an offset of millivolts, as some headsets have, would ring at the 1e-4 of the pass band's ripple
     offset = values.mean(axis=-1, keepdims=True) if offset is None else offset
-    rows = (values - offset).reshape(-1, length)
+    rows, offsets = values.reshape(-1, length), offset.reshape(-1)
     n_out = length * up // down
     # outputs repeat their phases after `up` of them; a period is made as long as a product is to be wide
     repeats = -(-_OUTPUTS // up)
@@ -182,21 +187,24 @@ def resample(values: np.ndarray, old: float, new: float, offset: np.ndarray | No
     n_periods = max(1, -(-n_out // n_period))
     groups = [_matrix(old, new, first, min(first + _OUTPUTS, n_period)) for first in range(0, n_period, _OUTPUTS)]
     before = max(0, -min(first for first, _ in groups))
-    reach = max(first + len(matrix) for first, matrix in groups)
-    padded = _mirrored(rows, before, max(0, (n_periods - 1) * n_step + reach - length))
-    result, place = np.empty((len(rows), n_periods, n_period)), 0
-    for first, matrix in groups:
-        n_taps, n_wide = matrix.shape
-        blocks = np.lib.stride_tricks.sliding_window_view(padded, n_taps, axis=-1)[:, before + first :: n_step]
-        portion = max(1, _CHUNK_BYTES // (8 * n_taps * len(rows)))
-        for begin in range(0, n_periods, portion):
-            end = min(begin + portion, n_periods)
-            part = np.ascontiguousarray(blocks[:, begin:end]).reshape(-1, n_taps)
-            result[:, begin:end, place : place + n_wide] = (part @ matrix).reshape(len(rows), -1, n_wide)
-        place += n_wide
-    result = result.reshape(len(rows), -1)[:, :n_out].reshape(*values.shape[:-1], n_out)
-    result += offset
-    return result
+    after = max(0, (n_periods - 1) * n_step + max(first + len(matrix) for first, matrix in groups) - length)
+    padded, periods = np.empty(before + length + after), np.empty((n_periods, n_period))
+    result = np.empty((len(rows), n_out))
+    # row by row: what is held between the steps stays in the processor's cache
+    for row, own, out in zip(rows, offsets, result, strict=True):
+        _mirror_into(padded, row, before, after)
+        padded -= own
+        place = 0
+        for first, matrix in groups:
+            n_taps, n_wide = matrix.shape
+            blocks = np.lib.stride_tricks.sliding_window_view(padded, n_taps)[before + first :: n_step]
+            portion = max(1, _CHUNK_BYTES // (8 * n_taps))
+            for begin in range(0, n_periods, portion):
+                part = slice(begin, min(begin + portion, n_periods))
+                periods[part, place : place + n_wide] = np.ascontiguousarray(blocks[part]) @ matrix
+            place += n_wide
+        np.add(periods.reshape(-1)[:n_out], own, out=out)
+    return result.reshape(*values.shape[:-1], n_out)
 
 
 @lru_cache(maxsize=512)
@@ -210,17 +218,18 @@ def _matrix(old: float, new: float, begin: int, end: int) -> tuple[int, np.ndarr
     return first, np.where(inside, up * kernel[np.clip(index, 0, len(kernel) - 1)], 0.0)
 
 
-def _mirrored(rows: np.ndarray, before: int, after: int) -> np.ndarray:
-    """Rows (C, T), before and after them what a point reflection about their ends gives."""
-    length = rows.shape[1]
-    if max(before, after) < length:
-        head = 2 * rows[:, :1] - rows[:, before:0:-1]
-        tail = 2 * rows[:, -1:] - rows[:, -2 : -after - 2 : -1] if after else rows[:, :0]
-        return np.concatenate([head, rows, tail], axis=1)
-    padding = [(0, 0), (before, after)]
-    if length > 1:
-        return np.pad(rows, padding, mode="reflect", reflect_type="odd")
-    return np.pad(rows, padding, "edge")
+def _mirror_into(padded: np.ndarray, row: np.ndarray, before: int, after: int) -> None:
+    """Write a row (T,), before and after it what a point reflection about its ends gives; what follows is left."""
+    length = len(row)
+    if max(before, after) >= length:
+        # shorter than what it is to be mirrored by: again and again
+        kind: dict[str, Any] = {"mode": "reflect", "reflect_type": "odd"} if length > 1 else {"mode": "edge"}
+        padded[: before + length + after] = np.pad(row, (before, after), **kind)
+        return
+    padded[before : before + length] = row
+    np.subtract(2 * row[0], row[before:0:-1], out=padded[:before])
+    if after:
+        np.subtract(2 * row[-1], row[-2 : -after - 2 : -1], out=padded[before + length : before + length + after])
 
 
 __all__ = ["band_pass", "filtered", "lowpass", "notch", "resample", "resampling_filter"]

@@ -15,9 +15,9 @@ from .alignment import ALIGNMENTS, MIN_SECONDS, Alignment, AlignmentSession, mak
 from .alignment_mixin import AlignmentMixin
 from .artefacts import marked_spans, overlapping_spans
 from .channels import pick_channels, samples_are_equal
-from .cutting import cut_raw
+from .cutting import cut
 from .fir import filtered, resample
-from .recordings import read_recording, source_name
+from .recordings import as_recording, read_recording, samples_of, source_name
 from .settings import as_onsets, canonical_names, positive_int, positive_number
 from .signals import (
     MICROVOLTS_PER_UNIT,
@@ -25,9 +25,9 @@ from .signals import (
     check_long_enough,
     check_pass_band,
     check_samples,
-    filter_raw,
+    filter_between_joins,
     filters_of,
-    resample_raw,
+    has_filter_breaks,
 )
 from .units import check_finite, header_units_of, outlying_channels
 
@@ -203,30 +203,34 @@ class EEGPreparation(AlignmentMixin):
         """
         if not isinstance(raw, mne.io.BaseRaw):
             raise TypeError(f"prepare_raw takes an mne.io.Raw; got {type(raw).__name__}. Call the extractor itself.")
-        return self._prepare(raw, unit, is_filtered, source_name(raw))
+        return as_recording(*self._prepare(raw, unit, is_filtered, source_name(raw)), self.sfreq, raw)
 
-    def _prepare(self, raw: mne.io.BaseRaw, unit: str | None, is_filtered: bool, source: str) -> mne.io.BaseRaw:
-        """`prepare_raw` of a recording that `source` names in messages."""
+    def _prepare(
+        self, raw: mne.io.BaseRaw, unit: str | None, is_filtered: bool, source: str
+    ) -> tuple[np.ndarray, list[str]]:
+        """Samples (C, T) in volts and C names of a recording that `source` names in messages, as of `prepare_raw`."""
         unit = one_of("unit", unit or self.unit or "V", tuple(MICROVOLTS_PER_UNIT))
-        check_pass_band(raw.info["sfreq"], self.l_freq, self.h_freq, source)
+        rate = raw.info["sfreq"]
+        check_pass_band(rate, self.l_freq, self.h_freq, source)
         picks, names = self.pick_raw_channels(raw, source)
-        originals = [raw.ch_names[i] for i in picks]
-        raw = raw.copy().reorder_channels(originals)
-        raw.load_data(verbose="error")
-        said = header_units_of(raw, originals, names)
-        kept = self._judged(raw.get_data(), names, raw.info["sfreq"], unit, source, said)
+        said = header_units_of(raw, [raw.ch_names[i] for i in picks], names)
+        values = samples_of(raw, picks)
+        kept = self._judged(values, names, rate, unit, source, said)
         if len(kept) < len(names):
-            originals, names = [originals[i] for i in kept], [names[i] for i in kept]
-            raw.reorder_channels(originals)
-        if raw.ch_names != names:
-            raw.rename_channels(dict(zip(originals, names, strict=True)), verbose="error")
-        volts = MICROVOLTS_PER_UNIT[unit] / MICROVOLTS_PER_UNIT["V"]
-        if volts != 1.0:
-            raw.apply_function(lambda x: x * volts, picks="all", channel_wise=False, verbose="error")
-        raw = resample_raw(raw, self.sfreq)
-        if not is_filtered:
-            filter_raw(raw, self.notch_freq, self.l_freq, self.h_freq, source)
-        return raw
+            values, names = values[kept], [names[i] for i in kept]
+        if unit != "V":
+            values = values * (MICROVOLTS_PER_UNIT[unit] / MICROVOLTS_PER_UNIT["V"])
+        if not np.isclose(rate, self.sfreq, rtol=1e-6):
+            values = resample(values, rate, self.sfreq)
+        if is_filtered:
+            return values, names
+        if has_filter_breaks(raw):
+            joined = as_recording(values, names, self.sfreq, raw)
+            return filter_between_joins(joined, self.notch_freq, self.l_freq, self.h_freq, source).get_data(), names
+        for _, taps in self.filters():
+            check_long_enough(values.shape[1], taps, source)
+            values = filtered(values, taps)
+        return values, names
 
     def _several(self, recordings: Sequence[Any], onsets: Sequence | None, options: dict[str, Any]) -> dict[str, Any]:
         """Windows of a list of recordings, one after the other."""
@@ -282,7 +286,7 @@ class EEGPreparation(AlignmentMixin):
                 )
             if isinstance(recording, mne.io.BaseRaw):
                 source = source_name(recording)
-                return cut_raw(self, self._prepare(recording, unit, is_filtered, source), onsets, source)
+                return cut(self, *self._prepare(recording, unit, is_filtered, source), onsets, source)
             unit = one_of("unit", unit or self.unit or "V", tuple(MICROVOLTS_PER_UNIT))
             all_values = recording.get_data(verbose="error")
             picks, names = self.pick_channels(
@@ -314,7 +318,7 @@ class EEGPreparation(AlignmentMixin):
         if values.ndim == 3:
             return self._windows(values, names, sfreq, unit, onsets, is_filtered, source)
         raw = mne.io.RawArray(values.astype(np.float64), mne.create_info(names, sfreq, "eeg"), verbose="error")
-        return cut_raw(self, self._prepare(raw, unit, is_filtered, source), onsets, source)
+        return cut(self, *self._prepare(raw, unit, is_filtered, source), onsets, source)
 
     def _windows(
         self,
@@ -388,7 +392,8 @@ class EEGPreparation(AlignmentMixin):
         drop = self.outlying_channels == "drop"
         out = outlying_channels(values, names, sfreq, unit, self.max_abs_uv, source, drop, said)
         kept = [i for i in range(len(names)) if i not in out]
-        self.check_signal(values[..., kept, :], [names[i] for i in kept], sfreq, unit, source)
+        values = values[..., kept, :] if out else values
+        self.check_signal(values, [names[i] for i in kept], sfreq, unit, source)
         return kept
 
     def check_signal(self, values: np.ndarray, names: list[str], sfreq: float, unit: str, source: str) -> None:

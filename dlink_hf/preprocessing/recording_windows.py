@@ -15,8 +15,9 @@ from tqdm.auto import tqdm
 from ..core.checks import positive
 from .alignment import Alignment
 from .artefacts import clean_windows, marked_spans, overlapping_spans, unjudged_reasons, window_peaks
+from .cutting import stacked
 from .preparation import EEGPreparation
-from .recordings import read_recording
+from .recordings import load_samples, read_recording
 from .signals import as_samples
 from .stretches import StretchedRecording, is_long
 from .units import check_finite
@@ -63,7 +64,7 @@ class RecordingWindows:
             path = recording
             recording = read_recording(path, preload=False)
             if not is_long(recording):
-                recording = read_recording(path)
+                load_samples(recording, path)
         if isinstance(recording, (mne.io.BaseRaw, mne.BaseEpochs)):
             if ch_names is not None or sfreq is not None:
                 raise ValueError("ch_names and sfreq are for arrays: a file or MNE object knows its own.")
@@ -109,10 +110,7 @@ class RecordingWindows:
             return self._windows[first:last]
         starts = self._starts[first:last]
         values = self._raw.get_data(start=starts[0], stop=starts[-1] + self._n_times)
-        windows = np.empty((len(starts), len(values), self._n_times), dtype=np.float32)
-        with np.errstate(over="ignore"):
-            for window, start in zip(windows, starts - starts[0], strict=True):
-                window[:] = values[:, start : start + self._n_times] * 1e6
+        windows = stacked(values, starts - starts[0], self._n_times)
         return check_finite(windows, self.ch_names, "the recording")
 
     def unjudged(self, windows: np.ndarray, onsets: np.ndarray) -> list[str | None]:

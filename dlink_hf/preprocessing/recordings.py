@@ -4,11 +4,12 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import mne
+import numpy as np
 
 from .edf import as_written, check_edf, is_annotations_only
 from .file_checks import (
@@ -121,10 +122,18 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
     check_plausible(raw, path)
     if extension in (".fif", ".fif.gz"):
         check_fif_buffers(raw, path)
-    if preload:
-        with _named(path, extension):
-            raw.load_data(verbose="warning")
-    return raw
+    return load_samples(raw, path) if preload else raw
+
+
+def load_samples(raw: mne.io.BaseRaw, path: str | os.PathLike) -> mne.io.BaseRaw:
+    """Read the samples of a recording that `read_recording` opened without them.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    path = Path(path)
+    with _named(path, _extension(path) or ""):
+        return raw.load_data(verbose="warning")
 
 
 @contextmanager
@@ -243,3 +252,30 @@ def source_name(raw: mne.io.BaseRaw) -> str:
     """Return what to call a recording in a message."""
     files = [Path(name).name for name in raw.filenames if name is not None]
     return f"recording {files[0]!r}" if files else "the recording"
+
+
+def samples_of(raw: mne.io.BaseRaw, picks: Sequence[int]) -> np.ndarray:
+    """Return the samples (C, T) of channels of a recording, by index, in the order of `picks`; in volts, float64."""
+    order = np.argsort(picks)
+    values = raw.get_data(picks=np.asarray(picks)[order], verbose="error")
+    # MNE gives channels in the recording's order
+    return values if np.array_equal(order, np.arange(len(order))) else values[np.argsort(order)]
+
+
+def as_recording(values: np.ndarray, names: list[str], sfreq: float, original: mne.io.BaseRaw) -> mne.io.BaseRaw:
+    """Return samples as a recording, at their own rate, with the date and annotations of the original.
+
+    Args:
+        values: (C, T) in volts, of the whole original; held, not copied.
+        names: C names.
+        sfreq: Their rate in hertz.
+        original: The recording that they were made of.
+    """
+    first_samp = round(original.first_samp * sfreq / original.info["sfreq"])
+    raw = mne.io.RawArray(values, mne.create_info(names, sfreq, "eeg"), first_samp=first_samp, verbose="error")
+    raw.set_meas_date(original.info["meas_date"])
+    notes = original.annotations.copy()
+    if notes.orig_time is None:
+        # MNE counts onsets without a date from time zero, but takes them as counted from the first sample
+        notes.onset = notes.onset - original.first_time
+    return raw.set_annotations(notes, verbose="error")

@@ -9,7 +9,7 @@ from typing import Any
 import mne
 import numpy as np
 
-from .fir import band_pass, filtered, notch, resample
+from .fir import band_pass, notch
 
 
 logger = logging.getLogger(__name__)
@@ -48,9 +48,10 @@ def check_samples(
     if values.size == 0:
         raise ValueError(f"{source} holds no sample")
     by_channel = np.moveaxis(values, -2, 0)
-    # a sum is not finite where a sample isn't, or the samples are beyond any unit: then each is looked at
     with np.errstate(over="ignore", invalid="ignore"):
-        finite = np.isfinite(by_channel) if not np.isfinite(values.sum()) else np.True_
+        # each sample is looked at only where the sum says that one is not finite, or beyond any unit
+        is_whole = bool(np.isfinite(values.sum()))
+    finite = np.ones((1,), dtype=bool) if is_whole else np.isfinite(by_channel)
     if not finite.all():
         broken = [name for name, ok in zip(names, finite, strict=True) if not ok.all()]
         first = np.flatnonzero(~finite.reshape(-1, values.shape[-1]).all(axis=0))[0] / sfreq
@@ -67,7 +68,7 @@ def check_samples(
     if flat.any():
         still = [name for name, is_flat in zip(names, flat, strict=True) if is_flat]
         logger.warning("%s: %s never change(s): a flat channel says nothing", source, ", ".join(still))
-    typical = _typical_amplitude(values[..., ~flat, :], sfreq)
+    typical = _typical_amplitude(values[..., ~flat, :] if flat.any() else values, sfreq)
     low, high = bounds[0] or 0.0, np.inf if bounds[1] is None else bounds[1]
     if not low <= typical * MICROVOLTS_PER_UNIT[unit] <= high:
         fitting = [u for u, factor in MICROVOLTS_PER_UNIT.items() if low <= typical * factor <= high]
@@ -106,8 +107,12 @@ def _deviations(values: np.ndarray, sfreq: float, most: int) -> np.ndarray:
     """Mean absolute deviation from the median of at most `most` to 2 `most` seconds each: (C, N, T) to (C, n)."""
     block = min(values.shape[-1], max(2, round(sfreq)))
     n_blocks = values.shape[-1] // block
-    blocks = values[..., : n_blocks * block].reshape(len(values), -1, block)
-    blocks = blocks[:, :: max(1, blocks.shape[1] // most)].astype(np.float64)
+    # seconds of the windows (or whole recordings) one after the other; only those that are judged are copied
+    chosen = np.arange(0, values.shape[1] * n_blocks, max(1, values.shape[1] * n_blocks // most))
+    rows, starts = np.divmod(chosen, n_blocks)
+    blocks = np.empty((len(values), len(chosen), block))
+    for place, (row, start) in enumerate(zip(rows.tolist(), (starts * block).tolist(), strict=True)):
+        blocks[:, place] = values[:, row, start : start + block]
     with np.errstate(invalid="ignore", over="ignore"):
         return np.abs(blocks - np.median(blocks, axis=-1, keepdims=True)).mean(axis=-1)
 
@@ -125,29 +130,10 @@ def amplitude_by_second(values: np.ndarray, sfreq: float) -> np.ndarray:
     return np.median(_deviations(values[:, None], sfreq, values.shape[-1]), axis=0)
 
 
-def resample_raw(raw: mne.io.BaseRaw, sfreq: float) -> mne.io.BaseRaw:
-    """Return a recording at another rate in Hz, its annotations where they were; itself where the rate is the same."""
-    rate = raw.info["sfreq"]
-    if np.isclose(rate, sfreq, rtol=1e-6):
-        return raw
-    other = mne.io.RawArray(
-        resample(raw.get_data(), rate, sfreq),
-        mne.create_info(raw.ch_names, sfreq, "eeg"),
-        first_samp=round(raw.first_samp * sfreq / rate),
-        verbose="error",
-    )
-    other.set_meas_date(raw.info["meas_date"])
-    notes = raw.annotations.copy()
-    if notes.orig_time is None:
-        # MNE counts onsets without a date from time zero, but takes them as counted from the first sample
-        notes.onset = notes.onset - raw.first_time
-    return other.set_annotations(notes, verbose="error")
-
-
-def filter_raw(
+def filter_between_joins(
     raw: mne.io.BaseRaw, notch_freq: Any, l_freq: float | None, h_freq: float | None, source: str
 ) -> mne.io.BaseRaw:
-    """Notch and band-pass a recording in place, as MNE's own methods do, to rounding.
+    """Notch and band-pass a recording with joins in place, each stretch between two of them by itself, by MNE.
 
     Args:
         raw: Its samples in memory.
@@ -159,14 +145,8 @@ def filter_raw(
         The recording.
 
     Raises:
-        ValueError: It is shorter than a filter.
+        ValueError: Its longest stretch is shorter than a filter.
     """
-    if not has_filter_breaks(raw):
-        for _, taps in filters_of(notch_freq, l_freq, h_freq, raw.info["sfreq"]):
-            check_long_enough(raw.n_times, taps, source)
-            raw.apply_function(filtered, picks="all", channel_wise=False, verbose="error", taps=taps)
-        return raw
-    # MNE filters what lies between two joins by itself
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*longer than the signal", category=RuntimeWarning)
         try:
