@@ -15,6 +15,7 @@ from ..core.requires import require
 from ..export.c_text import FILTERS_FILE as C_FILTERS_FILE, filters_header
 from ..export.loading import FORMATS, format_of
 from ..export.onnx import TOLERANCES, write_export
+from ..preprocessing.alignment import ALIGNMENT_METHODS, alignment_from_dict
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..streaming.preparation import PHASES, filter_coefficients
 from .flags import arg, named, parse
@@ -71,6 +72,11 @@ class ExportArguments:
         "Rate of the device in Hz: also write filters.json, the coefficients of the resampling and the filters that "
         "bring its stream to the model's windows; with --format c also mic_filters.h for mic_stream.c.",
     )
+    alignment: str | None = arg(
+        None,
+        "With --format c, for a student of aligned windows: the alignment of the subject who will wear the device, a "
+        "file of `dlink stream --save_alignment`. Without it the firmware calls mic_set_alignment.",
+    )
     phase: str = arg("linear", "Of these filters: linear, as in training, or minimum, which hardly wait.")
 
 
@@ -114,6 +120,7 @@ def run(argv: Sequence[str]) -> None:
             any_montage=args.any_montage,
             calibration=calibration,
             windows=windows,
+            alignment_state=None if args.alignment is None else alignment_from_dict(read_json(Path(args.alignment))),
             tolerance=args.tolerance,
         )
         check = read_deploy(path.parent)["check"]
@@ -149,10 +156,11 @@ def _write_filters(export: Path, path: Path, sfreq: float, phase: str) -> str:
 def _write_c_filters(args: ExportArguments) -> str:
     """Write filters.json as C too, into the folder of every precision; says so, or why not."""
     folders = [Path(args.output_dir, precision) for precision in dict.fromkeys(args.precision)]
-    if read_deploy(folders[0])["alignment"] is not None:
+    alignment = read_deploy(folders[0])["alignment"]
+    if alignment is not None and not ALIGNMENT_METHODS[alignment["method"]].is_matrix:
         return (
-            f"no {C_FILTERS_FILE}: this student reads aligned windows, which mic_stream.c does not make. Filter and "
-            "align on the device by deploy.json and filters.json, then call mic_classify."
+            f"no {C_FILTERS_FILE}: this student reads windows with a Monge mapping, which mic_stream.c does not make. "
+            "Filter and align on the device by deploy.json and filters.json, then call mic_classify."
         )
     header = filters_header(read_json(Path(args.output_dir, FILTERS_FILE)))
     for folder in folders:

@@ -20,6 +20,7 @@ import torch
 from ..data.model_contract import label_names
 from ..models.mic.folded import MiCInference
 from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..preprocessing.alignment import Alignment, make_alignment
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .c_text import number_of_c, rows_of_c, text_of_c
 from .exported_student import ExportedStudent, Runner
@@ -49,6 +50,7 @@ def export_c(
     ch_names: Sequence[str] | None = None,
     feature_extractor: EEGFeatureExtractor | None = None,
     windows: Dataset | np.ndarray | None = None,
+    alignment_state: Alignment | None = None,
     tolerance: float | None = None,
     progress: bool = True,
 ) -> Path:
@@ -63,6 +65,8 @@ def export_c(
 
     Args:
         model, folder, ch_names, feature_extractor, windows, tolerance, progress: as for [`export_onnx`].
+        alignment_state: for a student of aligned windows, an alignment that is fitted on the subject who will wear the
+            device: mic_weights.h then holds its matrix. Without it the firmware calls mic_set_alignment.
         precision: `"float32"`; or `"int8"`: the weights of the linear maps after the filter bank are 8-bit whole
             numbers with a scale for each row; what they are multiplied with is rounded to 16 bits, by its own largest
             number, while it runs. Sums of products are whole numbers, everything else is float32. Nothing is
@@ -82,6 +86,7 @@ def export_c(
         ch_names=ch_names,
         feature_extractor=feature_extractor,
         windows=windows,
+        alignment_state=alignment_state,
         tolerance=tolerance,
         progress=progress,
     )
@@ -156,19 +161,33 @@ def find_compiler() -> str | None:
     return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))), None)
 
 
-def weights_header(student: MiCForEEGClassification, precision: str) -> str:
+def weights_header(student: MiCForEEGClassification, precision: str, alignment: str | Alignment | None = None) -> str:
     """Return the text of mic_weights.h: shapes, names and weights of a student, folded for its montage and window.
 
     Args:
         student: on the CPU, in float32.
         precision: `"float32"` or `"int8"`.
+        alignment: of its windows: the method, or one that is fitted on a subject, which then is in the file.
 
     Raises:
         ValueError: the student has parts that mic.c does not know.
     """
     folded = student.for_inference()
     _check_known(folded)
-    return "\n".join([*_shapes(student, folded, precision == "int8"), *_arrays(folded, precision == "int8"), ""])
+    shapes, arrays = _shapes(student, folded, precision == "int8"), _arrays(folded, precision == "int8")
+    given, is_matrix = [], False
+    if alignment is not None:
+        fitted = make_alignment(alignment) if isinstance(alignment, str) else alignment
+        is_matrix = fitted.is_matrix
+    names = {"MATRIX": "0", "SHIFT": "0"}
+    if is_matrix and not isinstance(alignment, str):
+        for kind, values in zip(names, fitted.matrix_and_shift(), strict=True):
+            names[kind] = f"mic_alignment_{kind.lower()}"
+            given += rows_of_c("float", names[kind], [number_of_c(float(value)) for value in values.ravel()])
+    place = shapes.index("#endif")
+    aligned = [f"#define MIC_ALIGNED {int(is_matrix)} /* whether mic_classify aligns windows, by mic_set_alignment */"]
+    aligned += [f"#define MIC_ALIGNMENT_{kind} {name} /* given at the export; or 0 */" for kind, name in names.items()]
+    return "\n".join([*shapes[:place], *aligned, *shapes[place:], *given, *arrays, ""])
 
 
 def _check_known(folded: MiCInference) -> None:
@@ -301,11 +320,15 @@ def _arrays(folded: MiCInference, is_int8: bool) -> list[str]:
 
 
 def _header_bytes(
-    student: MiCForEEGClassification, precision: str, ranges: np.ndarray | None, any_montage: bool
+    student: MiCForEEGClassification,
+    precision: str,
+    ranges: np.ndarray | None,
+    any_montage: bool,
+    alignment: str | Alignment | None = None,
 ) -> bytes:
     if any_montage:
         raise ValueError("An export as C has a montage of its own: name it by ch_names (--ch_names).")
-    return weights_header(student, precision).encode()
+    return weights_header(student, precision, alignment).encode()
 
 
 def _sources() -> dict[str, bytes]:
@@ -331,6 +354,7 @@ C = ExportFormat(
     files=_sources,
     why_not_compared=_why_not_compared,
     is_calibrated=False,
+    is_aligned=True,
 )
 
 

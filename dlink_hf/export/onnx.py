@@ -28,6 +28,7 @@ from ..data.description import alignment_info
 from ..data.model_contract import check_label_names, label_names, montage_arguments
 from ..evaluation.predict import load_classifier
 from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..preprocessing.alignment import ALIGNMENT_METHODS, Alignment
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .exported_student import ExportedStudent, Runner, check_montage, check_windows
 from .graph import OPSET, check_installed, to_float16, to_int8, trace, trace_any_montage
@@ -67,17 +68,19 @@ class ExportFormat:
         files: further files of the folder, by name.
         why_not_compared: why it can't be run here, and so not compared with PyTorch; None where it can.
         is_calibrated: whether int8 needs windows that set its ranges.
+        is_aligned: whether its code aligns windows; `build` then takes the method or a fitted alignment too.
     """
 
     student: type[ExportedStudent]
     precisions: tuple[str, ...]
     batch: str | int
     check_installed: Callable[[], None]
-    build: Callable[[MiCForEEGClassification, str, np.ndarray | None, bool], bytes]
+    build: Callable[..., bytes]
     facts: Callable[[], dict[str, Any]]
     files: Callable[[], dict[str, bytes]] = dict
     why_not_compared: Callable[[], str | None] = lambda: None
     is_calibrated: bool = True
+    is_aligned: bool = False
 
 
 def export_onnx(
@@ -158,6 +161,7 @@ def write_export(
     feature_extractor: EEGFeatureExtractor | None = None,
     calibration: Dataset | np.ndarray | None = None,
     windows: Dataset | np.ndarray | None = None,
+    alignment_state: Alignment | None = None,
     tolerance: float | None = None,
     progress: bool = True,
 ) -> Path:
@@ -186,7 +190,8 @@ def write_export(
 
     backend = kind.student.backend
     with tqdm(total=2, desc=f"export {backend} {precision}", unit="step", leave=False, disable=not progress) as steps:
-        weights = kind.build(student, precision, ranges, any_montage)
+        own = _alignment(kind, feature_extractor, alignment_state)
+        weights = kind.build(student, precision, ranges, any_montage, *([own] if kind.is_aligned else []))
         steps.update()
         not_compared = kind.why_not_compared()
         if not_compared is None:
@@ -206,6 +211,12 @@ def write_export(
         )
     check["tolerance"] = tolerance
     deploy = _deployment(student, feature_extractor, kind, weights, precision, any_montage, check)
+    if kind.is_aligned and deploy["alignment"] and ALIGNMENT_METHODS[deploy["alignment"]["method"]].is_matrix:
+        deploy["alignment"]["note"] = (
+            "the subject's own matrix is in the file"
+            if alignment_state is not None
+            else "the firmware gives the matrix of the subject's own session: mic_set_alignment"
+        )
     with staged(folder) as partial:
         for name, content in {**kind.files(), model_file: weights}.items():
             (partial / name).write_bytes(content)
@@ -217,6 +228,29 @@ def write_export(
         # one of an earlier export says nothing about this one
         (folder / "preprocessor_config.json").unlink(missing_ok=True)
     return folder / model_file
+
+
+def _alignment(
+    kind: ExportFormat, extractor: EEGFeatureExtractor | None, state: Alignment | None
+) -> str | Alignment | None:
+    """The alignment of a student's windows, fitted where it is given.
+
+    Raises:
+        ValueError: one is given that the student has no use for, or that is another's.
+    """
+    method = None if extractor is None else extractor.alignment
+    if state is None:
+        return method
+    if not kind.is_aligned or method is None:
+        raise ValueError("alignment_state (--alignment) is for a student of aligned windows, exported as C.")
+    wanted = None if extractor is None else extractor.ch_names
+    if state.method != method or (wanted and state.ch_names and list(state.ch_names) != list(wanted)):
+        raise ValueError(
+            f"The student's windows are aligned by {method} of {', '.join(wanted or [])}; given is the state of "
+            f"{state.method} of {', '.join(state.ch_names or [])}. Fit it with the student's own feature extractor."
+        )
+    state.matrix_and_shift()
+    return state
 
 
 def _student(

@@ -109,8 +109,10 @@ class AlignmentSession:
         return self.alignment.transform(windows)
 
 
-_METHODS = {cls.method: cls for cls in (ZScoreAlignment, EuclideanAlignment, MongeAlignment, EuclideanMongeAlignment)}
-ALIGNMENTS = tuple(_METHODS)
+ALIGNMENT_METHODS = {
+    cls.method: cls for cls in (ZScoreAlignment, EuclideanAlignment, MongeAlignment, EuclideanMongeAlignment)
+}
+ALIGNMENTS = tuple(ALIGNMENT_METHODS)
 
 
 def make_alignment(
@@ -146,7 +148,7 @@ def make_alignment(
     if reference is not None:
         raise ValueError(f"the alignment {method!r} has no reference spectrum: that is for 'monge'.")
     own = {"sfreq": sfreq} if method == "euclidean_monge" else {}
-    return _METHODS[method](half_life=half_life, ch_names=ch_names, **own)
+    return ALIGNMENT_METHODS[method](half_life=half_life, ch_names=ch_names, **own)
 
 
 def alignment_from_dict(state: Mapping[str, Any]) -> Alignment:
@@ -155,9 +157,9 @@ def alignment_from_dict(state: Mapping[str, Any]) -> Alignment:
     Raises:
         ValueError: If it is of no known method, or incomplete.
     """
-    if not isinstance(state, Mapping) or state.get("method") not in _METHODS:
+    if not isinstance(state, Mapping) or state.get("method") not in ALIGNMENT_METHODS:
         raise ValueError(f"this is not the state of an alignment: a mapping with a method of {', '.join(ALIGNMENTS)}.")
-    return _METHODS[state["method"]].from_dict(state)
+    return ALIGNMENT_METHODS[state["method"]].from_dict(state)
 
 
 def alignment_facts(method: str, reference: str | Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -180,6 +182,7 @@ def alignment_facts(method: str, reference: str | Mapping[str, Any] | None = Non
 
 __all__ = [
     "ALIGNMENTS",
+    "ALIGNMENT_METHODS",
     "MIN_SECONDS",
     "REFERENCE_UV",
     "Alignment",

@@ -33,6 +33,8 @@ class Alignment:
     """
 
     method: ClassVar[str]
+    # whether the map is one matrix for all samples
+    is_matrix: ClassVar[bool] = True
 
     def __init__(self, *, half_life: float | None = None, ch_names: Sequence[str] | None = None) -> None:
         if half_life is not None and not (np.isfinite(half_life) and half_life > 0):
@@ -87,12 +89,16 @@ class Alignment:
             TypeError: As in `fit`.
             ValueError: As in `fit`, if nothing was fitted yet, or if a channel never changed.
         """
+        return self.transform_exactly(windows).astype(np.float32)
+
+    def transform_exactly(self, windows: Any) -> np.ndarray:
+        """Return aligned windows as `transform` does, in float64."""
         if not self.n_windows:
             raise ValueError("the alignment has seen no window yet: fit it on the subject's unlabelled windows first.")
         values = self._check(windows)
         if self._map is None:
             self._map = self._make_map()
-        return self._apply(values).astype(np.float32)
+        return self._apply(values)
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that it was made with, as JSON values."""
@@ -164,6 +170,22 @@ class Alignment:
 
     def _apply(self, values: np.ndarray) -> np.ndarray:
         raise NotImplementedError
+
+    def matrix_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return what a device needs to align: the aligned sample of all channels is matrix @ x + shift.
+
+        Returns:
+            (C, C) and (C,) float64; of microvolts.
+
+        Raises:
+            ValueError: Nothing was fitted yet, or the method is a filter, not a matrix ("monge", "euclidean_monge").
+        """
+        if not self.is_matrix:
+            raise ValueError(f"the alignment {self.method!r} filters windows: it is no matrix.")
+        n_chans = len(next(iter(self._means.values()))) if self._means else 1
+        # the map is affine: its values at zero and at each channel's unit
+        points = self.transform_exactly(np.concatenate([np.zeros((n_chans, 1)), np.eye(n_chans)], axis=1)[None])[0]
+        return points[:, 1:] - points[:, :1], points[:, 0]
 
 
 class ZScoreAlignment(Alignment):
@@ -257,6 +279,7 @@ class MongeAlignment(Alignment):
     """
 
     method = "monge"
+    is_matrix = False
 
     def __init__(
         self,
@@ -373,6 +396,7 @@ class EuclideanMongeAlignment(Alignment):
     """
 
     method = "euclidean_monge"
+    is_matrix = False
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from dlink_hf.commands import main
 from dlink_hf.core.export_record import weights_digest
 from dlink_hf.export.c_student import SOURCES, C, CStudent, export_c, find_compiler, weights_header
 from dlink_hf.export.onnx import write_export
+from dlink_hf.preprocessing.alignment import Alignment, make_alignment
 
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler: install gcc or clang")
@@ -81,10 +82,12 @@ def logits_of(model: MiCForEEGClassification, values: np.ndarray) -> np.ndarray:
     return model(torch.from_numpy(values)).logits.numpy()
 
 
-def build(model: MiCForEEGClassification, folder: Path, precision: str = "float32") -> Path:
+def build(
+    model: MiCForEEGClassification, folder: Path, precision: str = "float32", alignment: str | Alignment | None = None
+) -> Path:
     """The program of a student, with the sanitizers of the compiler."""
     shutil.copytree(SOURCES, folder)
-    (folder / "mic_weights.h").write_text(weights_header(model, precision), "utf-8")
+    (folder / "mic_weights.h").write_text(weights_header(model, precision, alignment), "utf-8")
     done = subprocess.run(
         [find_compiler(), *SANITIZED, "-o", "mic", "main.c", "mic.c", "-lm"],
         cwd=folder,
@@ -170,6 +173,75 @@ def test_bad_windows_get_a_status_and_no_label(tiny):
         lines = run(program, np.stack(rows).tobytes())
         assert [line[0] for line in lines] == [status] * len(rows)
         assert all((line[1:] == ["-"]) == (status != "MIC_OK") for line in lines)
+
+
+@pytest.fixture
+def session() -> dict[str, Alignment]:
+    """Alignments of a subject whose channels are of unlike size, mixed, and off zero."""
+    rng = np.random.default_rng(5)
+    windows = np.einsum("dc,nct->ndt", rng.normal(size=(len(NAMES),) * 2), 30 * rng.normal(size=(9, len(NAMES), 300)))
+    methods = ("zscore", "euclidean", "monge")
+    return {method: make_alignment(method, ch_names=NAMES).fit(windows + 20) for method in methods}
+
+
+@needs_compiler
+@pytest.mark.parametrize("method", ["zscore", "euclidean"])
+def test_windows_are_aligned_as_in_python(method, session, tmp_path):
+    model = student_of(*SHAPES["tiny"])
+    values = 3 * noise(model, 5) + 20
+    expected = logits_of(model, session[method].transform(values))
+    assert np.abs(expected - logits_of(model, values)).max() > 0.1
+    lines = run(build(model, tmp_path / "given", alignment=session[method]), values.tobytes())
+    found = np.array([line[2::2] for line in lines], dtype=float)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    # checks are of the microvolts that were measured
+    values[1, 2], values[2, 0, 3] = 7.0, np.nan
+    assert [line[0] for line in run(tmp_path / "given" / "mic", values.tobytes())][1:3] == [
+        "MIC_FLAT_CHANNEL",
+        "MIC_NOT_FINITE",
+    ]
+
+
+@needs_compiler
+def test_an_alignment_is_told_while_it_runs(session, tmp_path):
+    model = student_of(*SHAPES["tiny"])
+    values = 3 * noise(model, 2)
+    program = build(model, tmp_path / "later", alignment="euclidean")
+    assert [line[:2] for line in run(program, values.tobytes())] == [["MIC_NOT_ALIGNED", "-"]] * 2
+    matrix, shift = session["euclidean"].matrix_and_shift()
+    np.testing.assert_allclose(matrix @ values + shift[:, None], session["euclidean"].transform(values), atol=1e-4)
+    with pytest.raises(ValueError, match="no matrix"):
+        session["monge"].matrix_and_shift()
+    (tmp_path / "later" / "told.c").write_text(
+        '#define main told_main\n#include "main.c"\n#undef main\n'
+        + f"static const float matrix[] = {{{', '.join(f'{x:.9e}f' for x in matrix.ravel())}}};\n"
+        + "int main(int n, char **words) { mic_set_alignment(matrix, NULL); return told_main(n, words); }\n"
+    )
+    command = [find_compiler(), *SANITIZED, "-o", "told", "told.c", "mic.c", "-lm"]
+    done = subprocess.run(command, cwd=tmp_path / "later", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = np.array([line[2::2] for line in run(tmp_path / "later" / "told", values.tobytes())], dtype=float)
+    expected = logits_of(model, session["euclidean"].transform(values))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@needs_compiler
+def test_the_folder_of_an_aligned_student(session, tmp_path):
+    model = student_of(*SHAPES["tiny"])
+    extractor = EEGFeatureExtractor(ch_names=NAMES, n_times=N_TIMES, alignment="euclidean")
+    options = {"feature_extractor": extractor, "progress": False}
+    export_c(model, tmp_path / "none", **options)
+    export_c(model, tmp_path / "own", alignment_state=session["euclidean"], **options)
+    for name, text, note in (
+        ("none", "MIC_ALIGNMENT_MATRIX 0", "mic_set_alignment"),
+        ("own", "MIC_ALIGNMENT_MATRIX mic", "own matrix is in the file"),
+    ):
+        assert text in (tmp_path / name / "mic_weights.h").read_text("utf-8")
+        assert note in json.loads((tmp_path / name / "deploy.json").read_text("utf-8"))["alignment"]["note"]
+    with pytest.raises(ValueError, match="state of zscore"):
+        export_c(model, tmp_path / "other", alignment_state=session["zscore"], **options)
+    with pytest.raises(ValueError, match="of aligned windows"):
+        export_c(model, tmp_path / "other", alignment_state=session["zscore"], progress=False)
 
 
 @needs_compiler

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -168,10 +169,33 @@ def test_labels_are_those_of_the_stream_and_breaks_get_a_status(student, tmp_pat
     np.testing.assert_array_equal(found[place + 1 :], again)
 
 
-def test_a_student_of_aligned_windows_gets_no_stream(student, tmp_path, capsys):
-    export(student, tmp_path, 256.0, alignment="euclidean")
-    assert "no mic_filters.h: this student reads aligned windows" in capsys.readouterr().out
+def test_a_student_of_windows_with_a_monge_mapping_gets_no_stream(student, tmp_path, capsys):
+    export(student, tmp_path, 256.0, alignment="monge")
+    assert "no mic_filters.h: this student reads windows with a Monge mapping" in capsys.readouterr().out
     assert not list(tmp_path.rglob("mic_filters.h")) and (tmp_path / "filters.json").is_file()
+
+
+@needs_compiler
+def test_a_stream_of_an_aligned_student(student, tmp_path):
+    settings = {"l_freq": 1.0, "h_freq": 40.0, "alignment": "euclidean", "alignment_min_seconds": 4.0}
+    extractor = EEGFeatureExtractor(ch_names=NAMES, n_times=N_TIMES, **settings)
+    raw = raw_samples(200.0)
+    state = extractor.fit_alignment(raw, sfreq=200.0, ch_names=NAMES, unit="uV")
+    (tmp_path / "state.json").write_text(json.dumps(state.to_dict()))
+    extractor.save_pretrained(student)
+    words = ["export", str(student), "--format", "c", "--output_dir", str(tmp_path), "--source_sfreq", "200"]
+    assert main([*words, "--alignment", str(tmp_path / "state.json")]) == 0
+    numbers = np.concatenate([np.arange(raw.shape[1], dtype="f4")[None], raw]).T.tobytes()
+    program = build(tmp_path / "float32", CLASSIFY)
+    found = np.frombuffer(subprocess.run([program], input=numbers, capture_output=True, check=True).stdout, "f4")
+    found = found.reshape(-1, 3 + 3)
+    model = MiCForEEGClassification.from_pretrained(student)
+    live = StreamClassifier(model, extractor, NAMES, 200.0, "uV", hop_seconds=1.0, alignment_state=state)
+    expected = live.push(raw, np.arange(raw.shape[1]) / 200.0)
+    assert len(found) == len(expected) and (found[:, 1] == OK).all()
+    assert [live.labels[int(row[2])] for row in found] == [p.label for p in expected]
+    shares = np.exp(found[:, 3:]) / np.exp(found[:, 3:]).sum(1, keepdims=True)
+    np.testing.assert_allclose(shares, [p.probabilities for p in expected], atol=1e-3)
 
 
 @pytest.mark.slow

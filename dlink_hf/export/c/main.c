@@ -14,7 +14,8 @@
 #include "mic.h"
 
 static float window[MIC_CHANNELS * MIC_SAMPLES];
-static const char *const status_names[] = {"MIC_OK", "MIC_NOT_FINITE", "MIC_FLAT_CHANNEL", "MIC_SATURATED"};
+static const char *const status_names[] = {"MIC_OK", "MIC_NOT_FINITE", "MIC_FLAT_CHANNEL", "MIC_SATURATED",
+                                          "MIC_MORE", "MIC_MISSING_SAMPLES", "MIC_NOT_ALIGNED"};
 
 /* how many numbers of the next window there are */
 static int read_window(FILE *file, int is_text)

@@ -373,18 +373,56 @@ static void compress(float *logits)
     linear(&mic_head, scratch.head.slots[0][0], logits);
 }
 
-/* MiCInference.forward */
-void mic_forward(const float *window, float *logits)
+#if MIC_ALIGNED
+/* the alignment of the session: kept where the caller has it; what was given at the export, if anything was */
+static const float *align_matrix = MIC_ALIGNMENT_MATRIX, *align_shift = MIC_ALIGNMENT_SHIFT;
+static float aligned[MIC_CHANNELS][MIC_PATCH];
+
+void mic_set_alignment(const float *matrix, const float *shift)
+{
+    align_matrix = matrix;
+    align_shift = shift;
+}
+
+/* A patch of all channels, from its first sample on */
+static void align(const float *first)
+{
+    int c, from, t;
+    for (c = 0; c < MIC_CHANNELS; c++) {
+        for (t = 0; t < MIC_PATCH; t++)
+            aligned[c][t] = align_shift ? align_shift[c] : 0.0f;
+        for (from = 0; from < MIC_CHANNELS; from++)
+            add_scaled(aligned[c], first + from * MIC_SAMPLES, align_matrix[c * MIC_CHANNELS + from], MIC_PATCH);
+    }
+}
+#endif
+
+/* MiCInference.forward, of a window that is to be aligned first or is aligned */
+static void forward(const float *window, int is_aligned, float *logits)
 {
     int c, p, b;
 #if MIC_SIGNED
     int i;
+#endif
+#if !MIC_ALIGNED
+    (void)is_aligned;
+#endif
+#if MIC_SIGNED
     for (i = 0; i < MIC_LABELS; i++)
         evoked[i] = 0.0f;
 #endif
-    for (c = 0; c < MIC_CHANNELS; c++)
-        for (p = 0; p < MIC_PATCHES; p++) {
-            filter_bank(window + c * MIC_SAMPLES + p * MIC_PATCH, scratch.features);
+    for (p = 0; p < MIC_PATCHES; p++) {
+#if MIC_ALIGNED
+        if (!is_aligned)
+            align(window + p * MIC_PATCH);
+#endif
+        for (c = 0; c < MIC_CHANNELS; c++) {
+            const float *patch = window + c * MIC_SAMPLES + p * MIC_PATCH;
+#if MIC_ALIGNED
+            if (!is_aligned)
+                patch = aligned[c];
+#endif
+            filter_bank(patch, scratch.features);
 #if MIC_SIGNED
             /* averages of samples go to the logits by a map of their own, too */
             for (i = 0; i < MIC_LABELS; i++)
@@ -394,6 +432,7 @@ void mic_forward(const float *window, float *logits)
             linear(&mic_embedding, scratch.features, tokens[c][p]);
             add_scaled(tokens[c][p], mic_place + c * MIC_WIDTH, 1.0f, MIC_WIDTH);
         }
+    }
     for (b = 0; b < MIC_BLOCKS; b++) {
         for (p = 0; p < MIC_PATCHES; p++)
             attend(&mic_blocks[b], p);
@@ -408,6 +447,8 @@ void mic_forward(const float *window, float *logits)
     add_scaled(logits, evoked, 1.0f, MIC_LABELS);
 #endif
 }
+
+void mic_forward(const float *window, float *logits) { forward(window, 1, logits); }
 
 /* ---------------------------------------------------------------- the label, or why there is none */
 
@@ -456,8 +497,12 @@ enum mic_status mic_classify(const float *window, int *label, float *logits)
 {
     enum mic_status status = mic_check(window);
     int i, best = 0;
+#if MIC_ALIGNED
+    if (status == MIC_OK && !align_matrix)
+        status = MIC_NOT_ALIGNED;
+#endif
     if (status == MIC_OK) {
-        mic_forward(window, logits);
+        forward(window, 0, logits);
         for (i = 0; i < MIC_LABELS; i++) {
             if (!is_finite(logits[i]))
                 status = MIC_NOT_FINITE;
