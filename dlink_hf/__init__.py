@@ -64,6 +64,7 @@ _PUBLIC_NAMES = {
         "subject_kfold",
         "synthetic_dataset",
         "teacher_view",
+        "windows_from_arrays",
         "with_teacher_view",
         "with_unlabelled",
     ],
@@ -71,20 +72,32 @@ _PUBLIC_NAMES = {
     "models.teacher.configuration_teacher": ["DLinkTeacherConfig"],
     "distillation.configuration_router": ["DLinkRouterConfig"],
     "distillation.configuration_studio": ["DLinkStudioConfig"],
-    "models.mic.modeling_mic": ["MiCForEEGClassification", "MiCModel"],
-    "models.teacher.modeling_teacher": ["DLinkTeacherForEEGClassification", "DLinkTeacherModel"],
+    "models.mic.modeling_mic": ["MiCForEEGClassification", "MiCForEEGRegression", "MiCModel"],
+    "models.teacher.modeling_teacher": [
+        "DLinkTeacherForEEGClassification",
+        "DLinkTeacherForEEGRegression",
+        "DLinkTeacherModel",
+    ],
     "distillation.modeling_router": ["DLinkRouter"],
     "distillation.modeling_studio": ["DLinkStudioModel"],
-    "inference.auto": ["AutoModelForEEGClassification"],
+    "inference.auto": ["AutoModelForEEGClassification", "AutoModelForEEGRegression"],
     "hub.publish": ["publish_folder"],
     "hub.remote_code": ["add_remote_code"],
-    "evaluation.metrics": ["EEGClassificationMetrics", "classification_scores", "compute_metrics"],
+    "evaluation.metrics": [
+        "EEGClassificationMetrics",
+        "classification_scores",
+        "compute_metrics",
+        "compute_metrics_for",
+        "multi_label_scores",
+        "regression_scores",
+    ],
     "distillation.teacher_cache": ["TeacherCache"],
     "distillation.soft_targets": ["add_soft_targets", "cross_fitted_soft_targets"],
     "distillation.experts": ["expert_soft_targets", "fit_expert", "fit_experts"],
     "training.linear_experts": ["band_power_probabilities"],
     "distillation.training_args": ["DLinkTrainingArguments"],
     "distillation.trainer": ["DLinkTrainer"],
+    "distillation.estimators": ["DLinkClassifier", "DLinkRegressor"],
     "training.augmentation": ["EEGAugmentation"],
     "training.lora": ["adapt_teacher"],
     "training.finetuning": ["make_trainer"],
@@ -92,7 +105,7 @@ _PUBLIC_NAMES = {
     "distillation.general.backbone_distillation": ["BackboneStudio"],
     "distillation.general.backbone_trainer": ["BackboneTrainer", "WindowSource"],
     "training.probing": ["fit_probe"],
-    "evaluation.predict": ["evaluate_model", "load_classifier", "predict_probabilities"],
+    "evaluation.predict": ["evaluate_model", "load_classifier", "predict_outputs", "predict_probabilities"],
     "export.onnx": ["export_onnx"],
     "export.executorch": ["export_executorch"],
     "export.exported_student": ["ExportedStudent"],
@@ -104,9 +117,10 @@ _PUBLIC_NAMES = {
     "streaming.classifier": ["StreamClassifier", "StreamPrediction"],
     "streaming.sources": ["BrainFlowSource", "LslSource"],
     "streaming.outlets": ["LslReplay", "PredictionOutlet"],
+    "inference.feature_pipeline": ["EEGFeatureExtractionPipeline"],
     "inference.loading": ["pipeline"],
     "inference.recording_classifier": ["RecordingClassifier"],
-    "inference.pipeline": ["EEGClassificationPipeline"],
+    "inference.pipeline": ["EEGClassificationPipeline", "EEGRegressionPipeline"],
     "profiling.measure": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
     "profiling.run": ["profile_models"],
     "evaluation.plots": [
@@ -177,6 +191,7 @@ if TYPE_CHECKING:
         subject_kfold as subject_kfold,
         synthetic_dataset as synthetic_dataset,
         teacher_view as teacher_view,
+        windows_from_arrays as windows_from_arrays,
         with_teacher_view as with_teacher_view,
         with_unlabelled as with_unlabelled,
     )
@@ -185,6 +200,10 @@ if TYPE_CHECKING:
     )
     from .distillation.configuration_studio import (
         DLinkStudioConfig as DLinkStudioConfig,
+    )
+    from .distillation.estimators import (
+        DLinkClassifier as DLinkClassifier,
+        DLinkRegressor as DLinkRegressor,
     )
     from .distillation.experts import (
         expert_soft_targets as expert_soft_targets,
@@ -221,6 +240,9 @@ if TYPE_CHECKING:
         EEGClassificationMetrics as EEGClassificationMetrics,
         classification_scores as classification_scores,
         compute_metrics as compute_metrics,
+        compute_metrics_for as compute_metrics_for,
+        multi_label_scores as multi_label_scores,
+        regression_scores as regression_scores,
     )
     from .evaluation.plots import (
         plot_confusion_matrix as plot_confusion_matrix,
@@ -232,6 +254,7 @@ if TYPE_CHECKING:
     from .evaluation.predict import (
         evaluate_model as evaluate_model,
         load_classifier as load_classifier,
+        predict_outputs as predict_outputs,
         predict_probabilities as predict_probabilities,
     )
     from .export.executorch import (
@@ -264,12 +287,17 @@ if TYPE_CHECKING:
     )
     from .inference.auto import (
         AutoModelForEEGClassification as AutoModelForEEGClassification,
+        AutoModelForEEGRegression as AutoModelForEEGRegression,
+    )
+    from .inference.feature_pipeline import (
+        EEGFeatureExtractionPipeline as EEGFeatureExtractionPipeline,
     )
     from .inference.loading import (
         pipeline as pipeline,
     )
     from .inference.pipeline import (
         EEGClassificationPipeline as EEGClassificationPipeline,
+        EEGRegressionPipeline as EEGRegressionPipeline,
     )
     from .inference.recording_classifier import (
         RecordingClassifier as RecordingClassifier,
@@ -282,6 +310,7 @@ if TYPE_CHECKING:
     )
     from .models.mic.modeling_mic import (
         MiCForEEGClassification as MiCForEEGClassification,
+        MiCForEEGRegression as MiCForEEGRegression,
         MiCModel as MiCModel,
     )
     from .models.teacher.configuration_teacher import (
@@ -289,6 +318,7 @@ if TYPE_CHECKING:
     )
     from .models.teacher.modeling_teacher import (
         DLinkTeacherForEEGClassification as DLinkTeacherForEEGClassification,
+        DLinkTeacherForEEGRegression as DLinkTeacherForEEGRegression,
         DLinkTeacherModel as DLinkTeacherModel,
     )
     from .preprocessing.alignment import (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..data.model_contract import label_names
 from ..evaluation.predict import load_classifier
-from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..models.mic.modeling_mic import MiCWithHead
 from ..profiling.measure import cost_of
 from .flags import arg, named, parse
 
@@ -32,7 +32,7 @@ def run(argv: Sequence[str]) -> None:
     config = model.config
     has_head = type(model).__name__ in (config.architectures or [type(model).__name__])
     cost = cost_of({"model": model}, len(config.ch_names), config.n_times)["model"]
-    student = isinstance(model, MiCForEEGClassification)
+    student = isinstance(model, MiCWithHead)
     what = "MiC student" if student else f"{config.backbone} teacher, {config.num_hidden_layers} layers"
     montage = "any montage; trained with " if student else "exactly "
     rows = {

@@ -53,7 +53,7 @@ def describe(
         card: text of its card.
         parameters: how many it has.
     """
-    has_head = any("ForEEGClassification" in one for one in config.get("architectures") or ())
+    has_head = any("ForEEG" in one for one in config.get("architectures") or ())
     labels = config.get("id2label") or {}
     return {
         "name": name,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -33,6 +34,13 @@ def in_bounds(config: Any, least: int, **most: int) -> None:
         require(type(value) is int and least <= value <= largest, field, value, expected)
 
 
+# the `problem_type` of transformers; None is one label
+SINGLE_LABEL = "single_label_classification"
+REGRESSION = "regression"
+MULTI_LABEL = "multi_label_classification"
+REGRESSION_LOSSES = ("mse", "mae", "huber")
+
+
 def require(condition: bool, field: str, value: Any, expected: str) -> None:
     """Raise a `ValueError` that names the field, what was given and what was expected, unless `condition` holds."""
     if not condition:
@@ -42,16 +50,22 @@ def require(condition: bool, field: str, value: Any, expected: str) -> None:
 def settle_labels(config: Any, kwargs: dict[str, Any]) -> None:
     """Check `num_labels`, `id2label` and `label2id` against each other and derive the one from the other.
 
+    A regression has one target or more, one by default; so many labels may hold at once that one is enough. Else
+    there are two classes or more.
+
     Args:
         config: the config that is being built.
         kwargs: the keyword arguments that no declared field has taken; `num_labels` is one of them.
 
     Raises:
-        ValueError: naming the field that contradicts another, or fewer than two classes.
+        ValueError: naming the field that contradicts another, or fewer labels than the `problem_type` needs.
     """
+    fewest, counted = (1, "one label") if config.problem_type in (REGRESSION, MULTI_LABEL) else (2, "two classes")
+    if config.problem_type == REGRESSION and config.id2label is None and config.label2id is None:
+        kwargs.setdefault("num_labels", 1)
     num_labels = kwargs.get("num_labels")
-    expected = f"a whole number of at least two classes, at most {MOST_LABELS:,}"
-    good = num_labels is None or (type(num_labels) is int and 2 <= num_labels <= MOST_LABELS)
+    expected = f"a whole number of at least {counted}, at most {MOST_LABELS:,}"
+    good = num_labels is None or (type(num_labels) is int and fewest <= num_labels <= MOST_LABELS)
     require(good, "num_labels", num_labels, expected)
     for field in ("id2label", "label2id"):
         names = getattr(config, field)
@@ -69,12 +83,40 @@ def settle_labels(config: Any, kwargs: dict[str, Any]) -> None:
         names = {}
     texts = all(isinstance(name, str) for name in names.values())
     require(texts, "id2label", config.id2label, "a mapping of numbers to names as text")
-    good = sorted(names) == list(range(len(names))) and len(set(names.values())) == len(names) >= 2
-    require(good, "id2label", config.id2label, "two or more different names, numbered 0, 1, 2 ... without a gap")
+    good = sorted(names) == list(range(len(names))) and len(set(names.values())) == len(names) >= fewest
+    expected = f"{('one', 'two')[fewest - 1]} or more different names, numbered 0, 1, 2 ... without a gap"
+    require(good, "id2label", config.id2label, expected)
     require(num_labels in (None, len(names)), "num_labels", num_labels, f"{len(names)}, as many as `id2label` names")
     ids = {names[index]: index for index in sorted(names)}
     require(config.label2id in (None, ids), "label2id", config.label2id, f"the inverse of `id2label`, {ids}")
     config.id2label, config.label2id = {index: name for name, index in ids.items()}, ids
+
+
+def check_targets_fields(config: Any) -> None:
+    """Check the fields of a regression: `target_mean`, `target_std` (in the targets' unit) and `regression_loss`.
+
+    Args:
+        config: the config that is being built, its labels settled.
+
+    Raises:
+        ValueError: naming the field that is out of range, or given for another problem type.
+    """
+    good = config.regression_loss in REGRESSION_LOSSES
+    require(good, "regression_loss", config.regression_loss, f"one of {', '.join(REGRESSION_LOSSES)}")
+    for field in ("target_mean", "target_std"):
+        values = getattr(config, field)
+        if values is None:
+            continue
+        require(config.problem_type == REGRESSION, field, values, f"None unless `problem_type` is {REGRESSION!r}")
+        good = len(values) == config.num_labels and all(
+            type(value) in (int, float) and math.isfinite(value) and (field == "target_mean" or value > 0)
+            for value in values
+        )
+        what = "finite numbers" if field == "target_mean" else "positive numbers"
+        require(good, field, values, f"{config.num_labels} {what}, one for each target")
+        setattr(config, field, [float(value) for value in values])
+    both = (config.target_mean is None) == (config.target_std is None)
+    require(both, "target_std", config.target_std, "given together with `target_mean`, or not at all")
 
 
 def check_signal_fields(config: Any) -> None:
@@ -123,8 +165,13 @@ __all__ = [
     "MOST_HERTZ",
     "MOST_LABELS",
     "MOST_SAMPLES",
+    "MULTI_LABEL",
+    "REGRESSION",
+    "REGRESSION_LOSSES",
+    "SINGLE_LABEL",
     "check_positions",
     "check_signal_fields",
+    "check_targets_fields",
     "in_bounds",
     "require",
     "settle_labels",

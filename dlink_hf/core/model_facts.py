@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .config_checks import MULTI_LABEL, REGRESSION
 from .electrodes import canonical_name
 
 
@@ -40,4 +41,24 @@ def probabilities_of(logits: np.ndarray) -> np.ndarray:
     return shares / shares.sum(axis=-1, keepdims=True)
 
 
-__all__ = ["check_delivered", "label_names", "probabilities_of", "required_channels"]
+def predictions_of(config: Any, outputs: np.ndarray) -> np.ndarray:
+    """Return what a head's outputs (N, L) say: probabilities of classes or labels, or the numbers of a regression.
+
+    Args:
+        config: of the model; its `problem_type` says what they are.
+        outputs: (N, L).
+
+    Returns:
+        (N, L) float64.
+    """
+    outputs = np.asarray(outputs, dtype=np.float64)
+    problem_type = getattr(config, "problem_type", None)
+    if problem_type == REGRESSION:
+        return outputs
+    if problem_type == MULTI_LABEL:
+        # without an overflow at either end
+        return 0.5 * (1 + np.tanh(0.5 * outputs))
+    return probabilities_of(outputs)
+
+
+__all__ = ["check_delivered", "label_names", "predictions_of", "probabilities_of", "required_channels"]

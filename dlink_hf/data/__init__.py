@@ -10,6 +10,7 @@ from ..core.requires import naming_the_extra
 _PUBLIC_NAMES = {
     ".aligned_windows": ["align_dataset", "monge_reference"],
     ".collator": ["EEGDataCollator"],
+    ".array_windows": ["windows_from_arrays"],
     ".build": ["build_dataset"],
     ".public.own_sets": ["EEG_SETS", "eeg_set_extractor", "load_eeg_set"],
     ".missing_labels": ["load_unlabelled", "with_unlabelled"],

@@ -24,13 +24,15 @@ class EEGDataCollator:
         """Make a batch.
 
         Args:
-            rows: B rows with `input_values` (C, T) in microvolts and optionally `labels` (or `label`; an integer) and
+            rows: B rows with `input_values` (C, T) in microvolts and optionally `labels` (or `label`; an integer, a
+                number of a regression, or a list of L numbers or zeros and ones) and
                 `channel_positions` (C, 3) in metres, `soft_targets` (num_labels,) and `teacher_input_values`
                 (C_t, T_t) in microvolts; tensors, arrays or nested lists.
 
         Returns:
-            `input_values` (B, C, T) float32, and where the rows have them `labels` (B,) int64, `channel_positions`
-            (B, C, 3), `soft_targets` (B, num_labels) and `teacher_input_values` (B, C_t, T_t) float32.
+            `input_values` (B, C, T) float32, and where the rows have them `labels`, (B,) int64, or (B,) or (B, L)
+            float32; `channel_positions` (B, C, 3), `soft_targets` (B, num_labels) and `teacher_input_values`
+            (B, C_t, T_t) float32.
 
         Raises:
             ValueError: If there are no rows, some lack a column that others have, or the windows differ in shape.
@@ -43,7 +45,7 @@ class EEGDataCollator:
             labels = [row.get(label_column) for row in rows]
             if any(label is None for label in labels):
                 raise ValueError(f"some rows of the batch have no {label_column!r} and others have one.")
-            batch["labels"] = torch.as_tensor([int(label) for label in labels], dtype=torch.int64)
+            batch["labels"] = _labels(labels)
         if rows[0].get("channel_positions") is not None:
             batch["channel_positions"] = _stack(rows, "channel_positions", ("channels", "coordinates"))
         if rows[0].get("soft_targets") is not None:
@@ -51,6 +53,18 @@ class EEGDataCollator:
         if rows[0].get(TEACHER_VALUES) is not None:
             batch[TEACHER_VALUES] = _stack(rows, TEACHER_VALUES, ("channels", "samples"))
         return batch
+
+
+def _labels(labels: list[Any]) -> torch.Tensor:
+    """(B,) int64 of class indices; (B,) or (B, L) float32 of numbers."""
+    values = [np.asarray(label) for label in labels]
+    shapes = sorted({value.shape for value in values})
+    if len(shapes) > 1:
+        raise ValueError(f"the rows of one batch have labels of different shapes: {', '.join(map(str, shapes))}.")
+    stacked = np.stack(values)
+    if stacked.ndim > 1 or stacked.dtype.kind == "f":
+        return torch.from_numpy(stacked.astype(np.float32))
+    return torch.from_numpy(stacked.astype(np.int64))
 
 
 def _stack(rows: Sequence[dict[str, Any]], column: str, axes: tuple[str, ...]) -> torch.Tensor:

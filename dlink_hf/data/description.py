@@ -133,6 +133,36 @@ def with_alignment_info(description: str, facts: dict[str, Any]) -> str:
     return json.dumps({**first, "alignment": facts})
 
 
+def with_task(description: str, problem_type: str, names: Sequence[str]) -> str:
+    """Return a dataset's description with a note of what its labels are, which `task_info` reads.
+
+    Args:
+        description: of the dataset.
+        problem_type: as transformers names it: `"regression"` or `"multi_label_classification"`.
+        names: of the targets, or of the labels that may hold at once.
+    """
+    first = next(entry for entry in map(_entry, description.split("\n\n")) if entry is not None)
+    return json.dumps({**first, "task": {"problem_type": problem_type, "names": list(names)}})
+
+
+def task_info(dataset: Dataset) -> dict[str, Any] | None:
+    """Return what the labels of a dataset are, where they are not the classes of a `ClassLabel`.
+
+    Args:
+        dataset: A dataset of this library, or one derived from it.
+
+    Returns:
+        `problem_type` and `names`; None where the dataset does not say.
+
+    Raises:
+        ValueError: If datasets of different tasks were concatenated.
+    """
+    found = [entry.get("task") for entry in _descriptions(dataset)]
+    if any(other != found[0] for other in found):
+        raise ValueError(f"datasets of different tasks were concatenated: {', '.join(map(str, found))}.")
+    return found[0] if found else None
+
+
 def teacher_signal_info(dataset: Dataset) -> SignalInfo | None:
     """Read what the teacher's windows in `teacher_input_values` are (`with_teacher_view`).
 
@@ -179,13 +209,13 @@ def signal_fields(dataset: Dataset) -> dict[str, Any]:
 
     Returns:
         `ch_names`, `sfreq` (Hz), `n_times` (samples), `id2label` and `label2id`, as keyword arguments of `MiCConfig`
-        and `DLinkTeacherConfig`.
+        and `DLinkTeacherConfig`; and `problem_type`, where the labels are numbers or several at once.
 
     Raises:
         ValueError: If the dataset carries no such facts, or its labels have no names.
     """
-    info = signal_info(dataset)
-    names = getattr(dataset.features.get("labels"), "names", None)
+    info, task = signal_info(dataset), task_info(dataset)
+    names = task["names"] if task else getattr(dataset.features.get("labels"), "names", None)
     if names is None:
         raise ValueError(
             "the column 'labels' has no class names. Make it a ClassLabel: "
@@ -197,6 +227,7 @@ def signal_fields(dataset: Dataset) -> dict[str, Any]:
         "n_times": info.n_times,
         "id2label": dict(enumerate(names)),
         "label2id": {name: index for index, name in enumerate(names)},
+        **({"problem_type": task["problem_type"]} if task else {}),
     }
 
 
@@ -220,9 +251,11 @@ def set_signal_info(dataset: Dataset, info: SignalInfo) -> Dataset:
                 f"the rows' input_values have shape {shape}, but the signal facts say "
                 f"({info.n_chans} channels, {info.n_times} samples)."
             )
-    aligned = alignment_info(dataset)
+    aligned, task = alignment_info(dataset), task_info(dataset)
     dataset = dataset.select(range(len(dataset)))
     description = describe(info)
+    if task:
+        description = with_task(description, **task)
     dataset.info.description = with_alignment_info(description, aligned) if aligned else description
     return dataset
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig
 
 from ..core.electrodes import channel_positions
 from ..core.model_facts import check_delivered, label_names, required_channels
+from ..models.configuration_base import MULTI_LABEL, REGRESSION
 from .collator import TEACHER_VALUES
 from .description import SignalInfo, signal_info, teacher_signal_info
 
@@ -39,6 +40,10 @@ def check_label_names(model: nn.Module, dataset: Any) -> None:
     Raises:
         ValueError: naming the labels of both.
     """
+    config = getattr(model, "student", model).config
+    if getattr(config, "problem_type", None) in (REGRESSION, MULTI_LABEL):
+        # `targets.check_targets` judges numbers, and several labels at once
+        return
     given = getattr((getattr(dataset, "features", None) or {}).get("labels"), "names", None)
     names = label_names(model)
     unnamed = all(name == f"LABEL_{index}" for index, name in enumerate(names))

@@ -123,6 +123,7 @@ class DLinkRouterConfig(DLinkPreTrainedConfig):
             n_chans=first.token_chans,
             id2label=first.id2label,
             label2id=first.label2id,
+            problem_type=first.problem_type,
             **fields,
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 
 from ..core.checks import one_of
-from ..models.configuration_base import DLinkPreTrainedConfig, reject_unknown_fields, require
+from ..models.configuration_base import SINGLE_LABEL, DLinkPreTrainedConfig, reject_unknown_fields, require
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.teacher.configuration_teacher import DLinkTeacherConfig
 from ..models.token_grid import missing_channels, resampled_length, sees_more, student_fields
@@ -143,6 +143,7 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
                 n_times=teacher.n_times,
                 id2label=teacher.id2label,
                 label2id=teacher.label2id,
+                problem_type=teacher.problem_type,
                 **student_fields(teacher),
             )
         self.spectral_axes = ["time"] if self.spectral_axes is None else self.spectral_axes
@@ -195,6 +196,9 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         for field, value, other in pairs:
             expected = getattr(teacher, other.removeprefix("teacher_config."))
             require(value == expected, field, value, f"equal to `{other}`, which is {expected!r}")
+        kinds = [config.problem_type or SINGLE_LABEL for config in (*self.all_teachers, router, student)]
+        fields = f"that of the teacher, {kinds[0]!r}, for all teachers, the router and the student"
+        require(len(set(kinds)) == 1, "problem_type", kinds, fields)
         unseen = missing_channels(teacher, student)
         require(not unseen, "student_config.ch_names", unseen, f"among `teacher_config.ch_names`, {teacher.ch_names}")
         require(

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from ..core.checks import one_of
 from ..core.unlabelled import UNLABELLED
 from ..models.modeling_base import at_least_single
+from ..models.task_losses import standardised
 
 
 # axes of a representation (B, C, P, D) along which a spectrum can be taken
@@ -95,6 +96,44 @@ def logit_distillation_loss(
     student = F.log_softmax(student_logits / temperature, dim=-1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def label_distillation_loss(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float = 2.0
+) -> torch.Tensor:
+    """T^2 * KL(teacher || student) of each softened label, where several may hold at once; the mean over all.
+
+    Each label is a choice between two classes: its binary cross-entropy, less the teacher's own entropy.
+
+    Args:
+        student_logits, teacher_logits: (B, num_labels), of a sigmoid each.
+        temperature: T > 0.
+
+    Returns:
+        scalar, zero for equal logits.
+    """
+    _check_same_shape(student_logits, teacher_logits)
+    student_logits, teacher_logits = _float(student_logits, teacher_logits)
+    student, teacher = (
+        torch.stack([F.logsigmoid(logits / temperature), F.logsigmoid(-logits / temperature)])
+        for logits in (student_logits, teacher_logits)
+    )
+    return F.kl_div(student, teacher, reduction="none", log_target=True).sum(0).mean() * temperature**2
+
+
+def target_distillation_loss(config: Any, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance of a student's numbers to its teacher's, in standard deviations of the targets.
+
+    Args:
+        config: of the student: `target_mean` and `target_std`.
+        student, teacher: (B, L), in the targets' unit.
+
+    Returns:
+        scalar, zero for equal numbers.
+    """
+    _check_same_shape(student, teacher)
+    student, teacher = _float(student, teacher)
+    return F.mse_loss(standardised(config, student), standardised(config, teacher))
 
 
 def feature_distance(student: torch.Tensor, teacher: torch.Tensor, kind: str = "mse") -> torch.Tensor:

@@ -15,19 +15,27 @@ from transformers.utils import ModelOutput
 
 from ..core.batch_statistics import is_shared, process_mean
 from ..core.checks import one_of
+from ..models.configuration_base import MULTI_LABEL, REGRESSION
 from ..models.mic.configuration_mic import MiCConfig
-from ..models.mic.modeling_mic import MiCForEEGClassification, MiCModelOutput, check_labels
+from ..models.mic.modeling_mic import MiCForEEGClassification, MiCForEEGRegression, MiCModelOutput, MiCWithHead
 from ..models.modeling_base import DLinkPreTrainedModel
-from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
+from ..models.task_losses import as_targets, head_loss, in_target_unit
+from ..models.teacher.modeling_teacher import (
+    DLinkTeacherForEEGClassification,
+    DLinkTeacherForEEGRegression,
+    DLinkTeacherWithHead,
+)
 from ..models.token_grid import common_grid, shared_tokens, to_grid, windows_for
 from .configuration_studio import DLinkStudioConfig
 from .losses import (
     classification_loss,
     feature_distance,
+    label_distillation_loss,
     logit_distillation_loss,
     router_balance_loss,
     router_entropy,
     spectral_losses,
+    target_distillation_loss,
     target_spectrum,
 )
 from .modeling_router import DLinkRouter, normalise_layers
@@ -92,16 +100,22 @@ class MiCDecoder(nn.Module):
         return self.features(tokens).transpose(1, 2)
 
 
-def mean_logits(logits: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+def mean_logits(logits: torch.Tensor | Sequence[torch.Tensor], problem_type: str | None = None) -> torch.Tensor:
     """Return the logits of a teacher; of several, the log of the mean of their probabilities.
 
-    The mean of probabilities, not of their logarithms: a single teacher that is sure can't overrule all others.
+    The mean of probabilities, not of their logarithms: a single teacher that is sure can't overrule all others. Of
+    several labels at once it is taken of each, and of a regression's numbers it is their mean.
 
     Args:
         logits: (B, num_labels), or one such tensor a teacher.
+        problem_type: of the models' configs.
     """
     if isinstance(logits, torch.Tensor):
         return logits
+    if problem_type == REGRESSION:
+        return torch.stack([one.float() for one in logits]).mean(0)
+    if problem_type == MULTI_LABEL:
+        return torch.stack([one.float().sigmoid() for one in logits]).mean(0).logit(1e-6)
     return torch.stack([one.float().log_softmax(-1) for one in logits]).logsumexp(0) - math.log(len(logits))
 
 
@@ -145,8 +159,8 @@ class DLinkStudioModel(DLinkPreTrainedModel):
     def __init__(
         self,
         config: DLinkStudioConfig,
-        teachers: Sequence[DLinkTeacherForEEGClassification] | None = None,
-        student: MiCForEEGClassification | None = None,
+        teachers: Sequence[DLinkTeacherWithHead] | None = None,
+        student: MiCWithHead | None = None,
         router: DLinkRouter | None = None,
     ):
         super().__init__(config)
@@ -155,13 +169,16 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             given["teacher"] = teachers[0]
             given["more_teachers"] = nn.ModuleList(teachers[1:]) if len(teachers) > 1 else None
         else:
-            self.teacher = DLinkTeacherForEEGClassification(config.teacher_config)
+            is_regression = config.student_config.problem_type == REGRESSION
+            teacher_class = DLinkTeacherForEEGRegression if is_regression else DLinkTeacherForEEGClassification
+            self.teacher = teacher_class(config.teacher_config)
             if config.teacher_configs is not None:
-                self.more_teachers = nn.ModuleList(map(DLinkTeacherForEEGClassification, config.all_teachers[1:]))
+                self.more_teachers = nn.ModuleList(map(teacher_class, config.all_teachers[1:]))
         if router is None:
             self.router = DLinkRouter(config.router_config)
         if student is None:
-            self.student = MiCForEEGClassification(config.student_config)
+            is_regression = config.student_config.problem_type == REGRESSION
+            self.student = (MiCForEEGRegression if is_regression else MiCForEEGClassification)(config.student_config)
         self.decoder = MiCDecoder(config.student_config)
         self.post_init()
         # parts that hold weights already join after the initialisation of those that are new
@@ -173,8 +190,8 @@ class DLinkStudioModel(DLinkPreTrainedModel):
     @classmethod
     def from_parts(
         cls,
-        teacher: DLinkTeacherForEEGClassification | Sequence[DLinkTeacherForEEGClassification],
-        student: MiCForEEGClassification,
+        teacher: DLinkTeacherWithHead | Sequence[DLinkTeacherWithHead],
+        student: MiCWithHead,
         router: DLinkRouter | None = None,
         **fields: Any,
     ) -> DLinkStudioModel:
@@ -215,7 +232,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         return None
 
     @property
-    def teachers(self) -> list[DLinkTeacherForEEGClassification]:
+    def teachers(self) -> list[DLinkTeacherWithHead]:
         """All teachers, the first one first."""
         return [self.teacher, *getattr(self, "more_teachers", ())]
 
@@ -273,9 +290,12 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         r"""
         Args:
             input_values (`torch.Tensor`, (B, C, T)): windows in microvolts, as the student reads them.
-            labels (`torch.Tensor`, (B,), *optional*): class indices, -1 for a window without a label, which takes
-                part in all terms but the cross-entropies; without any labels there is no loss.
-            class_weights (`torch.Tensor`, (num_labels,), *optional*): weights of the classes in both cross-entropies.
+            labels (`torch.Tensor`, *optional*): class indices (B,), -1 for a window without a label, which takes
+                part in all terms but the cross-entropies; without any labels there is no loss. Of several labels at
+                once (B, num_labels) zeros and ones, -1 where one is not known; of a regression (B, num_labels)
+                targets in their unit, NaN where there is none.
+            class_weights (`torch.Tensor`, (num_labels,), *optional*): weights of the classes in both cross-entropies;
+                of several labels at once, of a label that holds over one that does not.
             stage (`str`, *optional*, defaults to `"compress"`): `"mimic"`: the feature and spectral terms, and the
                 router's own; `"compress"`: all terms.
             return_dict (`bool`, *optional*): return a [`DLinkStudioOutput`] rather than a tuple.
@@ -324,7 +344,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         target, mimic_state, decoded = (to_grid(state, *grid) for state in (target, mimic_state, decoded))
         output = DLinkStudioOutput(
             logits=logits,
-            teacher_logits=mean_logits(teacher_logits),
+            teacher_logits=mean_logits(teacher_logits, self.student.config.problem_type),
             router_logits=router.logits,
             router_weights=router.weights,
             routed_state=target,
@@ -333,7 +353,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             decoded_state=decoded,
         )
         if labels is not None:
-            check_labels(labels, logits, allow_unlabelled=True)
+            labels = as_targets(self.student.config, labels, logits, allow_unlabelled=True)
             loss, losses = self._objective(output, labels, class_weights, stage, soft_targets)
             # rebuilt: a tuple holds its items in the order in which they were set, and the loss comes first
             output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})
@@ -351,9 +371,12 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         """A training step in which no layer of the teacher takes part: router and decoder are left out."""
         student = self.student(input_values, return_dict=True)
         output = DLinkStudioOutput(
-            logits=student.logits, teacher_logits=None if teacher_logits is None else mean_logits(teacher_logits)
+            logits=student.logits,
+            teacher_logits=None
+            if teacher_logits is None
+            else mean_logits(teacher_logits, self.student.config.problem_type),
         )
-        check_labels(labels, output.logits, allow_unlabelled=True)
+        labels = as_targets(self.student.config, labels, output.logits, allow_unlabelled=True)
         over = {"over_processes": process_mean} if is_shared() else {}
         terms = self._logit_terms(output, labels, class_weights, soft_targets, **over)
         loss = sum(weight * term for weight, term in terms.values() if weight > 0)
@@ -399,7 +422,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         terms = mimic_terms(config, output.routed_state, output.mimic_state, output.decoded_state, **over)
         terms["router_task_loss"] = (
             config.router_task_weight,
-            classification_loss(output.router_logits, labels, class_weights, **over),
+            self._task_loss(in_target_unit(self.student.config, output.router_logits), labels, class_weights, **over),
         )
         balance = router_balance_loss(output.router_weights, **over)
         terms["router_balance_loss"] = (config.router_balance_weight, balance)
@@ -408,6 +431,23 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             terms |= self._logit_terms(output, labels, class_weights, soft_targets, **over)
         loss = sum(weight * term for weight, term in terms.values() if weight > 0)
         return loss, {name: term.detach() for name, (_, term) in terms.items()}
+
+    def _task_loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor | None, **over: Any
+    ) -> torch.Tensor:
+        """The loss of logits (B, num_labels) by the labels, whatever the problem type."""
+        config = self.student.config
+        if config.problem_type in (REGRESSION, MULTI_LABEL):
+            return head_loss(config, logits, labels, class_weights, **over)
+        return classification_loss(logits, labels, class_weights, **over)
+
+    def _taught(self, logits: torch.Tensor, teacher_logits: torch.Tensor) -> torch.Tensor:
+        """How far the student's logits are from the teacher's, whatever the problem type."""
+        config, temperature = self.student.config, self.config.kd_temperature
+        if config.problem_type == REGRESSION:
+            return target_distillation_loss(config, logits, teacher_logits)
+        loss = label_distillation_loss if config.problem_type == MULTI_LABEL else logit_distillation_loss
+        return loss(logits, teacher_logits, temperature)
 
     def _logit_terms(
         self,
@@ -419,11 +459,10 @@ class DLinkStudioModel(DLinkPreTrainedModel):
     ) -> dict[str, tuple[float, torch.Tensor]]:
         """The terms of the student's logits, by name, each with its weight."""
         config = self.config
-        task = classification_loss(output.logits, labels, class_weights, **over)
+        task = self._task_loss(output.logits, labels, class_weights, **over)
         terms = {"task_loss": (config.task_weight, task)}
         if output.teacher_logits is not None:
-            taught = logit_distillation_loss(output.logits, output.teacher_logits, config.kd_temperature)
-            terms["kd_loss"] = (config.kd_weight, taught)
+            terms["kd_loss"] = (config.kd_weight, self._taught(output.logits, output.teacher_logits))
         if soft_targets is not None:
             # a probability of zero has no logarithm
             logits = soft_targets.clamp_min(1e-4).log()

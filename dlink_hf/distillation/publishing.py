@@ -7,15 +7,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from huggingface_hub import CommitInfo
-from sklearn.metrics import balanced_accuracy_score
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.aligned_windows import alignment_text
 from ..data.collator import TEACHER_VALUES
+from ..data.model_contract import label_names
+from ..data.targets import is_single_label, target_values
 from ..data.views import teacher_view
-from ..evaluation.predict import predict_probabilities
+from ..evaluation.metrics import score_names, scores_for
+from ..evaluation.predict import predict_outputs
 from ..hub.model_card import save_model_card
 from ..hub.publish import publish_folder
 from .training_card import SPLITS, TrainingRecord, build_training_card
@@ -68,7 +71,7 @@ class PublishingMixin:
         return metrics
 
     def teacher_score(self, dataset: Dataset) -> float | None:
-        """Balanced accuracy of the first teacher on labelled windows.
+        """Balanced accuracy of the first teacher on labelled windows; of another problem type its first score.
 
         It reads them as the student does, or its own view beside them (`with_teacher_view`); None where it sees more
         than its student and they lack that.
@@ -77,7 +80,10 @@ class PublishingMixin:
         if self.studio.config.teacher_sees_more and TEACHER_VALUES not in dataset.column_names:
             return None
         dataset = teacher_view(dataset)
-        return float(balanced_accuracy_score(dataset["labels"][:], predict_probabilities(teacher, dataset).argmax(1)))
+        config = teacher.config
+        labels = np.asarray(dataset["labels"][:]) if is_single_label(teacher) else target_values(dataset)
+        scores = scores_for(config, labels, predict_outputs(teacher, dataset), None, label_names(teacher))
+        return float(scores[score_names(config)[0]])
 
     def dataset_facts(self) -> dict[str, Any]:
         """Return how many windows, and of how many subjects, the student was trained and scored on."""

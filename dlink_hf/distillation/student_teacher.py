@@ -11,8 +11,13 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from ..core.checkpoint_names import found_checkpoint
-from ..models.mic.modeling_mic import MiCForEEGClassification
-from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
+from ..models.configuration_base import REGRESSION
+from ..models.mic.modeling_mic import MiCForEEGClassification, MiCForEEGRegression, MiCWithHead
+from ..models.teacher.modeling_teacher import (
+    DLinkTeacherForEEGClassification,
+    DLinkTeacherForEEGRegression,
+    DLinkTeacherWithHead,
+)
 
 
 class StudentNetwork(nn.Module):
@@ -22,7 +27,7 @@ class StudentNetwork(nn.Module):
         student: with a head.
     """
 
-    def __init__(self, student: MiCForEEGClassification):
+    def __init__(self, student: MiCWithHead):
         super().__init__()
         self.student = student
 
@@ -31,7 +36,7 @@ class StudentNetwork(nn.Module):
         return self.student(input_values, return_dict=True).logits
 
 
-def student_as_teacher(student: MiCForEEGClassification) -> DLinkTeacherForEEGClassification:
+def student_as_teacher(student: MiCWithHead) -> DLinkTeacherWithHead:
     """Make a teacher of a trained student; its layers are the states after its blocks.
 
     Args:
@@ -52,20 +57,23 @@ def student_as_teacher(student: MiCForEEGClassification) -> DLinkTeacherForEEGCl
     ```
     """
     config = student.config
-    return DLinkTeacherForEEGClassification.from_module(
+    is_regression = config.problem_type == REGRESSION
+    return (DLinkTeacherForEEGRegression if is_regression else DLinkTeacherForEEGClassification).from_module(
         StudentNetwork(student),
         [f"student.mic.blocks.{index}" for index in range(config.num_hidden_layers)],
         "b p c d",
         ch_names=config.ch_names,
         sfreq=config.sfreq,
         n_times=config.n_times,
+        # a regression's are in the targets' unit already
         own_logits=True,
         id2label=config.id2label,
         label2id=config.label2id,
+        problem_type=config.problem_type,
     )
 
 
-def load_teacher(name_or_path: str | Path) -> DLinkTeacherForEEGClassification:
+def load_teacher(name_or_path: str | Path) -> DLinkTeacherWithHead:
     """Load a fine-tuned teacher, or a student that is to teach.
 
     Args:
@@ -77,9 +85,12 @@ def load_teacher(name_or_path: str | Path) -> DLinkTeacherForEEGClassification:
     """
     with found_checkpoint(name_or_path) as resolved:
         fields, _ = PreTrainedConfig.get_config_dict(resolved)
+        is_regression = fields.get("problem_type") == REGRESSION
         if fields.get("model_type") != "dlink_mic":
-            return DLinkTeacherForEEGClassification.from_pretrained(resolved)
-        student, info = MiCForEEGClassification.from_pretrained(resolved, output_loading_info=True)
+            teacher_class = DLinkTeacherForEEGRegression if is_regression else DLinkTeacherForEEGClassification
+            return teacher_class.from_pretrained(resolved)
+        student_class = MiCForEEGRegression if is_regression else MiCForEEGClassification
+        student, info = student_class.from_pretrained(resolved, output_loading_info=True)
     if student.lacked_head(info):
         raise ValueError(
             f"{name_or_path} is a student without a head: it knows no classes that it could teach. Fine-tune it first "

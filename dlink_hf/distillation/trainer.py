@@ -12,15 +12,16 @@ import datasets
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.collator import TEACHER_VALUES, EEGDataCollator
 from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled
 from ..data.model_contract import check_teacher_view, check_training_windows, label_names
-from ..evaluation.metrics import compute_metrics as default_compute_metrics
-from ..training.base_trainer import TRAINING_ARGS_NAME, StudioTrainer, balanced_class_weights, check_groups
+from ..data.targets import check_targets, is_single_label, settle_target_scale
+from ..evaluation.metrics import compute_metrics_for
+from ..models.task_losses import mean_loss
+from ..training.base_trainer import TRAINING_ARGS_NAME, StudioTrainer, check_groups, class_weights_of
 from .modeling_studio import DLinkStudioModel
 from .publishing import PublishingMixin
 from .soft_targets import SOFT_TARGETS, check_soft_targets, views_of_soft_targets
@@ -153,12 +154,23 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         for name, dataset in (evaluations if isinstance(evaluations, dict) else {"validation": evaluations}).items():
             check_groups({"train": kwargs.get("train_dataset"), name: dataset}, args.group_column)
             check_training_windows(model, dataset)
-            check_all_labelled(dataset, name, EVALUATED_WITHOUT_LABEL)
+            if is_single_label(model):
+                check_all_labelled(dataset, name, EVALUATED_WITHOUT_LABEL)
+            else:
+                check_targets(model, dataset, name)
         train_dataset = kwargs.get("train_dataset")
+        if not is_single_label(model):
+            check_targets(model, train_dataset, "train", allow_unlabelled=True)
+            settle_target_scale(model, train_dataset)
         check_training_windows(model, train_dataset)
         check_teacher_view(model, train_dataset)
         streamed = isinstance(train_dataset, datasets.IterableDataset)
         if not streamed and SOFT_TARGETS in (getattr(train_dataset, "column_names", None) or ()):
+            if not is_single_label(model):
+                raise ValueError(
+                    f"The column {SOFT_TARGETS!r} holds probabilities of classes of which one is right; the student "
+                    f"is of problem_type={model.student.config.problem_type!r}. Leave the column out."
+                )
             check_soft_targets(train_dataset[SOFT_TARGETS][:], model.config.num_labels)
             check_views_of_soft_targets(
                 views_of_soft_targets(train_dataset), teacher_cache, args.augmented_views, augmentation
@@ -168,13 +180,10 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         if streamed:
             check_stream(args, label_counts, augmentation, teacher_cache)
         if args.class_weighting == "balanced" and train_dataset is not None:
-            names = label_names(model.student)
-            labels = (
-                train_dataset["labels"][:]
-                if label_counts is None
-                else np.repeat(range(len(names)), [label_counts.get(name, 0) for name in names])
-            )
-            self._class_weights = balanced_class_weights(labels, model.config.num_labels)
+            names, labels = label_names(model.student), None
+            if label_counts is not None:
+                labels = np.repeat(range(len(names)), [label_counts.get(name, 0) for name in names])
+            self._class_weights = class_weights_of(model.student, train_dataset, labels)
         self.augmentation = augmentation
         caches = [teacher_cache] if isinstance(teacher_cache, TeacherCache) else list(teacher_cache or ())
         if caches and (len(caches) != len(model.teachers) or len({cache.n_views for cache in caches}) > 1):
@@ -193,7 +202,7 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
             model=model,
             args=args,
             data_collator=data_collator or EEGDataCollator(),
-            compute_metrics=compute_metrics or default_compute_metrics,
+            compute_metrics=compute_metrics or compute_metrics_for(model.student.config),
             callbacks=callbacks,
             **kwargs,
         )
@@ -276,7 +285,7 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Return the stage's objective while training; the student's own cross-entropy while evaluating."""
+        """Return the stage's objective while training; the student's own loss while evaluating."""
         if not model.training:
             inputs = {name: value for name, value in inputs.items() if name not in (SOFT_TARGETS, TEACHER_VALUES)}
             outputs = self.accelerator.unwrap_model(model).student(**inputs)
@@ -294,7 +303,10 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         name = f"{kwargs.get('metric_key_prefix', 'eval')}_loss"
         if name in (output.metrics or {}) and output.predictions is not None:
             logits, labels = torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids)
-            output.metrics[name] = F.cross_entropy(logits.double(), labels.long()).item()
+            config = self.studio.student.config
+            if is_single_label(self.studio):
+                labels = labels.long()
+            output.metrics[name] = mean_loss(config, logits.double(), labels).item()
         return output
 
     def _save_weights(self, folder: Path, state_dict: dict | None) -> None:

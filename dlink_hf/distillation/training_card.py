@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard
 
 from ..data.model_contract import label_names
-from ..evaluation.metrics import classification_scores
+from ..evaluation.metrics import predictions_of, score_names, scores_for
 from ..evaluation.plots import plot_confusion_matrix, plot_loss_curves, plot_montage
 from ..hub.model_card import build_model_card
+from ..models.configuration_base import SINGLE_LABEL
 from ..profiling.measure import cost_of
 from .configuration_studio import DLinkStudioConfig
 from .student_teacher import teacher_name
@@ -118,13 +118,12 @@ class TrainingRecord:
             return None
         return [str(who) for who in dataset[self.group_column][:]]
 
-    def scores(self, names: list[str]) -> dict[str, dict[str, Any]]:
-        """Return the scores of every split, by class and by subject too; `names`: of the classes."""
-        found = {}
+    def scores(self, config: Any) -> dict[str, dict[str, Any]]:
+        """Return the scores of every split, by class and by subject too; `config`: of the student."""
+        found, names = {}, [config.id2label[index] for index in sorted(config.id2label)]
         for split, (logits, labels) in self.predictions.items():
             groups = self.groups(split)
-            probabilities = torch.from_numpy(logits).double().softmax(-1).numpy()
-            found[split] = {**classification_scores(labels, probabilities, groups, names), "n_windows": len(labels)}
+            found[split] = scores_for(config, labels, predictions_of(config, logits), groups, names)
             if groups is not None:
                 found[split]["n_subjects"] = len(set(groups))
         return found
@@ -155,7 +154,7 @@ def draw_student_plots(
     folder.mkdir(parents=True, exist_ok=True)
     config = student.config
     plots = {"montage": plot_montage(config.channel_positions, config.ch_names, folder / "montage.png")}
-    if predictions is not None:
+    if predictions is not None and config.problem_type in (None, SINGLE_LABEL):
         given, labels = predictions
         plots["confusion_matrix"] = plot_confusion_matrix(
             labels, given.argmax(1), label_names(student), folder / "confusion_matrix.png"
@@ -199,12 +198,15 @@ def costs_by_window(models: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return {name: measured[name] for name in models}
 
 
-def cost_rows(costs: Mapping[str, Mapping[str, float]], scores: Mapping[str, float]) -> list[dict[str, Any]]:
+def cost_rows(
+    costs: Mapping[str, Mapping[str, float]], scores: Mapping[str, float], score_name: str = "balanced_accuracy"
+) -> list[dict[str, Any]]:
     """The comparison of a card, one row a model: parameters, MFLOP and milliseconds of a window, and its score.
 
     Args:
         costs: name -> what [`cost_of`] measured.
-        scores: name -> balanced accuracy, of those of which it is known.
+        scores: name -> score, of those of which it is known.
+        score_name: which score that is.
     """
     return [
         {
@@ -212,7 +214,7 @@ def cost_rows(costs: Mapping[str, Mapping[str, float]], scores: Mapping[str, flo
             "parameters": cost["parameters"],
             "mflop": cost["mflop"],
             "p50_ms": cost["ms"],
-            **({"balanced_accuracy": scores[name]} if name in scores else {}),
+            **({score_name: scores[name]} if name in scores else {}),
         }
         for name, cost in costs.items()
     ]
@@ -246,6 +248,7 @@ def student_facts(
     results: Mapping[str, Mapping[str, Any]],
     costs: Mapping[str, Mapping[str, float]],
     scores: Mapping[str, float],
+    score_name: str = "balanced_accuracy",
     plots: Mapping[str, Path],
     minutes: float | None,
     keeps_best: bool,
@@ -260,7 +263,8 @@ def student_facts(
         folder: of the checkpoint, which holds the plots.
         results: split -> scores of the student; the last split is that of the comparison.
         costs: name of a model -> what [`cost_of`] measured.
-        scores: name of a model -> balanced accuracy on the last split, as far as it is known.
+        scores: name of a model -> score on the last split, as far as it is known.
+        score_name: which score that is.
         plots: name in `CAPTIONS` -> picture.
         minutes: of training, where known.
         keeps_best: whether the checkpoint is the best of those that were evaluated.
@@ -284,7 +288,7 @@ def student_facts(
         "results": results,
         "training": training,
         "teacher": {**teacher_facts(config.teacher_config), **view_facts(config)},
-        "comparison": cost_rows(costs, scores),
+        "comparison": cost_rows(costs, scores, score_name),
         "comparison_split": split,
         "plots": {CAPTIONS[name].format(split): path.relative_to(folder) for name, path in plots.items()},
         "emissions_kg": emissions_kg,
@@ -307,11 +311,12 @@ def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **
     """
     studio, args, history = trainer.accelerator.unwrap_model(trainer.model), trainer.args, trainer.state.log_history
     student, record = studio.student, trainer.record
-    results = record.scores(label_names(student))
+    results = record.scores(student.config)
     split = list(results)[-1] if results else None
     teachers = studio.teachers
     rows = {"teacher" if len(teachers) == 1 else f"teacher {i + 1}": one for i, one in enumerate(teachers)}
-    scored = {"student": results[split]["balanced_accuracy"]} if split else {}
+    compared = score_names(student.config)[0]
+    scored = {"student": results[split][compared]} if split else {}
     if split and len(teachers) == 1 and (score := trainer.teacher_score(record.datasets[split])) is not None:
         scored["teacher"] = score
     steps = mimic_steps(history, args.mimic_epochs)
@@ -323,6 +328,7 @@ def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **
         results=results,
         costs=_cost_in_place({**rows, "student": student}),
         scores=scored,
+        score_name=compared,
         plots=plots,
         minutes=trainer.train_minutes,
         keeps_best=bool(args.load_best_model_at_end and trainer.state.best_model_checkpoint),

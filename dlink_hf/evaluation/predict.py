@@ -18,9 +18,10 @@ from ..core.checkpoint_names import found_checkpoint
 from ..core.requires import require
 from ..data.collator import EEGDataCollator
 from ..data.model_contract import check_label_names, label_names, montage_arguments
-from ..models.configuration_base import DLinkPreTrainedConfig
-from ..models.mic.modeling_mic import MiCForEEGClassification
-from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
+from ..data.targets import check_targets, is_single_label, target_values
+from ..models.configuration_base import MULTI_LABEL, REGRESSION, DLinkPreTrainedConfig
+from ..models.mic.modeling_mic import MiCForEEGClassification, MiCForEEGRegression
+from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification, DLinkTeacherForEEGRegression
 from .prediction_files import write_predictions
 
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-@torch.no_grad()
 def predict_probabilities(
     model: nn.Module, windows: Dataset | np.ndarray, batch_size: int = 64, **forward_kwargs: Any
 ) -> np.ndarray:
@@ -41,7 +41,31 @@ def predict_probabilities(
         **forward_kwargs: further arguments of the forward pass, such as `channel_positions` (C, 3).
 
     Returns:
-        (N, num_labels) float64; rows sum to one.
+        (N, num_labels) float64; rows sum to one, unless several labels may hold at once
+        (`problem_type="multi_label_classification"`), each of a probability of its own.
+
+    Raises:
+        ValueError: there are no windows, or the model gives numbers ([`predict_outputs`]).
+    """
+    if getattr(model.config, "problem_type", None) == REGRESSION:
+        raise ValueError(f"{type(model).__name__} gives numbers, not probabilities: use predict_outputs(model, ...).")
+    return predict_outputs(model, windows, batch_size, **forward_kwargs)
+
+
+@torch.no_grad()
+def predict_outputs(
+    model: nn.Module, windows: Dataset | np.ndarray, batch_size: int = 64, **forward_kwargs: Any
+) -> np.ndarray:
+    """What a model says of every window: probabilities of classes or labels, or numbers in the targets' unit.
+
+    Args:
+        model: a student or a teacher with a head.
+        windows: dataset with `input_values` (C, T), or an array (N, C, T); microvolts.
+        batch_size: windows a forward pass.
+        **forward_kwargs: further arguments of the forward pass, such as `channel_positions` (C, 3).
+
+    Returns:
+        (N, num_labels) float64.
 
     Raises:
         ValueError: there are no windows.
@@ -62,7 +86,11 @@ def predict_probabilities(
         ]
     finally:
         model.train(was_training)
-    return torch.cat(logits).softmax(-1).numpy()
+    outputs = torch.cat(logits)
+    problem_type = getattr(model.config, "problem_type", None)
+    if problem_type == REGRESSION:
+        return outputs.numpy()
+    return (outputs.sigmoid() if problem_type == MULTI_LABEL else outputs.softmax(-1)).numpy()
 
 
 def load_classifier(
@@ -76,7 +104,8 @@ def load_classifier(
         **hub_kwargs: `revision`, `cache_dir`, `token`, `local_files_only`, `force_download`, `subfolder`.
 
     Returns:
-        [`MiCForEEGClassification`] or [`DLinkTeacherForEEGClassification`], in evaluation mode.
+        [`MiCForEEGClassification`] or [`DLinkTeacherForEEGClassification`]; of a checkpoint that gives numbers
+        [`MiCForEEGRegression`] or [`DLinkTeacherForEEGRegression`]. In evaluation mode.
 
     Raises:
         OSError: there is no such checkpoint, or it can't be reached.
@@ -87,7 +116,7 @@ def load_classifier(
 
 
 def _load_classifier(name_or_path: str, allow_backbone: bool, hub_kwargs: dict[str, Any]) -> PreTrainedModel:
-    kinds = {"dlink_mic": MiCForEEGClassification, "dlink_teacher": DLinkTeacherForEEGClassification}
+    kinds: dict[str, Any] = {"dlink_mic": MiCForEEGClassification, "dlink_teacher": DLinkTeacherForEEGClassification}
     config_file = os.path.join(name_or_path, hub_kwargs.get("subfolder") or "", "config.json")
     if os.path.isdir(name_or_path) and not os.path.isfile(config_file):
         raise FileNotFoundError(f"{name_or_path} holds no config.json: it is not the folder of a saved model.")
@@ -97,6 +126,8 @@ def _load_classifier(name_or_path: str, allow_backbone: bool, hub_kwargs: dict[s
             f"{name_or_path} holds a model of type {fields.get('model_type')!r}; a student is 'dlink_mic', a teacher "
             "'dlink_teacher'."
         )
+    if fields.get("problem_type") == REGRESSION:
+        kinds = {"dlink_mic": MiCForEEGRegression, "dlink_teacher": DLinkTeacherForEEGRegression}
     model_class = kinds[fields["model_type"]]
     model, info = model_class.from_pretrained(name_or_path, output_loading_info=True, **hub_kwargs)
     if model.lacked_head(info) and not allow_backbone:
@@ -121,6 +152,8 @@ def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> 
 
     Returns:
         the scores of [`classification_scores`], per class and per subject too; and the probabilities (N, num_labels).
+        Of numbers the scores of [`regression_scores`] and the numbers, of several labels at once those of
+        [`multi_label_scores`].
         Where the dataset has a column `reason` (`build_dataset(keep_rejected=True)`), the scores are those of the
         judged windows, and `all_windows` are those of all.
 
@@ -130,19 +163,21 @@ def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> 
     """
     if "labels" not in dataset.column_names:
         raise ValueError(f"The dataset has no column 'labels' to score against; it has {dataset.column_names}.")
-    check_label_names(model, dataset)
-    probabilities = predict_probabilities(model, dataset, batch_size, **montage_arguments(model, dataset))
+    if is_single_label(model):
+        check_label_names(model, dataset)
+    else:
+        check_targets(model, dataset, "the dataset")
+    probabilities = predict_outputs(model, dataset, batch_size, **montage_arguments(model, dataset))
     from ..data.aligned_windows import judged_rows
 
-    classification_scores = require("dlink_hf.evaluation.metrics", "Scoring a model").classification_scores
-    labels, judged = np.asarray(dataset["labels"][:]), judged_rows(dataset)
+    scores_for = require("dlink_hf.evaluation.metrics", "Scoring a model").scores_for
+    labels = np.asarray(dataset["labels"][:]) if is_single_label(model) else target_values(dataset)
+    judged = judged_rows(dataset)
     subjects = np.asarray(dataset["subject"][:]) if "subject" in dataset.column_names else None
 
     def score(rows: np.ndarray) -> dict[str, Any]:
-        people = None if subjects is None else subjects[rows].tolist()
-        return classification_scores(
-            labels[rows], probabilities[rows], subjects=people, label_names=label_names(model)
-        )
+        owners = None if subjects is None else subjects[rows].tolist()
+        return scores_for(model.config, labels[rows], probabilities[rows], owners, label_names(model))
 
     every = np.ones(len(judged), dtype=bool)
     # where nothing is judged there is one score only
@@ -171,6 +206,7 @@ __all__ = [
     "dataset_predictions",
     "evaluate_model",
     "load_classifier",
+    "predict_outputs",
     "predict_probabilities",
     "write_predictions",
 ]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ..data.model_contract import label_names
+from ..models.configuration_base import MULTI_LABEL, REGRESSION
 from ..models.mic.folded import MiCInference
 from ..models.mic.modeling_mic import MiCForEEGClassification
 from ..preprocessing.alignment import Alignment, make_alignment
@@ -328,6 +329,11 @@ def _header_bytes(
 ) -> bytes:
     if any_montage:
         raise ValueError("An export as C has a montage of its own: name it by ch_names (--ch_names).")
+    if student.config.problem_type in (REGRESSION, MULTI_LABEL):
+        raise ValueError(
+            f"An export as C tells one class of each window; this student is of {student.config.problem_type!r}. "
+            "Export it for ONNX: dlink export MODEL --format onnx."
+        )
     return weights_header(student, precision, alignment).encode()
 
 

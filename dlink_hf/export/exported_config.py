@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ..core.checks import MALFORMED
-from ..core.config_checks import check_positions, check_signal_fields, in_bounds, require, settle_labels
+from ..core.config_checks import (
+    MULTI_LABEL,
+    REGRESSION,
+    SINGLE_LABEL,
+    check_positions,
+    check_signal_fields,
+    in_bounds,
+    require,
+    settle_labels,
+)
 from ..core.electrodes import channel_positions as lookup_positions
 from ..core.fetch import read_json
 
@@ -25,6 +34,7 @@ class ExportedConfig:
         channel_positions: (C, 3) in metres; looked up by default.
         id2label: names of the classes; two without a name by default, as in transformers.
         label2id: the inverse.
+        problem_type: as transformers names it: what the outputs are; logits of classes by default.
         model_type: of a student.
 
     Raises:
@@ -38,10 +48,13 @@ class ExportedConfig:
     channel_positions: Any = None
     id2label: Any = None
     label2id: Any = None
+    problem_type: Any = None
     model_type: str = "dlink_mic"
 
     def __post_init__(self) -> None:
         require(self.model_type == "dlink_mic", "model_type", self.model_type, "'dlink_mic', a student")
+        kinds = (None, SINGLE_LABEL, MULTI_LABEL, REGRESSION)
+        require(self.problem_type in kinds, "problem_type", self.problem_type, f"one of {kinds}")
         is_text = isinstance(self.ch_names, list) and all(isinstance(name, str) for name in self.ch_names)
         require(is_text, "ch_names", self.ch_names, "a list of channel names")
         is_rate = isinstance(self.sfreq, (int, float)) and not isinstance(self.sfreq, bool)
@@ -50,7 +63,9 @@ class ExportedConfig:
         if self.id2label:
             self.label2id = None
         elif not self.label2id:
-            self.id2label, self.label2id = {0: "LABEL_0", 1: "LABEL_1"}, None
+            # of a regression one target
+            n_labels = 1 if self.problem_type == REGRESSION else 2
+            self.id2label, self.label2id = {index: f"LABEL_{index}" for index in range(n_labels)}, None
         settle_labels(self, {})
         check_signal_fields(self)
         if self.channel_positions is None:
@@ -77,7 +92,7 @@ class ExportedConfig:
         lacking = [name for name in needed if name not in fields]
         if lacking:
             raise ValueError(f"{where} lacks {', '.join(lacking)}: it is not the config of a student. Copy it again.")
-        names = (*needed, "channel_positions", "id2label", "label2id", "model_type")
+        names = (*needed, "channel_positions", "id2label", "label2id", "problem_type", "model_type")
         try:
             return cls(**{name: fields[name] for name in names if name in fields})
         except MALFORMED as error:

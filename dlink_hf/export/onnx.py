@@ -27,7 +27,8 @@ from ..core.requires import require
 from ..data.description import alignment_info
 from ..data.model_contract import check_label_names, label_names, montage_arguments
 from ..evaluation.predict import load_classifier
-from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..models.configuration_base import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from ..models.mic.modeling_mic import MiCForEEGClassification, MiCWithHead
 from ..preprocessing.alignment import ALIGNMENT_METHODS, Alignment
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .exported_student import ExportedStudent, Runner, check_montage, check_windows
@@ -262,7 +263,7 @@ def _student(
         with found_checkpoint(name) as resolved:
             if extractor is None and fetch(resolved, "preprocessor_config.json", {}) is not None:
                 extractor = EEGFeatureExtractor.from_pretrained(resolved)
-    if not isinstance(model, MiCForEEGClassification):
+    if not isinstance(model, MiCWithHead):
         raise TypeError(
             f"Only students are exported, a MiCForEEGClassification or its name; got {type(model).__name__}. Distil "
             "a student from a teacher first: dlink distill."
@@ -373,15 +374,24 @@ def _compare(
     result = {
         "largest_difference": difference,
         "relative_difference": difference / spread,
-        "same_labels": float((found.argmax(1) == expected.argmax(1)).mean()),
+        "same_labels": _share_of_same(student.config.problem_type, found, expected),
     }
     if other:
         result["other_montage"] = other
-    if labels is not None:
+    if labels is not None and student.config.problem_type in (None, SINGLE_LABEL):
         score = require("sklearn.metrics", "Comparing balanced accuracies").balanced_accuracy_score
         before, after = (float(score(labels, logits.argmax(1))) for logits in (expected, found))
         result["balanced_accuracy"] = {"pytorch": before, backend: after, "change": after - before}
     return result
+
+
+def _share_of_same(problem_type: str | None, found: np.ndarray, expected: np.ndarray) -> float:
+    """Share of windows that both sets of outputs (N, L) say the same of; of a regression all."""
+    if problem_type == REGRESSION:
+        return 1.0
+    if problem_type == MULTI_LABEL:
+        return float(((found > 0) == (expected > 0)).all(1).mean())
+    return float((found.argmax(1) == expected.argmax(1)).mean())
 
 
 def _deployment(
@@ -429,6 +439,8 @@ def _deployment(
         "input": {"name": "input_values", "shape": shape, "dtype": "float32"},
         **positions,
         "output": {"name": "logits", "shape": [shape[0], config.num_labels], "dtype": "float32"},
+        # numbers in the targets' unit, or logits of a sigmoid each; else of a softmax
+        **({} if config.problem_type in (None, SINGLE_LABEL) else {"problem_type": config.problem_type}),
         "ch_names": list(config.ch_names),
         "sfreq": config.sfreq,
         "n_times": config.n_times,

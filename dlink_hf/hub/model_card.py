@@ -33,12 +33,30 @@ SCORE_NAMES = {
     "auroc": "AUROC",
     "auc_pr": "AUC-PR",
 }
+# the same of numbers, and of several labels at once
+_SCORE_NAMES_OF = {
+    "regression": {
+        "r2": "R2",
+        "mae": "mean absolute error",
+        "rmse": "root mean squared error",
+        "spearman": "Spearman",
+    },
+    "multi_label_classification": {
+        "macro_f1": "macro F1",
+        "micro_f1": "micro F1",
+        "exact_match": "all labels right",
+        "auroc": "AUROC",
+        "auc_pr": "AUC-PR",
+    },
+}
 # columns of the comparison
 _COSTS = {
     "parameters": "parameters",
     "mflop": "MFLOP",
     "p50_ms": "latency (ms)",
     "balanced_accuracy": "balanced accuracy",
+    "r2": "R2",
+    "macro_f1": "macro F1",
 }
 
 LIMITS = (
@@ -88,15 +106,29 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(_text(value) for value in row) + " |" for row in rows])
 
 
-def _summary(name: str, labels: Sequence[str], teacher: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+def score_titles(problem_type: str | None) -> dict[str, str]:
+    """Return the scores of a model of that problem type, each with its name in tables."""
+    return _SCORE_NAMES_OF.get(problem_type or "", SCORE_NAMES)
+
+
+def _summary(
+    problem_type: str | None, labels: Sequence[str], teacher: Mapping[str, Any], dataset: Mapping[str, Any]
+) -> str:
     labels = [for_markdown(label) for label in labels]
     trained = (
         f"trained on {for_markdown(dataset['name'])}"
         if dataset.get("name")
         else "not trained on a data set that was named"
     )
-    told = ", ".join(f"*{label}*" for label in labels[:-1]) + f" and *{labels[-1]}*"
-    text = f"A compact EEG classifier (MiC student of `dlink_hf`): it tells {told} apart from a window of EEG."
+    told = ", ".join(f"*{label}*" for label in labels[:-1]) + (" and " if labels[1:] else "") + f"*{labels[-1]}*"
+    if problem_type == "regression":
+        text = f"A compact EEG regressor (MiC student of `dlink_hf`): it tells {told} in numbers from a window of EEG."
+    elif problem_type == "multi_label_classification":
+        text = (
+            f"A compact EEG classifier (MiC student of `dlink_hf`): it tells which of {told} hold in a window of EEG."
+        )
+    else:
+        text = f"A compact EEG classifier (MiC student of `dlink_hf`): it tells {told} apart from a window of EEG."
     text += f" It was {trained}"
     if teacher:
         text += f". It was distilled from {for_markdown(teacher.get('name', 'a teacher'))}"
@@ -116,7 +148,10 @@ def _contract(config: Mapping[str, Any], labels: Sequence[str]) -> str:
         ["sampling rate", Markup(f"{sfreq:g} Hz; `EEGFeatureExtractor` resamples")],
         ["window", f"{n_times} samples, {n_times / sfreq:g} s"],
         ["channels trained with", f"{len(names)}: {', '.join(names)}"],
-        ["labels", ", ".join(f"{index} {label}" for index, label in enumerate(labels))],
+        [
+            "targets" if config.get("problem_type") == "regression" else "labels",
+            ", ".join(f"{index} {label}" for index, label in enumerate(labels)),
+        ],
     ]
     return markdown_table(["", ""], rows)
 
@@ -126,12 +161,23 @@ def _usage(config: Mapping[str, Any], model_id: str) -> str:
     names, sfreq, n_times = list(config["ch_names"]), float(config["sfreq"]), int(config["n_times"])
     # two windows at least, and the 30 s that an alignment needs (a high-pass of 0.5 Hz needs 10)
     n_windows = max(2, math.ceil(30 * sfreq / n_times))
+    kind = config.get("problem_type")
+    model_class = "MiCForEEGRegression" if kind == "regression" else "MiCForEEGClassification"
+    if kind == "regression":
+        loop = """for onset, values in zip(inputs["onset"], logits):
+    print(f"{float(onset):.1f} s", dict(zip(model.config.id2label.values(), values.tolist())))"""
+    elif kind == "multi_label_classification":
+        loop = """for onset, scores in zip(inputs["onset"], logits.sigmoid()):
+    print(f"{float(onset):.1f} s", dict(zip(model.config.id2label.values(), scores.tolist())))"""
+    else:
+        loop = """for onset, scores in zip(inputs["onset"], logits.softmax(-1)):
+    print(f"{float(onset):.1f} s", model.config.id2label[int(scores.argmax())], f"{scores.max():.2f}")"""
     return f"""import numpy as np
 import torch
-from dlink_hf import EEGFeatureExtractor, MiCForEEGClassification
+from dlink_hf import EEGFeatureExtractor, {model_class}
 
 extractor = EEGFeatureExtractor.from_pretrained({literal(model_id)})
-model = MiCForEEGClassification.from_pretrained({literal(model_id)}).eval()
+model = {model_class}.from_pretrained({literal(model_id)}).eval()
 
 # microvolts, (channels, samples); for a recording: extractor("recording.edf", return_tensors="pt")
 signal = np.random.default_rng(0).normal(scale=20, size=({len(names)}, {n_windows * n_times}))
@@ -139,23 +185,28 @@ ch_names = {literal(names)}
 inputs = extractor(signal, sfreq={sfreq!r}, ch_names=ch_names, unit="uV", return_tensors="pt")
 with torch.inference_mode():
     logits = model(inputs["input_values"], channel_positions=inputs["channel_positions"]).logits
-for onset, scores in zip(inputs["onset"], logits.softmax(-1)):
-    print(f"{{float(onset):.1f}} s", model.config.id2label[int(scores.argmax())], f"{{scores.max():.2f}}")"""
+{loop}"""
 
 
-def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wise: bool) -> str:
+def _scores(
+    results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wise: bool, problem_type: str | None
+) -> str:
     if not results:
         return "Not scored yet."
-    rows = []
+    rows, titles = [], score_titles(problem_type)
+    compared, compared_title = next(iter(titles.items()))
     for split, scores in results.items():
         every = scores.get("all_windows")
         for name, found in ((split, scores), *([(f"{split}, all windows", every)] if every else [])):
             subjects = found.get("n_subjects", len(found["per_subject"]) if "per_subject" in found else None)
-            rows.append([name, found.get("n_windows"), subjects, *(found.get(key, math.nan) for key in SCORE_NAMES)])
-    chance = f"Chance is a balanced accuracy of {_text(1 / n_labels)}."
+            rows.append([name, found.get("n_windows"), subjects, *(found.get(key, math.nan) for key in titles)])
+    chance = {
+        "regression": "The mean of the targets has an R2 of 0; errors are in the targets' unit.",
+        "multi_label_classification": "A label counts as told from a probability of 0.5.",
+    }.get(problem_type or "", f"Chance is a balanced accuracy of {_text(1 / n_labels)}.")
     if subject_wise:
         chance += " No subject is in two splits."
-    parts = [markdown_table(["split", "windows", "subjects", *SCORE_NAMES.values()], rows), chance]
+    parts = [markdown_table(["split", "windows", "subjects", *titles.values()], rows), chance]
     if any(scores.get("all_windows") for scores in results.values()):
         parts.append(
             "*All windows* counts those too that training left out (beyond the amplitude `reject_uv`, or marked bad); "
@@ -163,12 +214,12 @@ def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wis
         )
     for split, scores in results.items():
         alone = {
-            who: value["balanced_accuracy"]
+            who: value[compared]
             for who, value in scores.get("per_subject", {}).items()
-            if math.isfinite(value["balanced_accuracy"])
+            if math.isfinite(value[compared])
         }
         if alone:
-            text = f"One subject at a time ({for_markdown(split)}): balanced accuracy from "
+            text = f"One subject at a time ({for_markdown(split)}): {compared_title} from "
             text += f"{_text(min(alone.values()))} to {_text(max(alone.values()))}, "
             text += f"median {_text(median(alone.values()))}, {len(alone)} subjects"
             # more of them would be too long a table to read
@@ -180,6 +231,14 @@ def _scores(results: Mapping[str, Mapping[str, Any]], n_labels: int, subject_wis
             parts.append(
                 markdown_table(head, [[name, *map(row.get, keys)] for name, row in scores["per_class"].items()])
             )
+        for key, head, keys in (
+            ("per_label", ["label", "windows", "F1", "recall", "precision"], ["support", "f1", "recall", "precision"]),
+            ("per_target", ["target", "R2", "mean absolute error", "Spearman"], ["r2", "mae", "spearman"]),
+        ):
+            if len(scores.get(key, {})) > 1 or (key == "per_label" and key in scores):
+                parts.append(f"By {head[0]} ({for_markdown(split)}):")
+                rows = [[name, *map(row.get, keys)] for name, row in scores[key].items()]
+                parts.append(markdown_table(head, rows))
     return "\n\n".join(parts)
 
 
@@ -245,12 +304,15 @@ def _metadata(
     license: str,
     tags: Sequence[str],
     emissions_kg: float | None = None,
+    problem_type: str | None = None,
 ) -> ModelCardData:
+    titles = score_titles(problem_type)
+    task = "eeg-regression" if problem_type == "regression" else "eeg-classification"
     data_name = _plain(dataset.get("name", "unnamed"))
     evaluations = [
         EvalResult(
-            task_type="eeg-classification",
-            task_name="EEG classification",
+            task_type=task,
+            task_name=task.replace("eeg-", "EEG "),
             dataset_type=_plain(dataset.get("id", data_name)),
             dataset_name=data_name,
             dataset_split=_plain(split),
@@ -259,7 +321,7 @@ def _metadata(
             metric_value=round(float(scores[key]), 6),
         )
         for split, scores in results.items()
-        for key, title in SCORE_NAMES.items()
+        for key, title in titles.items()
         if key in scores and math.isfinite(scores[key])
     ]
     return ModelCardData(
@@ -267,8 +329,8 @@ def _metadata(
         # the Hub knows no task for EEG; the tag `eeg-classification` says what it is
         pipeline_tag="other",
         license=_plain(license),
-        tags=[*_TAGS, *map(_plain, tags)],
-        metrics=[key for key in SCORE_NAMES if any(key in scores for scores in results.values())] or None,
+        tags=[*(task if tag == "eeg-classification" else tag for tag in _TAGS), *map(_plain, tags)],
+        metrics=[key for key in titles if any(key in scores for scores in results.values())] or None,
         base_model=None if teacher.get("id") is None else _plain(teacher["id"]),
         model_name=_plain(name),
         eval_results=evaluations or None,
@@ -340,6 +402,7 @@ def build_model_card(
         raise ValueError(f"The card needs the student's {', '.join(missing)}; give its whole MiCConfig.")
     id2label = {int(index): str(label) for index, label in (config.get("id2label") or {}).items()}
     labels = [id2label[index] for index in sorted(id2label)] or [f"LABEL_{i}" for i in range(config["num_labels"])]
+    kind = config.get("problem_type")
     results, training, teacher, dataset = results or {}, training or {}, teacher or {}, dataset or {}
     images = {
         caption: f"![{for_markdown(caption)}]({Path(path).as_posix()})" for caption, path in (plots or {}).items()
@@ -354,12 +417,12 @@ def build_model_card(
     )
     return ModelCard(
         template.render(
-            metadata=_metadata(name, results, dataset, teacher, license, tags, emissions_kg).to_yaml(),
+            metadata=_metadata(name, results, dataset, teacher, license, tags, emissions_kg, kind).to_yaml(),
             name=for_markdown(name),
-            summary=_summary(name, labels, teacher, dataset),
+            summary=_summary(kind, labels, teacher, dataset),
             contract=_contract(config, labels),
             usage=_usage(config, str(model_id or name)),
-            scores=_scores(results, len(labels), bool(dataset.get("subject_wise"))),
+            scores=_scores(results, len(labels), bool(dataset.get("subject_wise")), kind),
             comparison=_comparison(comparison) if comparison else "",
             comparison_split=None if comparison_split is None else for_markdown(comparison_split),
             router=_router(router) if router else "",
@@ -374,4 +437,12 @@ def build_model_card(
     )
 
 
-__all__ = ["LIMITS", "SCORE_NAMES", "build_model_card", "environment_text", "markdown_table", "save_model_card"]
+__all__ = [
+    "LIMITS",
+    "SCORE_NAMES",
+    "build_model_card",
+    "environment_text",
+    "markdown_table",
+    "save_model_card",
+    "score_titles",
+]

@@ -246,8 +246,8 @@ def _write_card(folder: Path, repo_id: str, remote: str | None, tags: list[str])
     elif remote is not None and tags:
         card = ModelCard(remote, ignore_metadata_errors=True)
     elif remote is None:
-        is_classifier = "MiCForEEGClassification" in (config.get("architectures") or ())
-        build = build_model_card if is_classifier else build_part_card
+        has_head = {"MiCForEEGClassification", "MiCForEEGRegression"} & set(config.get("architectures") or ())
+        build = build_model_card if has_head else build_part_card
         card = build(config, name=repo_id.split("/")[-1], model_id=repo_id)
     else:
         return

@@ -17,6 +17,7 @@ from ..core.fetch import read_json
 REMOTE_CODE_FILES = (
     *("models/mic/modeling_mic.py", "models/mic/mic_layers.py", "models/mic/folded.py"),
     *("models/mic/configuration_mic.py", "models/configuration_base.py", "models/modeling_base.py"),
+    "models/task_losses.py",
     *("core/batch_statistics.py", "core/checkpoint_names.py", "core/electrodes.py", "core/atomic_files.py"),
     *("core/checks.py", "core/config_checks.py", "core/fetch.py", "core/text.py"),
     *("core/unlabelled.py", "core/weight_files.py"),
@@ -31,7 +32,7 @@ NEAREST_TASK = "AutoModelForAudioClassification"
 def add_remote_code(folder: str | os.PathLike) -> list[str]:
     """Put the student's code into a checkpoint's folder, and name its classes in `auto_map` of config.json.
 
-    `AutoModel` then gives the class that was saved: of a student with a head the classifier.
+    `AutoModel` then gives the class that was saved: of a student with a head the one with its head.
 
     Args:
         folder: of a saved student.
@@ -50,10 +51,11 @@ def add_remote_code(folder: str | os.PathLike) -> list[str]:
             f"{folder} holds a model of type {fields.get('model_type')!r}. Code can travel only with a student "
             "('dlink_mic'): other models are loaded by those who have dlink_hf. Leave out `remote_code`."
         )
-    is_classifier = "MiCForEEGClassification" in (fields.get("architectures") or ())
-    classes = {"AutoModel": f"modeling_mic.{'MiCForEEGClassification' if is_classifier else 'MiCModel'}"}
-    if is_classifier:
-        classes[NEAREST_TASK] = "modeling_mic.MiCForEEGClassification"
+    heads = ("MiCForEEGClassification", "MiCForEEGRegression")
+    saved = next((name for name in heads if name in (fields.get("architectures") or ())), "MiCModel")
+    classes = {"AutoModel": f"modeling_mic.{saved}"}
+    if saved in heads:
+        classes[NEAREST_TASK] = f"modeling_mic.{saved}"
     fields["auto_map"] = {"AutoConfig": "configuration_mic.MiCConfig", **classes}
     names = [f"{name}.py" for name in REMOTE_CODE_MODULES]
     package = Path(__file__).parents[1]

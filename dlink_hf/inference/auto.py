@@ -21,10 +21,14 @@ from ..core.fetch import HUB_OPTIONS, fetch, read_json
 from ..core.weight_files import check_weight_files
 from ..export.loading import load_exported
 from ..models.mic.configuration_mic import MiCConfig
-from ..models.mic.modeling_mic import MiCForEEGClassification, MiCModel
+from ..models.mic.modeling_mic import MiCForEEGClassification, MiCForEEGRegression, MiCModel
 from ..models.modeling_base import LABEL_FIELDS, DLinkPreTrainedModel, warn_of_new_head
 from ..models.teacher.configuration_teacher import DLinkTeacherConfig
-from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification, DLinkTeacherModel
+from ..models.teacher.modeling_teacher import (
+    DLinkTeacherForEEGClassification,
+    DLinkTeacherForEEGRegression,
+    DLinkTeacherModel,
+)
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 
 
@@ -91,6 +95,25 @@ class AutoModelForEEGClassification(_BaseAutoModelClass):
         return (model, info) if output_loading_info else model
 
 
+class AutoModelForEEGRegression(AutoModelForEEGClassification):
+    """A student or a teacher that gives numbers, whichever a checkpoint's config.json says.
+
+    Its `from_pretrained` is that of [`AutoModelForEEGClassification`]; a backbone gets a new head for numbers.
+
+    Example:
+
+    ```python
+    >>> from dlink_hf import AutoModelForEEGRegression, MiCConfig
+
+    >>> model = AutoModelForEEGRegression.from_config(MiCConfig.from_size("tiny", problem_type="regression"))
+    >>> type(model).__name__
+    'MiCForEEGRegression'
+    ```
+    """
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
 def _check_files(name: str, options: dict[str, Any]) -> None:
     """Refuse what transformers would follow before the model's own class is asked: an adapter, a malformed config."""
     check_weight_files(name, options)
@@ -102,16 +125,17 @@ def _check_files(name: str, options: dict[str, Any]) -> None:
             config.get_config_dict(name, **hub)
 
 
-for _config, _model, _classifier in (
-    (MiCConfig, MiCModel, MiCForEEGClassification),
-    (DLinkTeacherConfig, DLinkTeacherModel, DLinkTeacherForEEGClassification),
+for _config, _model, _classifier, _regressor in (
+    (MiCConfig, MiCModel, MiCForEEGClassification, MiCForEEGRegression),
+    (DLinkTeacherConfig, DLinkTeacherModel, DLinkTeacherForEEGClassification, DLinkTeacherForEEGRegression),
 ):
     AutoConfig.register(_config.model_type, _config)
     AutoModel.register(_config, _model)
     AutoModelForEEGClassification.register(_config, _classifier)
+    AutoModelForEEGRegression.register(_config, _regressor)
     # transformers' nearest task: `input_values` of a signal in, logits of classes out
     AutoModelForAudioClassification.register(_config, _classifier)
     AutoFeatureExtractor.register(_config, EEGFeatureExtractor)
 
 
-__all__ = ["AutoModelForEEGClassification"]
+__all__ = ["AutoModelForEEGClassification", "AutoModelForEEGRegression"]

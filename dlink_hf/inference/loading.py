@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..core.checkpoint_names import found_checkpoint
+from ..core.config_checks import REGRESSION
 from ..core.fetch import HUB_OPTIONS, fetch
 from ..export.exported_student import ExportedStudent
 from ..export.loading import check_backend, load_exported
 from ..preprocessing.eeg_reader import SETTINGS_FILE, EEGReader
-from .recording_classifier import TASK, RecordingClassifier
+from .recording_classifier import FEATURE_TASK, REGRESSION_TASK, TASK, RecordingClassifier
 
 
 if TYPE_CHECKING:
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
-    from .pipeline import EEGClassificationPipeline
+    from .window_pipeline import EEGWindowPipeline
 
+
+TASKS = (TASK, REGRESSION_TASK, FEATURE_TASK)
 
 # transformers.pipeline knows the task from here on; a program that never imports transformers is spared it
 if "transformers" in sys.modules:
     import_module(".pipeline", __package__)
+    import_module(".feature_pipeline", __package__)
 
 
 def pipeline(
@@ -39,11 +43,12 @@ def pipeline(
     backend: str = "torch",
     precision: str | None = None,
     **kwargs: Any,
-) -> EEGClassificationPipeline | RecordingClassifier:
-    """Return a pipeline that classifies EEG recordings window by window.
+) -> EEGWindowPipeline | RecordingClassifier:
+    """Return a pipeline that runs a model on EEG recordings window by window.
 
     Args:
-        task: "eeg-classification", the only one; may be left out.
+        task: "eeg-classification" or "eeg-regression", the one that the model was made for by default; or
+            "eeg-feature-extraction", of any model but an export.
         model: folder, Hub id or short name of a student or a teacher, or a model itself.
         feature_extractor: the same for the [`EEGFeatureExtractor`]; the one saved with the model by default.
         device: as in transformers: the first accelerator by default, else the CPU; -1 or "cpu" for the CPU.
@@ -56,21 +61,22 @@ def pipeline(
             is loaded by name; `batch_size`, `num_workers` and the options of the call, to hold for all calls.
 
     Returns:
-        [`EEGClassificationPipeline`]; its call says what it takes and gives. Of an exported student a
-        [`RecordingClassifier`], which does the same; with ONNX Runtime it imports neither torch nor transformers.
+        [`EEGClassificationPipeline`], [`EEGRegressionPipeline`] or [`EEGFeatureExtractionPipeline`]; its call says
+        what it takes and gives. Of an exported student a [`RecordingClassifier`], which does the same; with ONNX
+        Runtime it imports neither torch nor transformers.
 
     Raises:
         ImportError: of another backend, a package is missing.
         OSError: there is no such checkpoint, or it can't be reached.
-        TypeError: an option is unknown, or the model has no classification head.
+        TypeError: an option is unknown, or the model has no head, or one for another task.
         ValueError: the task is another, no model is named, or the checkpoint holds no trained classifier or no
             preprocessor_config.json; or the backend is unknown, or an exported student is damaged or belongs to other
             weights.
     """
-    if task not in (None, TASK):
+    if task is not None and task not in TASKS:
         raise ValueError(
-            f"dlink_hf.pipeline has one task, {TASK!r}, got {task!r}. A model goes by model=...; other tasks are "
-            "transformers.pipeline's."
+            f"dlink_hf.pipeline has the tasks {', '.join(map(repr, TASKS))}, got {task!r}. A model goes by model=...; "
+            "other tasks are transformers.pipeline's."
         )
     if model is None:
         raise ValueError("Which model? dlink_hf.pipeline(model=...) takes a folder, a Hub id or a short name.")
@@ -99,7 +105,9 @@ def pipeline(
         from ..evaluation.predict import load_classifier
 
         options: dict[str, Any] = {**hub, **({} if dtype is None else {"dtype": dtype})}
-        model = load_classifier(name, **options)
+        from .feature_pipeline import load_backbone
+
+        model = (load_backbone if task == FEATURE_TASK else load_classifier)(name, **options)
     if settings is None and name is not None:
         settings = name
     if isinstance(model, ExportedStudent):
@@ -109,13 +117,22 @@ def pipeline(
             model.to(device)
         if kwargs.pop("num_workers", None):
             raise ValueError("num_workers is for PyTorch: an exported student reads recordings in this process.")
+        own = REGRESSION_TASK if model.config.problem_type == REGRESSION else TASK
+        if task not in (None, own):
+            raise TypeError(f"This exported student is for {own!r}, not for {task!r}.")
         return RecordingClassifier(model, settings, **kwargs)
     from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
-    from .pipeline import EEGClassificationPipeline
+    from .feature_pipeline import EEGFeatureExtractionPipeline
+    from .pipeline import EEGClassificationPipeline, EEGRegressionPipeline
 
     if isinstance(settings, (str, os.PathLike)):
         settings = _load_settings(os.fspath(settings), hub, EEGFeatureExtractor)
-    return EEGClassificationPipeline(model=model, feature_extractor=settings, task=TASK, device=device, **kwargs)
+    if task is None:
+        problem_type = getattr(getattr(model, "config", None), "problem_type", None)
+        task = REGRESSION_TASK if problem_type == REGRESSION else TASK
+    kinds = {TASK: EEGClassificationPipeline, REGRESSION_TASK: EEGRegressionPipeline}
+    kind: Any = kinds.get(task, EEGFeatureExtractionPipeline)
+    return kind(model=model, feature_extractor=settings, task=task, device=device, **kwargs)
 
 
 def _load_settings(name: str, hub: dict[str, Any], kind: Any) -> Any:

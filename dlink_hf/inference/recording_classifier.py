@@ -9,15 +9,16 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import mne
 import numpy as np
 from tqdm import tqdm
 
 from ..core.checks import int_at_least, one_of, positive
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..core.electrodes import channel_positions
-from ..core.model_facts import check_delivered, label_names, probabilities_of, required_channels
+from ..core.model_facts import check_delivered, label_names, predictions_of, required_channels
 from ..export.exported_student import ExportedStudent
 from ..preprocessing.alignment import Alignment, alignment_from_dict
 from ..preprocessing.preparation import EEGPreparation
@@ -28,6 +29,8 @@ from ..preprocessing.signals import MICROVOLTS_PER_UNIT
 logger = logging.getLogger(__name__)
 
 TASK = "eeg-classification"
+REGRESSION_TASK = "eeg-regression"
+FEATURE_TASK = "eeg-feature-extraction"
 BATCH_SIZE = 64
 
 _SIGNAL_KEYS = ("ch_names", "sfreq", "unit", "is_filtered")
@@ -40,6 +43,8 @@ class RecordingClassification:
 
     model: Any
     feature_extractor: Any
+    # what the progress bar says
+    verb: ClassVar[str] = "classify"
 
     @property
     def _takes_positions(self) -> bool:
@@ -118,7 +123,7 @@ class RecordingClassification:
             state = alignment_from_dict(state)
         positions = np.asarray(channel_positions(windows.ch_names), dtype=np.float32)
         done = 0
-        with tqdm(total=len(windows), desc="classify", unit="window", leave=False, delay=2) as progress:
+        with tqdm(total=len(windows), desc=self.verb, unit="window", leave=False, delay=2) as progress:
             for values, onsets in windows.batches(batch_size):
                 reasons = windows.unjudged(values, onsets)
                 if state is not None:
@@ -139,30 +144,61 @@ class RecordingClassification:
         label_all: bool = False,
     ) -> list[dict[str, Any]]:
         """Return one dict per window of logits (N, num_labels)."""
-        logits = logits.astype(np.float64)
-        broken = np.flatnonzero(~np.isfinite(logits).all(-1))
-        if len(broken):
-            raise ValueError(
-                f"The model gave numbers that are not finite for {len(broken)} of {len(onsets)} windows, the first of "
-                f"them number {broken[0]}. Its weights are damaged, or its dtype ({self.model.dtype}) is too narrow: "
-                "load it with dtype='float32'."
-            )
-        probabilities = probabilities_of(logits)
+        if self.model.config.problem_type == REGRESSION:
+            return self._number_answers(logits, onsets, reasons, label_all)
+        logits = self._finite(logits)
+        several = self.model.config.problem_type == MULTI_LABEL
+        probabilities = predictions_of(self.model.config, logits)
         order = np.argsort(-probabilities, axis=-1, kind="stable")
         ordered = np.take_along_axis(probabilities, order, axis=-1)
-        names, duration = label_names(self.model), self.feature_extractor.n_times / self.feature_extractor.sfreq
-        windows = []
+        names, windows = label_names(self.model), []
         for values, indices, onset, reason in zip(ordered.tolist(), order.tolist(), onsets, reasons, strict=True):
             ranked = [
                 {"label": names[index], "score": value} for index, value in zip(indices[:top_k], values, strict=False)
             ]
+            held: list[str] | None = [
+                names[index] for index, value in zip(indices, values, strict=True) if value >= 0.5
+            ]
             if reason is not None and not label_all:
-                ranked = []
+                ranked, held = [], None
             best = ranked[0] if ranked else {"label": None, "score": None}
-            when = {"onset": None if np.isnan(onset) else onset, "duration": duration, "reason": reason}
-            window = {**best, **when}
+            window = {**best, **({"labels": held} if several else {}), **self._when(onset, reason)}
             windows.append(window if top_k == 1 else {**window, "scores": ranked})
         return windows
+
+    def _number_answers(
+        self, numbers: np.ndarray, onsets: list[float], reasons: list[str | None], label_all: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return one dict per window of the numbers (N, L) of a regression."""
+        names, windows = label_names(self.model), []
+        for values, onset, reason in zip(self._finite(numbers).tolist(), onsets, reasons, strict=True):
+            told = values if reason is None or label_all else [None] * len(values)
+            answer: dict[str, Any] = {"values": dict(zip(names, told, strict=True))}
+            if len(names) == 1:
+                answer = {"value": told[0], "label": names[0]}
+            windows.append({**answer, **self._when(onset, reason)})
+        return windows
+
+    def _finite(self, logits: np.ndarray) -> np.ndarray:
+        """Outputs (N, L) as float64.
+
+        Raises:
+            ValueError: some are not finite.
+        """
+        logits = logits.astype(np.float64)
+        broken = np.flatnonzero(~np.isfinite(logits).all(-1))
+        if len(broken):
+            raise ValueError(
+                f"The model gave numbers that are not finite for {len(broken)} of {len(logits)} windows, the first of "
+                f"them number {broken[0]}. Its weights are damaged, or its dtype ({self.model.dtype}) is too narrow: "
+                "load it with dtype='float32'."
+            )
+        return logits
+
+    def _when(self, onset: float, reason: str | None) -> dict[str, Any]:
+        """Where a window is in its recording, in seconds, and why it should get no label."""
+        duration = self.feature_extractor.n_times / self.feature_extractor.sfreq
+        return {"onset": None if np.isnan(onset) else onset, "duration": duration, "reason": reason}
 
     def _extractor(self, stride_seconds: float | None) -> EEGPreparation:
         """The feature extractor, strict where the model is, with the call's stride."""
@@ -293,25 +329,31 @@ class RecordingClassifier(RecordingClassification):
         return self._answers(np.concatenate(logits), onsets, reasons, **answer)
 
 
-def call_options(**given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def call_options(
+    answer_options: tuple[str, ...] = ("top_k", "label_all"), /, **given: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Sort the options of a call: how recordings are prepared, and what is told of their windows.
+
+    Args:
+        answer_options: names of the options that say what is told.
+        **given: the options.
 
     Raises:
         TypeError: an option is unknown.
         ValueError: one is out of range.
     """
-    unknown = sorted(set(given) - {*_CALL_OPTIONS, "top_k", "label_all"})
+    unknown = sorted(set(given) - {*_CALL_OPTIONS, *answer_options})
     if unknown:
         raise TypeError(
-            f"The pipeline has no option {', '.join(unknown)}; it has top_k, label_all, "
-            f"{', '.join(_CALL_OPTIONS)}, batch_size, num_workers."
+            f"The pipeline has no option {', '.join(unknown)}; it has "
+            f"{', '.join((*answer_options, *_CALL_OPTIONS))}, batch_size, num_workers."
         )
     preparation = {name: given[name] for name in _CALL_OPTIONS if given.get(name) is not None}
     stride = preparation.get("stride_seconds")
     if stride is not None:
         positive("stride_seconds", stride, "seconds")
     _check_unit(preparation.get("unit"))
-    answer: dict[str, Any] = {name: given[name] for name in ("top_k", "label_all") if name in given}
+    answer: dict[str, Any] = {name: given[name] for name in answer_options if name in given}
     top_k = answer.get("top_k")
     if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
         raise ValueError(f"top_k must be a number of labels, at least 1, or None for all, got {top_k!r}.")
@@ -352,4 +394,12 @@ def _say_once(message: str) -> None:
     logger.warning(message)
 
 
-__all__ = ["BATCH_SIZE", "TASK", "RecordingClassification", "RecordingClassifier", "call_options"]
+__all__ = [
+    "BATCH_SIZE",
+    "FEATURE_TASK",
+    "REGRESSION_TASK",
+    "TASK",
+    "RecordingClassification",
+    "RecordingClassifier",
+    "call_options",
+]

@@ -15,7 +15,12 @@ from ..core.config_checks import (
     MOST_CHANNELS,
     MOST_LABELS,
     MOST_SAMPLES,
+    MULTI_LABEL,
+    REGRESSION,
+    REGRESSION_LOSSES,
+    SINGLE_LABEL,
     check_signal_fields,
+    check_targets_fields,
     in_bounds,
     require,
     settle_labels,
@@ -108,7 +113,16 @@ class DLinkPreTrainedConfig(ShortNamesMixin, PreTrainedConfig):
         positions, and what contradicts another field is an error.
         """
         config_dict = dict(config_dict)
+        # another kind of problem has other labels
+        before = config_dict.get("problem_type")
+        if (kwargs.get("problem_type", before) or SINGLE_LABEL) != (before or SINGLE_LABEL):
+            for field in ("num_labels", "id2label", "label2id", "target_mean", "target_std"):
+                config_dict.pop(field, None)
+        if "problem_type" in kwargs:
+            config_dict["problem_type"] = kwargs.pop("problem_type")
         if {"num_labels", "id2label", "label2id"} & set(kwargs):
+            for field in ("target_mean", "target_std"):
+                config_dict.pop(field, None)
             for field in ("num_labels", "id2label", "label2id"):
                 config_dict.pop(field, None)
                 if field in kwargs:
@@ -128,8 +142,13 @@ __all__ = [
     "MOST_CHANNELS",
     "MOST_LABELS",
     "MOST_SAMPLES",
+    "MULTI_LABEL",
+    "REGRESSION",
+    "REGRESSION_LOSSES",
+    "SINGLE_LABEL",
     "DLinkPreTrainedConfig",
     "check_signal_fields",
+    "check_targets_fields",
     "in_bounds",
     "reject_unknown_fields",
     "require",

@@ -248,8 +248,9 @@ class DLinkPreTrainedModel(PreTrainedModel):
 def warn_of_new_head(name: str | None, model: PreTrainedModel) -> None:
     """Say that a model's head is random, to those who did not say which classes they want."""
     logger.warning(
-        f"{name} is a backbone without a head: the head of {model.config.num_labels} classes is new, and its "
-        "predictions are random until it is trained. Say which classes it is for: `num_labels=` or `id2label=`."
+        f"{name} is a backbone without a head: the head of {model.config.num_labels} "
+        f"{'target(s)' if model.config.problem_type == 'regression' else 'classes'} is new, and its predictions are "
+        "random until it is trained. Say what it is for: `num_labels=` or `id2label=`."
     )
 
 

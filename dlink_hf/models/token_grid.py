@@ -116,11 +116,24 @@ def student_fields(teacher: Any, n_times: int | None = None) -> dict[str, Any]:
         n_times: samples of the student's window, where it is shorter than the teacher's.
     """
     n_times = teacher.n_times if n_times is None else n_times
-    divisors = [size for size in range(1, n_times + 1) if n_times % size == 0]
-    size = teacher.patch_size
-    if size not in divisors or size < teacher.sfreq / 2 or size * teacher.n_patches != teacher.n_times:
-        size = min(divisors, key=lambda divisor: abs(math.log(divisor / teacher.sfreq)))
-    fields = {"mimic_size": teacher.hidden_size, "patch_size": size}
+    size: int | None = teacher.patch_size
+    if size is None or n_times % size or size < teacher.sfreq / 2 or size * teacher.n_patches != teacher.n_times:
+        size = None
+    return {"mimic_size": teacher.hidden_size, **patch_fields(n_times, teacher.sfreq, size)}
+
+
+def patch_fields(n_times: int, sfreq: float, size: int | None = None) -> dict[str, Any]:
+    """Fields of a fresh student's config that follow from its patches.
+
+    Args:
+        n_times: samples of a window.
+        sfreq: sampling rate in Hz.
+        size: samples of a patch; by default the divisor of the window that is nearest to a second.
+    """
+    if size is None:
+        divisors = [size for size in range(1, n_times + 1) if n_times % size == 0]
+        size = min(divisors, key=lambda divisor: abs(math.log(divisor / sfreq)))
+    fields = {"patch_size": size}
     slow = max(number for number in range(1, min(20, size) + 1) if size % number == 0)
     if slow != 20:
         fields["num_slow_features"] = slow
@@ -187,6 +200,7 @@ def windows_for(input_values: torch.Tensor, source: Any, teacher: Any) -> torch.
 __all__ = [
     "common_grid",
     "missing_channels",
+    "patch_fields",
     "resampled_length",
     "sees_more",
     "shared_tokens",

@@ -23,10 +23,10 @@ from ..core.fetch import fetch
 from ..evaluation.predict import load_classifier
 from ..export.graph import Logits
 from ..models.mic.configuration_mic import DEFAULT_CH_NAMES, MiCConfig
-from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..models.mic.modeling_mic import MiCForEEGClassification, MiCWithHead
 from ..models.teacher.backbones import BACKBONES
 from ..models.teacher.building import braindecode_models, channel_infos
-from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
+from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification, DLinkTeacherWithHead
 from .known_teachers import example_config
 
 
@@ -187,10 +187,11 @@ def build_model(name: str, window: Window) -> ProfiledModel:
         torch.manual_seed(0)
         source, n_chans, n_times, sfreq = make(known, window)
     source = source.float().cpu().eval()
-    kinds = {MiCForEEGClassification: "student", DLinkTeacherForEEGClassification: "teacher"}
+    kind_name = "student" if isinstance(source, MiCWithHead) else "network"
+    kind_name = "teacher" if isinstance(source, DLinkTeacherWithHead) else kind_name
     return ProfiledModel(
         name,
-        kinds.get(type(source), "network"),
+        kind_name,
         Logits(source).eval(),
         source,
         n_chans,
@@ -272,7 +273,7 @@ def _checkpoint(name: str, window: Window) -> tuple[nn.Module, int, int, float]:
         ) from error
     config = model.config
     n_times = _samples(name, window, config.sfreq)
-    if isinstance(model, MiCForEEGClassification):
+    if isinstance(model, MiCWithHead):
         if n_times % config.patch_size:
             raise ValueError(
                 f"{name} reads whole patches of {config.patch_size} samples at {config.sfreq:g} Hz; "

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..core.checks import one_of
+from ..core.config_checks import REGRESSION
 from ..core.electrodes import channel_positions
-from ..core.model_facts import check_delivered, label_names, probabilities_of, required_channels
+from ..core.model_facts import check_delivered, label_names, predictions_of, required_channels
 from ..export.exported_student import ExportedStudent
 from ..preprocessing.alignment import Alignment, alignment_from_dict
 from ..preprocessing.artefacts import peak_reason
@@ -46,9 +47,10 @@ class StreamPrediction:
         time: time stamp of the newest sample that had come in, in seconds of the stream's clock.
         onset: seconds from the stream's first sample to the first of the window.
         duration: of the window, in seconds.
-        label: a class, `"reject"` where none is likely enough, None where the window can't be judged.
+        label: a class, `"reject"` where none is likely enough, None where the window can't be judged; of a regression
+            the name of its (first) target.
         reason: why there is no label, in words; None where there is one.
-        probabilities: (num_labels,) of this window only; None without a label.
+        probabilities: (num_labels,) of this window only, or the numbers of a regression; None without a label.
         smoothed: (num_labels,) averaged over the last windows, by which the label is chosen; None without a label.
     """
 
@@ -139,6 +141,9 @@ class StreamClassifier:
         self.model, self.labels, self._say = model, label_names(model), say
         # a device that runs an exported student has no torch
         self._is_torch = not isinstance(model, ExportedStudent)
+        self._is_regression = model.config.problem_type == REGRESSION
+        if self._is_regression and reject_below:
+            raise ValueError("reject_below is for probabilities of classes; this model gives numbers: leave it at 0.")
         own = required_channels(model.config)
         self.extractor = copy.copy(extractor)
         self.extractor.ch_names = own if extractor.ch_names is None else list(extractor.ch_names)
@@ -358,19 +363,22 @@ class StreamClassifier:
             self._smoothed = probabilities
         self._smoothed = self._memory * self._smoothed + (1 - self._memory) * probabilities
         prediction.probabilities, prediction.smoothed = probabilities, self._smoothed
+        if self._is_regression:
+            prediction.label = self.labels[0]
+            return prediction
         best = int(self._smoothed.argmax())
         prediction.label = self.labels[best] if self._smoothed[best] >= self._reject_below else REJECT
         return prediction
 
     def _classify(self, windows: np.ndarray) -> np.ndarray:
-        """Probabilities (N, num_labels) float64 of prepared windows (N, C, T)."""
+        """Probabilities, or numbers of a regression, (N, num_labels) float64, of prepared windows (N, C, T)."""
         if self._is_torch:
             torch = import_module("torch")
             with torch.inference_mode():
                 logits = self.model(torch.from_numpy(windows), **self._positions).logits.float().numpy()
         else:
             logits = self.model(windows, **self._positions).logits
-        return probabilities_of(logits)
+        return predictions_of(self.model.config, logits)
 
     def _why_not(self, time: float) -> str | None:
         """Why the window that begins at `_next_start` can't be judged; None where it can."""

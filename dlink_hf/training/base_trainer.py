@@ -21,8 +21,11 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..core.atomic_files import staged
 from ..core.unlabelled import UNLABELLED
+from ..data.model_contract import label_names
 from ..data.splits import check_no_shared_subjects
+from ..data.targets import label_weights, target_values
 from ..hub.publish import publish_folder
+from ..models.configuration_base import MULTI_LABEL, REGRESSION
 from .augmentation import EEGAugmentation
 
 
@@ -52,6 +55,28 @@ def balanced_class_weights(labels: Any, num_labels: int) -> torch.Tensor:
     if absent:
         raise ValueError(f"The training set holds no window of class {absent}; balanced weights need every class.")
     return counts.sum() / (num_labels * counts)
+
+
+def class_weights_of(model: nn.Module, dataset: Any, labels: Any = None) -> torch.Tensor:
+    """Return balanced weights of a model's classes, or of its labels where several hold at once.
+
+    Args:
+        model: a student or a teacher.
+        dataset: training windows.
+        labels: of the windows, where the dataset can't tell them.
+
+    Returns:
+        (num_labels,) float32.
+
+    Raises:
+        ValueError: a class does not occur, or the model gives numbers.
+    """
+    config = model.config
+    if config.problem_type == REGRESSION:
+        raise ValueError("`class_weighting='balanced'` is for classes; a regression has none: leave it at 'none'.")
+    if config.problem_type == MULTI_LABEL:
+        return torch.from_numpy(label_weights(target_values(dataset), label_names(model))).float()
+    return balanced_class_weights(dataset["labels"][:] if labels is None else labels, config.num_labels)
 
 
 def check_groups(splits: Mapping[str, Any], group_column: str) -> None:
@@ -309,5 +334,6 @@ __all__ = [
     "StudioTrainer",
     "balanced_class_weights",
     "check_groups",
+    "class_weights_of",
     "last_whole_checkpoint",
 ]

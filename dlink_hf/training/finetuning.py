@@ -16,10 +16,12 @@ from ..core.checks import one_of
 from ..data.collator import EEGDataCollator
 from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled
 from ..data.model_contract import check_training_windows
-from ..evaluation.metrics import compute_metrics
-from ..models.mic.modeling_mic import check_labels
+from ..data.targets import check_targets, is_single_label, settle_target_scale
+from ..evaluation.metrics import compute_metrics_for
+from ..models.configuration_base import MULTI_LABEL, REGRESSION
+from ..models.task_losses import as_targets, check_labels, head_loss
 from .augmentation import EEGAugmentation, parse_augmentations
-from .base_trainer import CLASS_WEIGHTINGS, AugmentedTrainer, balanced_class_weights, check_groups
+from .base_trainer import CLASS_WEIGHTINGS, AugmentedTrainer, check_groups, class_weights_of
 from .lora import (
     GradualUnfreezing,
     adapt_teacher,
@@ -33,23 +35,33 @@ from .lora import (
 class WeightedCrossEntropy:
     """`compute_loss_func` for `Trainer`: cross-entropy, each window weighted by its class.
 
+    Of several labels at once the binary cross-entropy of each, of a regression the distance that its config names.
+
     Args:
         class_weights: (num_labels,), or None for equal weights.
         label_smoothing: share of each label that is spread evenly over all classes, in [0, 1), as in
-            `torch.nn.functional.cross_entropy` (Szegedy et al. 2016).
+            `torch.nn.functional.cross_entropy` (Szegedy et al. 2016); a regression has none.
+        config: of the model, which says what its labels are; one class by default.
 
     Raises:
         ValueError: `label_smoothing` is out of range.
     """
 
-    def __init__(self, class_weights: torch.Tensor | None = None, label_smoothing: float = 0.0):
+    def __init__(self, class_weights: torch.Tensor | None = None, label_smoothing: float = 0.0, config: Any = None):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must lie in [0, 1), got {label_smoothing}.")
         self.class_weights = class_weights
         self.label_smoothing = label_smoothing
+        self.config = config
 
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         """Loss of a batch; under gradient accumulation `num_items_in_batch` counts the windows of all its steps."""
+        if self.config is not None and self.config.problem_type in (REGRESSION, MULTI_LABEL):
+            labels = as_targets(self.config, labels, outputs.logits)
+            smoothed = labels
+            if self.config.problem_type == MULTI_LABEL:
+                smoothed = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
+            return head_loss(self.config, outputs.logits, smoothed, self.class_weights, count=num_items_in_batch)
         check_labels(labels, outputs.logits)
         weights = None if self.class_weights is None else self.class_weights.to(labels.device)
         total = F.cross_entropy(
@@ -144,10 +156,11 @@ def make_trainer(
     """Return a `Trainer` for a teacher or a student, on `splits["train"]`, watched on `splits["validation"]`.
 
     Args:
-        model: with a classification head.
+        model: with a head.
         splits: datasets `train` and, optionally, `validation`, with `input_values`, `labels` and the group column.
         args: as for `Trainer`.
-        class_weighting: `"balanced"` weighs each class by N / (num_labels * its count), or `"none"`.
+        class_weighting: `"balanced"` weighs each class by N / (num_labels * its count), of several labels at once each
+            where it holds by how often it does not; or `"none"`.
         early_stopping_patience: evaluations without improvement before the training stops; None for never.
         group_column: column that the splits must not share a value of.
         adaptation: what of a teacher trains: `"full"` all of it, `"probe"` its head, `"lora"` its head and low-rank
@@ -180,6 +193,9 @@ def make_trainer(
     check_groups(splits, group_column)
     for name, split in splits.items():
         check_training_windows(model, split)
+        if not is_single_label(model):
+            check_targets(model, split, name)
+            continue
         check_all_labelled(
             split,
             name,
@@ -188,9 +204,10 @@ def make_trainer(
             if name == "train"
             else EVALUATED_WITHOUT_LABEL,
         )
+    settle_target_scale(model, splits["train"])
     weights = None
     if class_weighting == "balanced":
-        weights = balanced_class_weights(splits["train"]["labels"][:], model.config.num_labels)
+        weights = class_weights_of(model, splits["train"])
     if isinstance(augmentation, str):
         augmentation = parse_augmentations(augmentation)
     if augmentation is not None and not isinstance(augmentation, EEGAugmentation):
@@ -212,9 +229,9 @@ def make_trainer(
         train_dataset=splits["train"],
         eval_dataset=splits.get("validation"),
         data_collator=EEGDataCollator(),
-        compute_metrics=compute_metrics,
+        compute_metrics=compute_metrics_for(model.config),
         compute_loss_func=WeightedCrossEntropy(
-            weights, args.label_smoothing_factor if label_smoothing is None else label_smoothing
+            weights, args.label_smoothing_factor if label_smoothing is None else label_smoothing, model.config
         ),
         callbacks=callbacks,
         adaptation=adaptation,

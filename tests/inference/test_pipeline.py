@@ -311,7 +311,7 @@ def test_options_that_can_not_be_used(pipe, raws, options, error, reason):
 
 def test_models_that_can_not_be_used(student, pipe, raws, tmp_path):
     make, extractor = dlink_hf.pipeline, pipe.feature_extractor
-    with pytest.raises(ValueError, match="one task"):
+    with pytest.raises(ValueError, match="has the tasks .eeg-classification."):
         make("text-classification", model=student)
     with pytest.raises(ValueError, match="Which model"):
         make("eeg-classification")

@@ -13,7 +13,8 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from ...core.electrodes import channel_positions
-from ...models.mic.modeling_mic import MiCModel, check_labels
+from ...models.mic.modeling_mic import MiCModel
+from ...models.task_losses import check_labels
 from ...models.teacher.backbones import ANY_CHANNELS
 from ...models.teacher.configuration_teacher import BACKBONES, DLinkTeacherConfig
 from ...models.teacher.modeling_teacher import DLinkTeacherModel

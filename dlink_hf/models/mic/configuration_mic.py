@@ -14,6 +14,7 @@ from ..configuration_base import (
     DEFAULT_CH_NAMES,
     DLinkPreTrainedConfig,
     check_signal_fields,
+    check_targets_fields,
     in_bounds,
     reject_unknown_fields,
     require,
@@ -73,7 +74,7 @@ _MOST = {
 @strict
 class MiCConfig(DLinkPreTrainedConfig):
     r"""
-    Configuration of [`MiCModel`] and [`MiCForEEGClassification`].
+    Configuration of [`MiCModel`], [`MiCForEEGClassification`] and [`MiCForEEGRegression`].
 
     The signal fields (`ch_names`, `channel_positions`, `sfreq`, `n_times`) say what the model was trained on and are
     the default montage of its forward pass. The weights depend on none of them: another montage or another number of
@@ -126,6 +127,12 @@ class MiCConfig(DLinkPreTrainedConfig):
             Dropout before the linear classifier.
         layer_norm_eps (`float`, *optional*, defaults to 1e-5):
             Epsilon of the layer normalisations.
+        target_mean, target_std (`list[float]`, *optional*):
+            Of a regression (`problem_type="regression"`): mean and standard deviation of each target, in its unit, by
+            which targets are standardised inside. A trainer takes those of its training windows; without them the
+            head gives the target itself.
+        regression_loss (`str`, *optional*, defaults to `"mse"`):
+            `"mse"`, `"mae"` or `"huber"`, on standardised targets.
 
     Raises:
         ValueError: a field is unknown, out of range, or contradicts another; the message names it.
@@ -167,6 +174,9 @@ class MiCConfig(DLinkPreTrainedConfig):
     hidden_dropout: float | int = 0.1
     classifier_dropout: float | int = 0.2
     layer_norm_eps: float = 1e-5
+    target_mean: list | None = None
+    target_std: list | None = None
+    regression_loss: str = "mse"
 
     def __post_init__(self, **kwargs):
         reject_unknown_fields(self, kwargs)
@@ -181,6 +191,7 @@ class MiCConfig(DLinkPreTrainedConfig):
         check_positions(self)
         self._check_sizes()
         super().__post_init__(**kwargs)
+        check_targets_fields(self)
 
     def _check_sizes(self) -> None:
         in_bounds(self, 1, **_MOST)

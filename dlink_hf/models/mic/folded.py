@@ -121,12 +121,12 @@ class FoldedBlock(_Folded):
 
 
 class MiCInference(_Folded):
-    """A trained student folded for inference; made by [`MiCForEEGClassification.for_inference`].
+    """A trained student folded for inference; made by [`MiCWithHead.for_inference`].
 
     It holds the weights as they were when it was made, follows no later training, and gives only logits.
 
     Args:
-        model ([`MiCForEEGClassification`]): the student; it is left as it is.
+        model ([`MiCForEEGClassification`] or [`MiCForEEGRegression`]): the student; it is left as it is.
         channel_positions (`Sequence`, (C, 3), *optional*): positions in metres; the montage of the config where left
             out.
         n_times (`int`, *optional*): samples in a window; that of the config by default.
@@ -208,7 +208,12 @@ class MiCInference(_Folded):
             signed = torch.einsum("lkpf,kc,fs->lcps", over_patches, patterns, features)
             bias = bias + torch.einsum("lcps,s->l", signed, shift[self.num_filters :])
             self.keep(signed=(signed * scale[self.num_filters :]).flatten(1).T)
-        self.keep(head=over_patches.flatten(1).T, head_bias=bias)
+        # the head's numbers in the unit of a regression's targets
+        scale, shift = (1.0, 0.0) if config.target_std is None else (config.target_std, config.target_mean)
+        scale, shift = torch.as_tensor(scale).to(bias), torch.as_tensor(shift).to(bias)
+        if self.signed is not None:
+            self.signed = self.signed * scale
+        self.keep(head=over_patches.flatten(1).T * scale, head_bias=bias * scale + shift)
 
     def forward(self, input_values: torch.Tensor) -> MiCClassifierOutput:
         r"""

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from ...core.unlabelled import UNLABELLED
+from ..configuration_base import REGRESSION
 from ..modeling_base import DLinkPreTrainedModel, check_input_values
+from ..task_losses import check_head, in_target_unit, mean_loss
 from .configuration_mic import MiCConfig
 from .mic_layers import (
     GaborConv1d,
@@ -45,7 +45,7 @@ class MiCPreTrainedModel(DLinkPreTrainedModel):
     _no_split_modules = ["MiCBlock"]
     _supports_sdpa = True
     takes_positions = True
-    _head_keys = ("classifier.",)
+    _head_keys: tuple[str, ...] = ("classifier.",)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -212,14 +212,19 @@ class MiCModel(MiCPreTrainedModel):
         return output if return_dict else output.to_tuple()
 
 
-class MiCForEEGClassification(MiCPreTrainedModel):
+class MiCWithHead(MiCPreTrainedModel):
     """The student with one small linear layer on its K x Q x c compressed values.
 
+    [`MiCForEEGClassification`] and [`MiCForEEGRegression`] say what that layer's outputs are.
+
     Args:
-        config ([`MiCConfig`]): `num_labels` or `id2label` say how many classes there are.
+        config ([`MiCConfig`]): `num_labels` or `id2label` say how many outputs there are.
     """
 
+    _is_regression = False
+
     def __init__(self, config: MiCConfig):
+        check_head(type(self).__name__, self._is_regression, config)
         super().__init__(config)
         self.num_labels = config.num_labels
         self.mic = MiCModel(config)
@@ -228,48 +233,12 @@ class MiCForEEGClassification(MiCPreTrainedModel):
         self.classifier = nn.Linear(size, config.num_labels)
         self.post_init()
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike | None,
-        *model_args: Any,
-        backend: str = "torch",
-        **kwargs: Any,
-    ) -> Any:
-        """Load a student; see [`DLinkPreTrainedModel.from_pretrained`].
-
-        Args:
-            pretrained_model_name_or_path: short name, Hub id or folder.
-            *model_args: passed to the constructor.
-            backend: deprecated: another value than `"torch"` gives an [`ExportedStudent`], with a `FutureWarning`.
-            **kwargs: as [`DLinkPreTrainedModel.from_pretrained`] takes them.
-
-        Raises:
-            ImportError: of another backend, a package is missing.
-            OSError, ValueError: as [`DLinkPreTrainedModel.from_pretrained`].
-        """
-        if backend == "torch":
-            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
-        warnings.warn(
-            f"MiCForEEGClassification.from_pretrained(..., backend={backend!r}) will be removed in 0.3. Use "
-            f"AutoModelForEEGClassification.from_pretrained(..., backend={backend!r}) or "
-            f"dlink_hf.pipeline(model=..., backend={backend!r}).",
-            FutureWarning,
-            stacklevel=2,
-        )
-        try:
-            # by its name: this file may travel with a checkpoint, where the rest of the package may be absent
-            package = import_module("dlink_hf")
-        except ModuleNotFoundError as error:
-            raise ImportError(f"backend={backend!r} needs dlink_hf: pip install 'dlink-hf[export]'.") from error
-        return package.load_exported(pretrained_model_name_or_path, backend, **kwargs)
-
     def get_input_embeddings(self) -> None:
         """None: the input is a signal, there is no table of embeddings."""
         return None
 
     def classify(self, compressed_state: torch.Tensor, signed_state: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the logits of a compressed state.
+        """Return the outputs of the head for a compressed state: logits, or numbers in the targets' unit.
 
         In training, `config.signed_path_alone` of the windows are classified by the signed path alone.
 
@@ -286,7 +255,7 @@ class MiCForEEGClassification(MiCPreTrainedModel):
             # larger, as dropout makes it: its mean over the windows stays
             rest = (compressed_state - signed_state) * kept.to(compressed_state.dtype) / (1 - share)
             compressed_state = signed_state + rest
-        return self.classifier(self.dropout(compressed_state.flatten(1)))
+        return in_target_unit(self.config, self.classifier(self.dropout(compressed_state.flatten(1))))
 
     def for_inference(
         self, channel_positions: torch.Tensor | list | None = None, n_times: int | None = None
@@ -332,7 +301,8 @@ class MiCForEEGClassification(MiCPreTrainedModel):
             input_values (`torch.Tensor`, (B, C, T)): windows in microvolts; T is a multiple of `config.patch_size`.
             channel_positions (`torch.Tensor`, (C, 3) or (B, C, 3), *optional*): electrode positions in metres; the
                 montage of the config by default.
-            labels (`torch.Tensor`, (B,), *optional*): class indices.
+            labels (`torch.Tensor`, *optional*): class indices (B,); or (B, num_labels) of zeros and ones for several
+                labels at once, or of targets in their unit for a regression, (B,) where there is one.
             output_hidden_states (`bool`, *optional*): also return the state after every block.
             return_dict (`bool`, *optional*): return a [`MiCClassifierOutput`] rather than a tuple.
 
@@ -358,10 +328,93 @@ class MiCForEEGClassification(MiCPreTrainedModel):
         logits = self.classify(outputs.compressed_state, outputs.signed_state)
         loss = None
         if labels is not None:
-            check_labels(labels, logits)
-            loss = F.cross_entropy(logits.float(), labels)
+            loss = mean_loss(self.config, logits, labels)
         output = MiCClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
         return output if return_dict else output.to_tuple()
+
+
+class MiCForEEGClassification(MiCWithHead):
+    """The student with one small linear layer on its K x Q x c compressed values: logits of classes.
+
+    With `problem_type="multi_label_classification"` several labels may hold at once: their probabilities are
+    `logits.sigmoid()`, the loss is the binary cross-entropy of each, and `labels` are (B, num_labels) zeros and ones.
+
+    Args:
+        config ([`MiCConfig`]): `num_labels` or `id2label` say how many classes there are.
+    """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *model_args: Any,
+        backend: str = "torch",
+        **kwargs: Any,
+    ) -> Any:
+        """Load a student; see [`DLinkPreTrainedModel.from_pretrained`].
+
+        Args:
+            pretrained_model_name_or_path: short name, Hub id or folder.
+            *model_args: passed to the constructor.
+            backend: deprecated: another value than `"torch"` gives an [`ExportedStudent`], with a `FutureWarning`.
+            **kwargs: as [`DLinkPreTrainedModel.from_pretrained`] takes them.
+
+        Raises:
+            ImportError: of another backend, a package is missing.
+            OSError, ValueError: as [`DLinkPreTrainedModel.from_pretrained`].
+        """
+        if backend == "torch":
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        warnings.warn(
+            f"MiCForEEGClassification.from_pretrained(..., backend={backend!r}) will be removed in 0.3. Use "
+            f"AutoModelForEEGClassification.from_pretrained(..., backend={backend!r}) or "
+            f"dlink_hf.pipeline(model=..., backend={backend!r}).",
+            FutureWarning,
+            stacklevel=2,
+        )
+        try:
+            # by its name: this file may travel with a checkpoint, where the rest of the package may be absent
+            package = import_module("dlink_hf")
+        except ModuleNotFoundError as error:
+            raise ImportError(f"backend={backend!r} needs dlink_hf: pip install 'dlink-hf[export]'.") from error
+        return package.load_exported(pretrained_model_name_or_path, backend, **kwargs)
+
+
+class MiCForEEGRegression(MiCWithHead):
+    """The student with one small linear layer on its K x Q x c compressed values: one number or more for a window.
+
+    Targets are standardised inside, by `config.target_mean` and `config.target_std`, which a trainer takes from its
+    training windows; `logits` are in the targets' own unit. The loss is `config.regression_loss`.
+
+    Args:
+        config ([`MiCConfig`]): of `problem_type="regression"`; `num_labels` or `id2label` say how many targets there
+            are, one by default.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from dlink_hf import MiCConfig, MiCForEEGRegression
+
+    >>> config = MiCConfig.from_size("tiny", problem_type="regression", id2label={0: "age (years)"})
+    >>> MiCForEEGRegression(config).eval()(torch.randn(4, 19, 1000)).logits.shape
+    torch.Size([4, 1])
+    ```
+    """
+
+    _is_regression = True
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Any:
+        """Load a student that gives numbers; a backbone gets a new head.
+
+        See [`DLinkPreTrainedModel.from_pretrained`], whose arguments and errors these are.
+        """
+        if kwargs.get("config") is None:
+            kwargs.setdefault("problem_type", REGRESSION)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
 
 def check_metres(positions: torch.Tensor) -> None:
@@ -377,35 +430,12 @@ def check_metres(positions: torch.Tensor) -> None:
         )
 
 
-def check_labels(labels: torch.Tensor, logits: torch.Tensor, allow_unlabelled: bool = False) -> None:
-    """Check class indices (B,) against logits (B, num_labels).
-
-    Args:
-        labels: class indices.
-        logits: of the model.
-        allow_unlabelled: whether -1, a window without a label, may be among them.
-
-    Raises:
-        ValueError: the shape differs, or an index lies outside 0 ... num_labels - 1.
-    """
-    if labels.shape != logits.shape[:1] or labels.is_floating_point():
-        raise ValueError(
-            f"`labels` must be {logits.shape[0]} class indices of shape ({logits.shape[0]},), got {labels.dtype} of "
-            f"shape {tuple(labels.shape)}."
-        )
-    if not labels.numel():
-        return
-    least, most = int(labels.min()), int(labels.max())
-    if not ((UNLABELLED if allow_unlabelled else 0) <= least and most < logits.shape[1]):
-        raise ValueError(
-            f"`labels` must lie in 0 ... {logits.shape[1] - 1} for a model of {logits.shape[1]} labels, got "
-            f"{least} ... {most}."
-            + (
-                " A label of -1 is a window without one, which only a distillation (DLinkTrainer) can train on."
-                if least == UNLABELLED and not allow_unlabelled
-                else ""
-            )
-        )
-
-
-__all__ = ["MiCClassifierOutput", "MiCForEEGClassification", "MiCModel", "MiCModelOutput", "MiCPreTrainedModel"]
+__all__ = [
+    "MiCClassifierOutput",
+    "MiCForEEGClassification",
+    "MiCForEEGRegression",
+    "MiCModel",
+    "MiCModelOutput",
+    "MiCPreTrainedModel",
+    "MiCWithHead",
+]

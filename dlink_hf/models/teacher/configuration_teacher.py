@@ -15,6 +15,7 @@ from ..configuration_base import (
     MOST_SAMPLES,
     DLinkPreTrainedConfig,
     check_signal_fields,
+    check_targets_fields,
     reject_unknown_fields,
     require,
     settle_labels,
@@ -48,7 +49,7 @@ _MODULE_FIELDS = {
 @strict
 class DLinkTeacherConfig(DLinkPreTrainedConfig):
     r"""
-    Configuration of [`DLinkTeacherModel`] and [`DLinkTeacherForEEGClassification`].
+    Configuration of [`DLinkTeacherModel`], [`DLinkTeacherForEEGClassification`] and [`DLinkTeacherForEEGRegression`].
 
     Args:
         backbone (`str`, *optional*, defaults to `"CBraMod"`):
@@ -71,6 +72,12 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
             Dropout before the last linear layer.
         module_info (`dict`, *optional*):
             Where a network of the user's own is read, as `from_module` measured it; None for braindecode's models.
+        target_mean, target_std (`list[float]`, *optional*):
+            Of a regression (`problem_type="regression"`): mean and standard deviation of each target, in its unit, by
+            which targets are standardised inside. A trainer takes those of its training windows; without them the
+            head gives the target itself.
+        regression_loss (`str`, *optional*, defaults to `"mse"`):
+            `"mse"`, `"mae"` or `"huber"`, on standardised targets.
 
     Raises:
         ValueError: a field is unknown, out of range, or contradicts another; the message names it.
@@ -97,6 +104,9 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
     head_size: int | None = 32
     head_dropout: float | int = 0.2
     module_info: dict | None = None
+    target_mean: list | None = None
+    target_std: list | None = None
+    regression_loss: str = "mse"
 
     def __post_init__(self, **kwargs):
         reject_unknown_fields(self, kwargs)
@@ -127,6 +137,7 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
         )
         require(0 <= self.head_dropout < 1, "head_dropout", self.head_dropout, "in [0, 1)")
         super().__post_init__(**kwargs)
+        check_targets_fields(self)
 
     def _check_module(self) -> None:
         require(

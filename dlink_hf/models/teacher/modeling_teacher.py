@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from ...core.checkpoint_names import found_checkpoint
-from ..mic.modeling_mic import check_labels
+from ..configuration_base import REGRESSION
 from ..modeling_base import DLinkPreTrainedModel, check_input_values
+from ..task_losses import check_head, in_target_unit, mean_loss
 from .backbones import MODULE
 from .building import build_backbone, keep_constants, restore_constants
 from .checkpoints import find_checkpoint, load_checkpoint
@@ -327,15 +327,20 @@ class DLinkTeacherModel(DLinkTeacherPreTrainedModel):
         return output if return_dict else output.to_tuple()
 
 
-class DLinkTeacherForEEGClassification(DLinkTeacherPreTrainedModel):
-    """A foundation model of braindecode with a small classification head, to be fine-tuned with `Trainer`.
+class DLinkTeacherWithHead(DLinkTeacherPreTrainedModel):
+    """A foundation model of braindecode with a small head.
+
+    [`DLinkTeacherForEEGClassification`] and [`DLinkTeacherForEEGRegression`] say what the head's outputs are.
 
     Args:
-        config ([`DLinkTeacherConfig`]): `num_labels` or `id2label` say how many classes there are.
+        config ([`DLinkTeacherConfig`]): `num_labels` or `id2label` say how many outputs there are.
         module: the network itself where `config.backbone` is `"module"`; see `from_module`.
     """
 
+    _is_regression = False
+
     def __init__(self, config: DLinkTeacherConfig, module: nn.Module | None = None):
+        check_head(type(self).__name__, self._is_regression, config)
         super().__init__(config)
         self.num_labels = config.num_labels
         self.teacher = DLinkTeacherModel(config, module)
@@ -354,7 +359,8 @@ class DLinkTeacherForEEGClassification(DLinkTeacherPreTrainedModel):
         Args:
             input_values (`torch.Tensor`, (B, C, T)): windows in microvolts, channels in the order of
                 `config.ch_names`, T = `config.n_times`.
-            labels (`torch.Tensor`, (B,), *optional*): class indices.
+            labels (`torch.Tensor`, *optional*): class indices (B,); or (B, num_labels) of zeros and ones for several
+                labels at once, or of targets in their unit for a regression, (B,) where there is one.
             output_hidden_states (`bool`, *optional*): also return the output of every layer.
             return_dict (`bool`, *optional*): return a [`DLinkTeacherClassifierOutput`] rather than a tuple.
 
@@ -364,27 +370,70 @@ class DLinkTeacherForEEGClassification(DLinkTeacherPreTrainedModel):
         Raises:
             TypeError, ValueError: the input or the labels do not fit the config.
         """
-        return_dict = self.config.return_dict if return_dict is None else return_dict
+        config = self.config
+        return_dict = config.return_dict if return_dict is None else return_dict
         if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
+            output_hidden_states = config.output_hidden_states
         # called like this, the hooks that others set on `teacher` fire
         if self.head is None:
             logits, _, states = self.teacher.run(input_values, output_hidden_states)
         else:
             outputs = self.teacher(input_values, output_hidden_states, return_dict=True)
             logits, states = self.head(outputs.last_hidden_state), outputs.hidden_states
-        loss = None
-        if labels is not None:
-            check_labels(labels, logits)
-            loss = F.cross_entropy(logits.float(), labels)
+        logits = in_target_unit(config, logits)
+        loss = None if labels is None else mean_loss(config, logits, labels)
         output = DLinkTeacherClassifierOutput(loss=loss, logits=logits, hidden_states=states)
         return output if return_dict else output.to_tuple()
+
+
+class DLinkTeacherForEEGClassification(DLinkTeacherWithHead):
+    """A foundation model of braindecode with a small classification head, to be fine-tuned with `Trainer`.
+
+    With `problem_type="multi_label_classification"` several labels may hold at once, as in
+    [`MiCForEEGClassification`].
+
+    Args:
+        config ([`DLinkTeacherConfig`]): `num_labels` or `id2label` say how many classes there are.
+        module: the network itself where `config.backbone` is `"module"`; see `from_module`.
+    """
+
+
+class DLinkTeacherForEEGRegression(DLinkTeacherWithHead):
+    """A foundation model of braindecode with a small head that gives one number or more for a window.
+
+    Targets are standardised inside and given back in their unit, as in [`MiCForEEGRegression`].
+
+    Args:
+        config ([`DLinkTeacherConfig`]): of `problem_type="regression"`.
+        module: the network itself where `config.backbone` is `"module"`; see `from_module`.
+    """
+
+    _is_regression = True
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Any:
+        """Load a teacher that gives numbers; a checkpoint of braindecode gets a new head for them.
+
+        See [`DLinkTeacherForEEGClassification.from_pretrained`], whose arguments and errors these are.
+        """
+        if kwargs.get("config") is None:
+            kwargs.setdefault("problem_type", REGRESSION)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+
+    @classmethod
+    def from_module(cls, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Make a teacher of any network; see [`DLinkTeacherForEEGClassification.from_module`]."""
+        return super().from_module(module, *args, **{"problem_type": REGRESSION, **kwargs})
 
 
 __all__ = [
     "DLinkTeacherClassifierOutput",
     "DLinkTeacherForEEGClassification",
+    "DLinkTeacherForEEGRegression",
     "DLinkTeacherModel",
     "DLinkTeacherOutput",
+    "DLinkTeacherWithHead",
     "build_backbone",
 ]
