@@ -15,7 +15,7 @@ from ..core.requires import require
 from ..export.c_text import FILTERS_FILE as C_FILTERS_FILE, filters_header
 from ..export.loading import FORMATS, format_of
 from ..export.onnx import TOLERANCES, write_export
-from ..preprocessing.alignment import ALIGNMENT_METHODS, alignment_from_dict
+from ..preprocessing.alignment import alignment_from_dict
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..streaming.preparation import PHASES, filter_coefficients
 from .flags import arg, named, parse
@@ -154,14 +154,8 @@ def _write_filters(export: Path, path: Path, sfreq: float, phase: str) -> str:
 
 
 def _write_c_filters(args: ExportArguments) -> str:
-    """Write filters.json as C too, into the folder of every precision; says so, or why not."""
+    """Write filters.json as C too, into the folder of every precision; says where."""
     folders = [Path(args.output_dir, precision) for precision in dict.fromkeys(args.precision)]
-    alignment = read_deploy(folders[0])["alignment"]
-    if alignment is not None and not ALIGNMENT_METHODS[alignment["method"]].is_matrix:
-        return (
-            f"no {C_FILTERS_FILE}: this student reads windows with a Monge mapping, which mic_stream.c does not make. "
-            "Filter and align on the device by deploy.json and filters.json, then call mic_classify."
-        )
     header = filters_header(read_json(Path(args.output_dir, FILTERS_FILE)))
     for folder in folders:
         with staged(folder) as partial:

@@ -21,7 +21,7 @@ from ..data.model_contract import label_names
 from ..models.configuration_base import MULTI_LABEL, REGRESSION
 from ..models.mic.folded import MiCInference
 from ..models.mic.modeling_mic import MiCForEEGClassification
-from ..preprocessing.alignment import Alignment, make_alignment
+from ..preprocessing.alignment import Alignment
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .c_text import number_of_c, rows_of_c, text_of_c
 from .exported_student import ExportedStudent, Runner
@@ -162,13 +162,13 @@ def find_compiler() -> str | None:
     return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))), None)
 
 
-def weights_header(student: MiCForEEGClassification, precision: str, alignment: str | Alignment | None = None) -> str:
+def weights_header(student: MiCForEEGClassification, precision: str, alignment: Alignment | None = None) -> str:
     """Return the text of mic_weights.h: shapes, names and weights of a student, folded for its montage and window.
 
     Args:
         student: on the CPU, in float32.
         precision: `"float32"` or `"int8"`.
-        alignment: of its windows: the method, or one that is fitted on a subject, which then is in the file.
+        alignment: of its windows; one that is fitted on a subject is in the file, of others only the lengths are.
 
     Raises:
         ValueError: the student has parts that mic.c does not know.
@@ -176,19 +176,24 @@ def weights_header(student: MiCForEEGClassification, precision: str, alignment: 
     folded = student.for_inference()
     _check_known(folded)
     shapes, arrays = _shapes(student, folded, precision == "int8"), _arrays(folded, precision == "int8")
-    given, is_matrix = [], False
-    if alignment is not None:
-        fitted = make_alignment(alignment) if isinstance(alignment, str) else alignment
-        is_matrix = fitted.is_matrix
-    names = {"MATRIX": "0", "SHIFT": "0"}
-    if is_matrix and not isinstance(alignment, str):
-        for kind, values in zip(names, fitted.matrix_and_shift(), strict=True):
-            names[kind] = f"mic_alignment_{kind.lower()}"
-            given += rows_of_c("float", names[kind], [number_of_c(float(value)) for value in values.ravel()])
+    aligned = {
+        "ALIGNED": (int(alignment is not None), "whether mic_classify aligns windows, see mic_set_alignment"),
+        "ALIGNMENT_TAPS": (1 if alignment is None else alignment.n_taps, "of the alignment's filters"),
+        "ALIGNMENT_GIVEN": (int(alignment is not None and alignment.n_windows > 0), "whether a subject's is below"),
+    }
     place = shapes.index("#endif")
-    aligned = [f"#define MIC_ALIGNED {int(is_matrix)} /* whether mic_classify aligns windows, by mic_set_alignment */"]
-    aligned += [f"#define MIC_ALIGNMENT_{kind} {name} /* given at the export; or 0 */" for kind, name in names.items()]
-    return "\n".join([*shapes[:place], *aligned, *shapes[place:], *given, *arrays, ""])
+    shapes[place:place] = [f"#define MIC_{name} {value} /* {meaning} */" for name, (value, meaning) in aligned.items()]
+    return "\n".join([*shapes, *([] if alignment is None else _given(alignment)), *arrays, ""])
+
+
+def _given(alignment: Alignment) -> list[str]:
+    """Lines of mic_weights.h: a subject's alignment, empty where it was not fitted."""
+    found = alignment.device_arrays() if alignment.n_windows else {}
+    names, lines = dict.fromkeys(("matrix", "shift", "taps"), "0"), []
+    for name, values in found.items():
+        names[name] = f"mic_alignment_{name}"
+        lines += rows_of_c("float", names[name], [number_of_c(float(value)) for value in values.ravel()])
+    return [*lines, f"static const mic_alignment mic_given_alignment = {{{', '.join(names.values())}}};"]
 
 
 def _check_known(folded: MiCInference) -> None:
@@ -325,7 +330,7 @@ def _header_bytes(
     precision: str,
     ranges: np.ndarray | None,
     any_montage: bool,
-    alignment: str | Alignment | None = None,
+    alignment: Alignment | None = None,
 ) -> bytes:
     if any_montage:
         raise ValueError("An export as C has a montage of its own: name it by ch_names (--ch_names).")

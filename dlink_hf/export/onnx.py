@@ -29,7 +29,7 @@ from ..data.model_contract import check_label_names, label_names, montage_argume
 from ..evaluation.predict import load_classifier
 from ..models.configuration_base import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from ..models.mic.modeling_mic import MiCForEEGClassification, MiCWithHead
-from ..preprocessing.alignment import ALIGNMENT_METHODS, Alignment
+from ..preprocessing.alignment import Alignment
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .exported_student import ExportedStudent, Runner, check_montage, check_windows
 from .graph import OPSET, check_installed, to_float16, to_int8, trace, trace_any_montage
@@ -69,7 +69,7 @@ class ExportFormat:
         files: further files of the folder, by name.
         why_not_compared: why it can't be run here, and so not compared with PyTorch; None where it can.
         is_calibrated: whether int8 needs windows that set its ranges.
-        is_aligned: whether its code aligns windows; `build` then takes the method or a fitted alignment too.
+        is_aligned: whether its code aligns windows; `build` then takes an alignment too.
     """
 
     student: type[ExportedStudent]
@@ -212,11 +212,11 @@ def write_export(
         )
     check["tolerance"] = tolerance
     deploy = _deployment(student, feature_extractor, kind, weights, precision, any_montage, check)
-    if kind.is_aligned and deploy["alignment"] and ALIGNMENT_METHODS[deploy["alignment"]["method"]].is_matrix:
+    if kind.is_aligned and deploy["alignment"]:
         deploy["alignment"]["note"] = (
-            "the subject's own matrix is in the file"
+            "the subject's own is in the file"
             if alignment_state is not None
-            else "the firmware gives the matrix of the subject's own session: mic_set_alignment"
+            else "the firmware gives that of the subject's own session: mic_set_alignment"
         )
     with staged(folder) as partial:
         for name, content in {**kind.files(), model_file: weights}.items():
@@ -231,26 +231,25 @@ def write_export(
     return folder / model_file
 
 
-def _alignment(
-    kind: ExportFormat, extractor: EEGFeatureExtractor | None, state: Alignment | None
-) -> str | Alignment | None:
-    """The alignment of a student's windows, fitted where it is given.
+def _alignment(kind: ExportFormat, extractor: EEGFeatureExtractor | None, state: Alignment | None) -> Alignment | None:
+    """The alignment of a student's windows: the one that is given, or one that has seen nothing.
 
     Raises:
         ValueError: one is given that the student has no use for, or that is another's.
     """
-    method = None if extractor is None else extractor.alignment
+    own = None if extractor is None or extractor.alignment is None else extractor.new_alignment()
     if state is None:
-        return method
-    if not kind.is_aligned or method is None:
+        return own
+    if not kind.is_aligned or own is None:
         raise ValueError("alignment_state (--alignment) is for a student of aligned windows, exported as C.")
-    wanted = None if extractor is None else extractor.ch_names
-    if state.method != method or (wanted and state.ch_names and list(state.ch_names) != list(wanted)):
+    # a device must hold as many taps
+    told = [(one.method, one.ch_names, one.n_taps) for one in (own, state)]
+    if told[0] != told[1]:
         raise ValueError(
-            f"The student's windows are aligned by {method} of {', '.join(wanted or [])}; given is the state of "
-            f"{state.method} of {', '.join(state.ch_names or [])}. Fit it with the student's own feature extractor."
+            f"The student's windows are aligned by {own.method} of {', '.join(own.ch_names or [])}; given is the "
+            f"state of {state.method} of {', '.join(state.ch_names or [])}. Fit it with the student's own feature "
+            "extractor."
         )
-    state.matrix_and_shift()
     return state
 
 

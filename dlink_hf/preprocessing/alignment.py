@@ -109,10 +109,8 @@ class AlignmentSession:
         return self.alignment.transform(windows)
 
 
-ALIGNMENT_METHODS = {
-    cls.method: cls for cls in (ZScoreAlignment, EuclideanAlignment, MongeAlignment, EuclideanMongeAlignment)
-}
-ALIGNMENTS = tuple(ALIGNMENT_METHODS)
+_METHODS = {cls.method: cls for cls in (ZScoreAlignment, EuclideanAlignment, MongeAlignment, EuclideanMongeAlignment)}
+ALIGNMENTS = tuple(_METHODS)
 
 
 def make_alignment(
@@ -148,7 +146,7 @@ def make_alignment(
     if reference is not None:
         raise ValueError(f"the alignment {method!r} has no reference spectrum: that is for 'monge'.")
     own = {"sfreq": sfreq} if method == "euclidean_monge" else {}
-    return ALIGNMENT_METHODS[method](half_life=half_life, ch_names=ch_names, **own)
+    return _METHODS[method](half_life=half_life, ch_names=ch_names, **own)
 
 
 def alignment_from_dict(state: Mapping[str, Any]) -> Alignment:
@@ -157,9 +155,9 @@ def alignment_from_dict(state: Mapping[str, Any]) -> Alignment:
     Raises:
         ValueError: If it is of no known method, or incomplete.
     """
-    if not isinstance(state, Mapping) or state.get("method") not in ALIGNMENT_METHODS:
+    if not isinstance(state, Mapping) or state.get("method") not in _METHODS:
         raise ValueError(f"this is not the state of an alignment: a mapping with a method of {', '.join(ALIGNMENTS)}.")
-    return ALIGNMENT_METHODS[state["method"]].from_dict(state)
+    return _METHODS[state["method"]].from_dict(state)
 
 
 def alignment_facts(method: str, reference: str | Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -182,7 +180,6 @@ def alignment_facts(method: str, reference: str | Mapping[str, Any] | None = Non
 
 __all__ = [
     "ALIGNMENTS",
-    "ALIGNMENT_METHODS",
     "MIN_SECONDS",
     "REFERENCE_UV",
     "Alignment",

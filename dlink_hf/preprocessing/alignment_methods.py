@@ -33,8 +33,8 @@ class Alignment:
     """
 
     method: ClassVar[str]
-    # whether the map is one matrix for all samples
-    is_matrix: ClassVar[bool] = True
+    # of the filters of `device_arrays`; 1 where there are none
+    n_taps: int = 1
 
     def __init__(self, *, half_life: float | None = None, ch_names: Sequence[str] | None = None) -> None:
         if half_life is not None and not (np.isfinite(half_life) and half_life > 0):
@@ -89,16 +89,12 @@ class Alignment:
             TypeError: As in `fit`.
             ValueError: As in `fit`, if nothing was fitted yet, or if a channel never changed.
         """
-        return self.transform_exactly(windows).astype(np.float32)
-
-    def transform_exactly(self, windows: Any) -> np.ndarray:
-        """Return aligned windows as `transform` does, in float64."""
         if not self.n_windows:
             raise ValueError("the alignment has seen no window yet: fit it on the subject's unlabelled windows first.")
         values = self._check(windows)
         if self._map is None:
             self._map = self._make_map()
-        return self._apply(values)
+        return self._apply(values).astype(np.float32)
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that it was made with, as JSON values."""
@@ -171,21 +167,25 @@ class Alignment:
     def _apply(self, values: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
-    def matrix_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return what a device needs to align: the aligned sample of all channels is matrix @ x + shift.
+    def device_arrays(self) -> dict[str, np.ndarray]:
+        """Return what a device needs to align windows (C, T) of microvolts.
 
         Returns:
-            (C, C) and (C,) float64; of microvolts.
+            Float64: "matrix" (C, C), by which the channels are mixed first; "shift" (C,), which is added; "taps"
+            (C, n), a symmetric filter for each channel, by which the window is filtered last, its ends mirrored by
+            point reflection as far as half a filter. What a method does not have is left out.
 
         Raises:
-            ValueError: Nothing was fitted yet, or the method is a filter, not a matrix ("monge", "euclidean_monge").
+            ValueError: Nothing was fitted yet, or a channel never changed.
         """
-        if not self.is_matrix:
-            raise ValueError(f"the alignment {self.method!r} filters windows: it is no matrix.")
-        n_chans = len(next(iter(self._means.values()))) if self._means else 1
-        # the map is affine: its values at zero and at each channel's unit
-        points = self.transform_exactly(np.concatenate([np.zeros((n_chans, 1)), np.eye(n_chans)], axis=1)[None])[0]
-        return points[:, 1:] - points[:, :1], points[:, 0]
+        if not self.n_windows:
+            raise ValueError("the alignment has seen no window yet: fit it on the subject's unlabelled windows first.")
+        if self._map is None:
+            self._map = self._make_map()
+        return self._arrays()
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        raise NotImplementedError
 
 
 class ZScoreAlignment(Alignment):
@@ -208,6 +208,10 @@ class ZScoreAlignment(Alignment):
     def _apply(self, values: np.ndarray) -> np.ndarray:
         mean, gain = self._map
         return (values - mean) * gain
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        mean, gain = (each[:, 0] for each in self._map)
+        return {"matrix": np.diag(gain), "shift": -mean * gain}
 
 
 class EuclideanAlignment(Alignment):
@@ -251,6 +255,9 @@ class EuclideanAlignment(Alignment):
     def _apply(self, values: np.ndarray) -> np.ndarray:
         return self._map @ values
 
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {"matrix": self._map}
+
 
 class MongeAlignment(Alignment):
     """Each channel filtered by sqrt(reference PSD / the subject's PSD), so that spectra of all subjects are alike.
@@ -279,7 +286,6 @@ class MongeAlignment(Alignment):
     """
 
     method = "monge"
-    is_matrix = False
 
     def __init__(
         self,
@@ -298,6 +304,7 @@ class MongeAlignment(Alignment):
         self.sfreq, self.filter_length, self.max_gain = float(sfreq), int(filter_length), float(max_gain)
         self.reference = reference if isinstance(reference, str) else dict(reference)
         self._reference_psd = self._read_reference()
+        self.n_taps = self.filter_length + 1
 
     def settings(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("sfreq", "filter_length", "reference", "max_gain")}
@@ -380,6 +387,9 @@ class MongeAlignment(Alignment):
         padded = np.pad(values, [(0, 0), (0, 0), (half, half)], mode="reflect", reflect_type="odd")
         return signal.oaconvolve(padded, self._map, mode="valid", axes=-1)
 
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {"taps": self._map[0]}
+
 
 class EuclideanMongeAlignment(Alignment):
     """Euclidean alignment first, Monge mapping of what it gives second: channels' covariance and spectra are alike.
@@ -396,7 +406,6 @@ class EuclideanMongeAlignment(Alignment):
     """
 
     method = "euclidean_monge"
-    is_matrix = False
 
     def __init__(
         self,
@@ -412,6 +421,7 @@ class EuclideanMongeAlignment(Alignment):
         self._time = MongeAlignment(
             sfreq=sfreq, filter_length=filter_length, max_gain=max_gain, ch_names=self.ch_names
         )
+        self.n_taps = self._time.n_taps
 
     def settings(self) -> dict[str, Any]:
         time = {name: getattr(self._time, name) for name in ("sfreq", "filter_length", "max_gain")}
@@ -441,6 +451,9 @@ class EuclideanMongeAlignment(Alignment):
 
     def _apply(self, values: np.ndarray) -> np.ndarray:
         return self._time._apply(self._space._apply(values))
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {**self._space._arrays(), **self._time._arrays()}
 
 
 def cospectra(values: np.ndarray, sfreq: float, length: int) -> np.ndarray:

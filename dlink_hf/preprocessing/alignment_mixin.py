@@ -75,6 +75,14 @@ class AlignmentMixin:
         settings = {name: value for name, value in self.to_dict().items() if not name.startswith("alignment")}
         return type(self)(**settings)
 
+    def new_alignment(self) -> Alignment:
+        """Return an alignment of the extractor's own channels that has seen nothing yet; see [`fit_alignment`].
+
+        Raises:
+            ValueError: Where the extractor has no alignment.
+        """
+        return self._new_alignment(self.ch_names)
+
     def _new_alignment(self, names: Sequence[str] | None, half_life: float | None = None) -> Alignment:
         if self.alignment is None:
             raise ValueError(

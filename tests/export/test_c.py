@@ -83,7 +83,7 @@ def logits_of(model: MiCForEEGClassification, values: np.ndarray) -> np.ndarray:
 
 
 def build(
-    model: MiCForEEGClassification, folder: Path, precision: str = "float32", alignment: str | Alignment | None = None
+    model: MiCForEEGClassification, folder: Path, precision: str = "float32", alignment: Alignment | None = None
 ) -> Path:
     """The program of a student, with the sanitizers of the compiler."""
     shutil.copytree(SOURCES, folder)
@@ -180,12 +180,12 @@ def session() -> dict[str, Alignment]:
     """Alignments of a subject whose channels are of unlike size, mixed, and off zero."""
     rng = np.random.default_rng(5)
     windows = np.einsum("dc,nct->ndt", rng.normal(size=(len(NAMES),) * 2), 30 * rng.normal(size=(9, len(NAMES), 300)))
-    methods = ("zscore", "euclidean", "monge")
+    methods = ("zscore", "euclidean", "monge", "euclidean_monge")
     return {method: make_alignment(method, ch_names=NAMES).fit(windows + 20) for method in methods}
 
 
 @needs_compiler
-@pytest.mark.parametrize("method", ["zscore", "euclidean"])
+@pytest.mark.parametrize("method", ["zscore", "euclidean", "monge", "euclidean_monge"])
 def test_windows_are_aligned_as_in_python(method, session, tmp_path):
     model = student_of(*SHAPES["tiny"])
     values = 3 * noise(model, 5) + 20
@@ -206,22 +206,22 @@ def test_windows_are_aligned_as_in_python(method, session, tmp_path):
 def test_an_alignment_is_told_while_it_runs(session, tmp_path):
     model = student_of(*SHAPES["tiny"])
     values = 3 * noise(model, 2)
-    program = build(model, tmp_path / "later", alignment="euclidean")
+    program = build(model, tmp_path / "later", alignment=make_alignment("euclidean_monge", ch_names=NAMES))
     assert [line[:2] for line in run(program, values.tobytes())] == [["MIC_NOT_ALIGNED", "-"]] * 2
-    matrix, shift = session["euclidean"].matrix_and_shift()
-    np.testing.assert_allclose(matrix @ values + shift[:, None], session["euclidean"].transform(values), atol=1e-4)
-    with pytest.raises(ValueError, match="no matrix"):
-        session["monge"].matrix_and_shift()
+    arrays = session["euclidean_monge"].device_arrays()
+    assert {name: array.shape[0] for name, array in arrays.items()} == {"matrix": len(NAMES), "taps": len(NAMES)}
+    matrix, taps = (f"{{{', '.join(f'{x:.9e}f' for x in array.ravel())}}}" for array in arrays.values())
     (tmp_path / "later" / "told.c").write_text(
         '#define main told_main\n#include "main.c"\n#undef main\n'
-        + f"static const float matrix[] = {{{', '.join(f'{x:.9e}f' for x in matrix.ravel())}}};\n"
-        + "int main(int n, char **words) { mic_set_alignment(matrix, NULL); return told_main(n, words); }\n"
+        f"static const float matrix[] = {matrix}, taps[] = {taps};\n"
+        "static const mic_alignment own = {matrix, NULL, taps};\n"
+        "int main(int n, char **words) { mic_set_alignment(&own); return told_main(n, words); }\n"
     )
     command = [find_compiler(), *SANITIZED, "-o", "told", "told.c", "mic.c", "-lm"]
     done = subprocess.run(command, cwd=tmp_path / "later", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = np.array([line[2::2] for line in run(tmp_path / "later" / "told", values.tobytes())], dtype=float)
-    expected = logits_of(model, session["euclidean"].transform(values))
+    expected = logits_of(model, session["euclidean_monge"].transform(values))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
@@ -233,8 +233,8 @@ def test_the_folder_of_an_aligned_student(session, tmp_path):
     export_c(model, tmp_path / "none", **options)
     export_c(model, tmp_path / "own", alignment_state=session["euclidean"], **options)
     for name, text, note in (
-        ("none", "MIC_ALIGNMENT_MATRIX 0", "mic_set_alignment"),
-        ("own", "MIC_ALIGNMENT_MATRIX mic", "own matrix is in the file"),
+        ("none", "MIC_ALIGNMENT_GIVEN 0", "mic_set_alignment"),
+        ("own", "MIC_ALIGNMENT_GIVEN 1", "own is in the file"),
     ):
         assert text in (tmp_path / name / "mic_weights.h").read_text("utf-8")
         assert note in json.loads((tmp_path / name / "deploy.json").read_text("utf-8"))["alignment"]["note"]

@@ -169,15 +169,9 @@ def test_labels_are_those_of_the_stream_and_breaks_get_a_status(student, tmp_pat
     np.testing.assert_array_equal(found[place + 1 :], again)
 
 
-def test_a_student_of_windows_with_a_monge_mapping_gets_no_stream(student, tmp_path, capsys):
-    export(student, tmp_path, 256.0, alignment="monge")
-    assert "no mic_filters.h: this student reads windows with a Monge mapping" in capsys.readouterr().out
-    assert not list(tmp_path.rglob("mic_filters.h")) and (tmp_path / "filters.json").is_file()
-
-
 @needs_compiler
 def test_a_stream_of_an_aligned_student(student, tmp_path):
-    settings = {"l_freq": 1.0, "h_freq": 40.0, "alignment": "euclidean", "alignment_min_seconds": 4.0}
+    settings = {"l_freq": 1.0, "h_freq": 40.0, "alignment": "euclidean_monge", "alignment_min_seconds": 4.0}
     extractor = EEGFeatureExtractor(ch_names=NAMES, n_times=N_TIMES, **settings)
     raw = raw_samples(200.0)
     state = extractor.fit_alignment(raw, sfreq=200.0, ch_names=NAMES, unit="uV")

@@ -374,53 +374,68 @@ static void compress(float *logits)
 }
 
 #if MIC_ALIGNED
-/* the alignment of the session: kept where the caller has it; what was given at the export, if anything was */
-static const float *align_matrix = MIC_ALIGNMENT_MATRIX, *align_shift = MIC_ALIGNMENT_SHIFT;
-static float aligned[MIC_CHANNELS][MIC_PATCH];
+#define MIC_HALF_TAPS (MIC_ALIGNMENT_TAPS / 2)
+/* of the session's subject: what was given at the export, if anything was, until the firmware says another */
+static const mic_alignment *alignment = MIC_ALIGNMENT_GIVEN ? &mic_given_alignment : 0;
+static float line[MIC_SAMPLES + 2 * MIC_HALF_TAPS]; /* a channel, mixed, before and after it its mirror image */
+static float filtered[MIC_PATCH];
 
-void mic_set_alignment(const float *matrix, const float *shift)
+void mic_set_alignment(const mic_alignment *of_the_subject) { alignment = of_the_subject; }
+
+/* Fill the line with channel c of a window */
+static void mix(const float *window, int c)
 {
-    align_matrix = matrix;
-    align_shift = shift;
+    float *const own = line + MIC_HALF_TAPS, *const end = own + MIC_SAMPLES - 1;
+    int from, t;
+    for (t = 0; t < MIC_SAMPLES; t++)
+        own[t] = alignment->shift ? alignment->shift[c] : 0.0f;
+    for (from = 0; from < MIC_CHANNELS; from++) {
+        if (alignment->matrix)
+            add_scaled(own, window + from * MIC_SAMPLES, alignment->matrix[c * MIC_CHANNELS + from], MIC_SAMPLES);
+        else if (from == c)
+            add_scaled(own, window + from * MIC_SAMPLES, 1.0f, MIC_SAMPLES);
+    }
+    for (t = 1; t <= MIC_HALF_TAPS; t++) {
+        own[-t] = 2.0f * own[0] - own[t];
+        end[t] = 2.0f * end[0] - end[-t];
+    }
 }
 
-/* A patch of all channels, from its first sample on */
-static void align(const float *first)
+/* Patch p of the channel in the line, aligned */
+static const float *align(int c, int p)
 {
-    int c, from, t;
-    for (c = 0; c < MIC_CHANNELS; c++) {
-        for (t = 0; t < MIC_PATCH; t++)
-            aligned[c][t] = align_shift ? align_shift[c] : 0.0f;
-        for (from = 0; from < MIC_CHANNELS; from++)
-            add_scaled(aligned[c], first + from * MIC_SAMPLES, align_matrix[c * MIC_CHANNELS + from], MIC_PATCH);
-    }
+    int t;
+    if (!alignment->taps)
+        return line + MIC_HALF_TAPS + p * MIC_PATCH;
+    /* taps are symmetric: their order does not matter */
+    for (t = 0; t < MIC_PATCH; t++)
+        filtered[t] = dot(alignment->taps + c * MIC_ALIGNMENT_TAPS, line + p * MIC_PATCH + t, MIC_ALIGNMENT_TAPS);
+    return filtered;
 }
 #endif
 
-/* MiCInference.forward, of a window that is to be aligned first or is aligned */
+/* MiCInference.forward, of a window that is aligned or, else, is to be aligned first */
 static void forward(const float *window, int is_aligned, float *logits)
 {
     int c, p, b;
 #if MIC_SIGNED
     int i;
+    for (i = 0; i < MIC_LABELS; i++)
+        evoked[i] = 0.0f;
 #endif
 #if !MIC_ALIGNED
     (void)is_aligned;
 #endif
-#if MIC_SIGNED
-    for (i = 0; i < MIC_LABELS; i++)
-        evoked[i] = 0.0f;
-#endif
-    for (p = 0; p < MIC_PATCHES; p++) {
+    for (c = 0; c < MIC_CHANNELS; c++) {
 #if MIC_ALIGNED
         if (!is_aligned)
-            align(window + p * MIC_PATCH);
+            mix(window, c);
 #endif
-        for (c = 0; c < MIC_CHANNELS; c++) {
+        for (p = 0; p < MIC_PATCHES; p++) {
             const float *patch = window + c * MIC_SAMPLES + p * MIC_PATCH;
 #if MIC_ALIGNED
             if (!is_aligned)
-                patch = aligned[c];
+                patch = align(c, p);
 #endif
             filter_bank(patch, scratch.features);
 #if MIC_SIGNED
@@ -498,7 +513,7 @@ enum mic_status mic_classify(const float *window, int *label, float *logits)
     enum mic_status status = mic_check(window);
     int i, best = 0;
 #if MIC_ALIGNED
-    if (status == MIC_OK && !align_matrix)
+    if (status == MIC_OK && !alignment)
         status = MIC_NOT_ALIGNED;
 #endif
     if (status == MIC_OK) {
