@@ -10,7 +10,7 @@ PYTHON ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow style quality clean
+.PHONY: help install demo test test-slow style quality docs clean
 
 help:
 	@echo "make demo       distil a student from synthetic EEG: scores, checkpoint, card and plots in outputs/demo"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-slow  the slow tests: builds the wheel and installs it into a fresh environment"
 	@echo "make style      format the code and fix what can be fixed"
 	@echo "make quality    check format, lint, spelling, the order of the rooms and types; change nothing"
+	@echo "make docs       build the documentation into build/docs; a warning is an error"
 	@echo "make clean      remove what was built; recordings, outputs and .venv stay"
 
 $(STAMP): setup.py pyproject.toml constraints.txt tools/fix_torchaudio.py
@@ -42,7 +43,7 @@ $(STAMP): setup.py pyproject.toml constraints.txt tools/fix_torchaudio.py
 	  echo "Creating $(VENV) with Python $$version"; \
 	  "$$python" -m venv --clear $(VENV); \
 	fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[teachers,demo,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[teachers,demo,dev,docs]"
 	$(BIN)/python tools/fix_torchaudio.py
 	@touch $(STAMP)
 
@@ -64,9 +65,13 @@ style: $(STAMP)
 quality: $(STAMP)
 	$(BIN)/ruff check $(wildcard $(SOURCES))
 	$(BIN)/ruff format --check $(wildcard $(SOURCES))
-	$(BIN)/codespell $(wildcard $(SOURCES) *.md *.toml *.cff .github .ci model_cards)
+	$(BIN)/codespell $(wildcard $(SOURCES) docs *.md *.toml *.cff .github .ci model_cards)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open build/docs/index.html"
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -42,7 +42,7 @@ TRAIN = [
 
 EXTRAS_REQUIRE = {
     "train": TRAIN,
-    # teachers only: a student needs none of this. braindecode brings torchaudio, which must match torch (see README)
+    # teachers only: a student needs none of this. braindecode brings torchaudio, which must match torch
     "teachers": [*TRAIN, "braindecode>=1.8,<2", "peft>=0.21,<1", "pyriemann>=0.8,<1"],
     "bids": [*TRAIN, "mne-bids>=0.18"],
     # data sets by name: those that braindecode put on the Hub, and those of MOABB
@@ -57,11 +57,16 @@ EXTRAS_REQUIRE = {
     # what LabRecorder of Lab Streaming Layer writes
     "xdf": ["pyxdf>=1.16.6"],
     "demo": [*TRAIN, "matplotlib>=3.9", "tensorboard>=2.18"],
+    # the web demo
+    "web": [*TRAIN, "gradio>=6,<7", "matplotlib>=3.9"],
+    # the pages of docs/
+    "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=1.0"],
     "dev": [
         *TRAIN,
         "build>=1.2",
         "codespell>=2.4",
         "edfio>=0.4.4",
+        "gradio>=6,<7",
         "matplotlib>=3.9",
         "import-linter>=2.5",
         "ipykernel>=6.29",

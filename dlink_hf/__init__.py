@@ -123,6 +123,9 @@ _PUBLIC_NAMES = {
     "inference.pipeline": ["EEGClassificationPipeline", "EEGRegressionPipeline"],
     "profiling.measure": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
     "profiling.run": ["profile_models"],
+    "evaluation.explanation": ["explain_window"],
+    "evaluation.score_plots": ["plot_reliability", "plot_subject_scores"],
+    "evaluation.recording_plots": ["plot_explanation"],
     "evaluation.plots": [
         "plot_confusion_matrix",
         "plot_loss_curves",
@@ -236,6 +239,9 @@ if TYPE_CHECKING:
     from .distillation.training_args import (
         DLinkTrainingArguments as DLinkTrainingArguments,
     )
+    from .evaluation.explanation import (
+        explain_window as explain_window,
+    )
     from .evaluation.metrics import (
         EEGClassificationMetrics as EEGClassificationMetrics,
         classification_scores as classification_scores,
@@ -256,6 +262,13 @@ if TYPE_CHECKING:
         load_classifier as load_classifier,
         predict_outputs as predict_outputs,
         predict_probabilities as predict_probabilities,
+    )
+    from .evaluation.recording_plots import (
+        plot_explanation as plot_explanation,
+    )
+    from .evaluation.score_plots import (
+        plot_reliability as plot_reliability,
+        plot_subject_scores as plot_subject_scores,
     )
     from .export.executorch import (
         export_executorch as export_executorch,

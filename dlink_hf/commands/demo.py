@@ -20,6 +20,7 @@ from ..distillation.student_teacher import student_as_teacher
 from ..distillation.training_args import DLinkTrainingArguments
 from ..evaluation.comparison import Interval, interval, subject_scores
 from ..evaluation.predict import evaluate_model
+from ..inference.web_app import launch_app
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.mic.modeling_mic import MiCForEEGClassification
 from ..models.token_grid import student_fields
@@ -53,6 +54,9 @@ class DemoArguments:
     draws: int = arg(3, "How often the student's subjects are drawn, each time with another seed.")
     teacher_steps: int = arg(700, "Steps of the teacher.")
     difficulty: float = arg(1.3, "How weak the effect is that tells the classes apart; 1 is the usual.")
+    web: bool = arg(False, "Train nothing: open a page in which students classify recordings that you upload.")
+    students: list[str] = arg([], "With --web: checkpoints of students, or folders of them.")
+    port: int | None = arg(None, "With --web: port to listen on.")
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,11 @@ def run(argv: Sequence[str]) -> None:
     defaults = {**TRAINING_DEFAULTS, **quiet, "max_steps": 300, "output_dir": "outputs/demo"}
     demo, args = parse("demo", DESCRIPTION, (DemoArguments, DLinkTrainingArguments), argv, defaults)
     folder = Path(args.output_dir)
+    if demo.web:
+        # a clone has students of four tasks, and earlier runs of the demo others
+        known = [Path(__file__).resolve().parents[2] / "model_cards", *folder.glob("draw_*/student")]
+        launch_app([*map(Path, demo.students), *(path for path in known if path.is_dir())], demo.port)
+        return
     world = make_world(demo)
     teacher = train_teacher(world, demo, args)
     # a view of its own in every epoch, about which the teacher itself is asked

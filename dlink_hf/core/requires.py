@@ -22,6 +22,7 @@ EXTRAS = {
     "stream": ("pylsl",),
     "brainflow": ("brainflow",),
     "demo": ("matplotlib", "tensorboard"),
+    "web": ("gradio",),
 }
 # `datasets` brings pyarrow
 _EXTRA_OF = {"pyarrow": "train", **{module: extra for extra, modules in EXTRAS.items() for module in modules}}

@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from dlink_hf import EEGFeatureExtractor, MiCConfig, MiCForEEGClassification
 from dlink_hf.commands import main
-from dlink_hf.commands.predict import classify_recording
+from dlink_hf.commands.predict import PredictArguments, classify_recording
 from dlink_hf.hub.model_card import build_model_card
 
 
@@ -59,8 +59,8 @@ def test_predict_gives_reasons(folder, capsys):
     assert main([*words, "--output", str(out), "--label_all", "true"]) == 0
     forced = rows_of(out)
     assert [row["reason"] for row in forced] == [row["reason"] for row in rows]
-    _, probabilities, names, _, _ = classify_recording(str(folder / "student"), str(recording))
-    assert [row["label"] for row in forced] == [names[index] for index in probabilities.argmax(1)]
+    found = classify_recording(PredictArguments(model=str(folder / "student"), recording=str(recording)))
+    assert [row["label"] for row in forced] == found.labels
     # annotations that MNE leaves out
     assert main([*words, "--output", str(folder / "out_annot.fif"), "--format", "annotations"]) == 0
     marks = [text for text in mne.read_annotations(folder / "out_annot.fif").description if text.startswith("BAD")]
