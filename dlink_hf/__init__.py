@@ -73,6 +73,7 @@ _PUBLIC_NAMES = {
     "distillation.configuration_router": ["DLinkRouterConfig"],
     "distillation.configuration_studio": ["DLinkStudioConfig"],
     "models.mic.modeling_mic": ["MiCForEEGClassification", "MiCForEEGRegression", "MiCModel"],
+    "models.mic.token_classification": ["MiCForEEGTokenClassification"],
     "models.teacher.modeling_teacher": [
         "DLinkTeacherForEEGClassification",
         "DLinkTeacherForEEGRegression",
@@ -88,8 +89,11 @@ _PUBLIC_NAMES = {
         "classification_scores",
         "compute_metrics",
         "compute_metrics_for",
+        "compute_token_metrics",
+        "event_scores",
         "multi_label_scores",
         "regression_scores",
+        "token_scores",
     ],
     "distillation.teacher_cache": ["TeacherCache"],
     "distillation.soft_targets": ["add_soft_targets", "cross_fitted_soft_targets"],
@@ -247,8 +251,11 @@ if TYPE_CHECKING:
         classification_scores as classification_scores,
         compute_metrics as compute_metrics,
         compute_metrics_for as compute_metrics_for,
+        compute_token_metrics as compute_token_metrics,
+        event_scores as event_scores,
         multi_label_scores as multi_label_scores,
         regression_scores as regression_scores,
+        token_scores as token_scores,
     )
     from .evaluation.plots import (
         plot_confusion_matrix as plot_confusion_matrix,
@@ -325,6 +332,9 @@ if TYPE_CHECKING:
         MiCForEEGClassification as MiCForEEGClassification,
         MiCForEEGRegression as MiCForEEGRegression,
         MiCModel as MiCModel,
+    )
+    from .models.mic.token_classification import (
+        MiCForEEGTokenClassification as MiCForEEGTokenClassification,
     )
     from .models.teacher.configuration_teacher import (
         DLinkTeacherConfig as DLinkTeacherConfig,

@@ -17,6 +17,7 @@ EXTRAS = {
     "bids": ("mne_bids",),
     "hub-data": ("zarr",),
     "moabb": ("moabb",),
+    "events": ("timescoring",),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "executorch": ("executorch",),
     "stream": ("pylsl",),

@@ -56,15 +56,13 @@ class EEGDataCollator:
 
 
 def _labels(labels: list[Any]) -> torch.Tensor:
-    """(B,) int64 of class indices; (B,) or (B, L) float32 of numbers."""
+    """(B,) or (B, L) int64 of class indices; (B,) or (B, L) float32 of numbers."""
     values = [np.asarray(label) for label in labels]
     shapes = sorted({value.shape for value in values})
     if len(shapes) > 1:
         raise ValueError(f"the rows of one batch have labels of different shapes: {', '.join(map(str, shapes))}.")
     stacked = np.stack(values)
-    if stacked.ndim > 1 or stacked.dtype.kind == "f":
-        return torch.from_numpy(stacked.astype(np.float32))
-    return torch.from_numpy(stacked.astype(np.int64))
+    return torch.from_numpy(stacked.astype(np.float32 if stacked.dtype.kind == "f" else np.int64))
 
 
 def _stack(rows: Sequence[dict[str, Any]], column: str, axes: tuple[str, ...]) -> torch.Tensor:

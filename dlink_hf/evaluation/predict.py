@@ -126,6 +126,11 @@ def _load_classifier(name_or_path: str, allow_backbone: bool, hub_kwargs: dict[s
             f"{name_or_path} holds a model of type {fields.get('model_type')!r}; a student is 'dlink_mic', a teacher "
             "'dlink_teacher'."
         )
+    if "MiCForEEGTokenClassification" in (fields.get("architectures") or ()):
+        raise ValueError(
+            f"{name_or_path} holds a student that labels patches, not whole windows: "
+            "MiCForEEGTokenClassification.from_pretrained(...)."
+        )
     if fields.get("problem_type") == REGRESSION:
         kinds = {"dlink_mic": MiCForEEGRegression, "dlink_teacher": DLinkTeacherForEEGRegression}
     model_class = kinds[fields["model_type"]]

@@ -17,7 +17,7 @@ from ..core.fetch import read_json
 REMOTE_CODE_FILES = (
     *("models/mic/modeling_mic.py", "models/mic/mic_layers.py", "models/mic/folded.py"),
     *("models/mic/configuration_mic.py", "models/configuration_base.py", "models/modeling_base.py"),
-    "models/task_losses.py",
+    *("models/task_losses.py", "models/mic/token_classification.py"),
     *("core/batch_statistics.py", "core/checkpoint_names.py", "core/electrodes.py", "core/atomic_files.py"),
     *("core/checks.py", "core/config_checks.py", "core/fetch.py", "core/text.py"),
     *("core/unlabelled.py", "core/weight_files.py"),
@@ -27,6 +27,12 @@ REMOTE_CODE_MODULES = tuple(Path(file).stem for file in REMOTE_CODE_FILES)
 _RELATIVE_IMPORT = re.compile(r"^(\s*from )\.[\w.]*?(\w+)( import )", re.MULTILINE)
 # transformers' own task class that is nearest: `input_values` of a signal in, logits of classes out
 NEAREST_TASK = "AutoModelForAudioClassification"
+# class with a head -> its module, and the task class that is nearest to it
+_HEADS = {
+    "MiCForEEGClassification": ("modeling_mic", NEAREST_TASK),
+    "MiCForEEGRegression": ("modeling_mic", NEAREST_TASK),
+    "MiCForEEGTokenClassification": ("token_classification", "AutoModelForAudioFrameClassification"),
+}
 
 
 def add_remote_code(folder: str | os.PathLike) -> list[str]:
@@ -51,11 +57,9 @@ def add_remote_code(folder: str | os.PathLike) -> list[str]:
             f"{folder} holds a model of type {fields.get('model_type')!r}. Code can travel only with a student "
             "('dlink_mic'): other models are loaded by those who have dlink_hf. Leave out `remote_code`."
         )
-    heads = ("MiCForEEGClassification", "MiCForEEGRegression")
-    saved = next((name for name in heads if name in (fields.get("architectures") or ())), "MiCModel")
-    classes = {"AutoModel": f"modeling_mic.{saved}"}
-    if saved in heads:
-        classes[NEAREST_TASK] = f"modeling_mic.{saved}"
+    saved = next((name for name in _HEADS if name in (fields.get("architectures") or ())), "MiCModel")
+    module, task = _HEADS.get(saved, ("modeling_mic", None))
+    classes = {"AutoModel": f"{module}.{saved}", **({} if task is None else {task: f"{module}.{saved}"})}
     fields["auto_map"] = {"AutoConfig": "configuration_mic.MiCConfig", **classes}
     names = [f"{name}.py" for name in REMOTE_CODE_MODULES]
     package = Path(__file__).parents[1]

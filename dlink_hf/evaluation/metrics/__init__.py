@@ -23,3 +23,9 @@ from .eeg_regression import (
     compute_regression_metrics as compute_regression_metrics,
     regression_scores as regression_scores,
 )
+from .eeg_tokens import (
+    TOKEN_SCORES as TOKEN_SCORES,
+    compute_token_metrics as compute_token_metrics,
+    event_scores as event_scores,
+    token_scores as token_scores,
+)

@@ -68,6 +68,8 @@ _MOST = {
     "num_spatial_slots": 4096,
     "num_temporal_slots": 4096,
     "compressed_size": 16_384,
+    "patches_per_label": 65_536,
+    "context_size": 4096,
 }
 
 
@@ -133,6 +135,13 @@ class MiCConfig(DLinkPreTrainedConfig):
             head gives the target itself.
         regression_loss (`str`, *optional*, defaults to `"mse"`):
             `"mse"`, `"mae"` or `"huber"`, on standardised targets.
+        patches_per_label (`int`, *optional*, defaults to 1):
+            Of [`MiCForEEGTokenClassification`]: patches that one label is for, such as 30 of a second for an epoch of
+            sleep.
+        token_context (`str`, *optional*, defaults to `"none"`):
+            `"none"`: each label by its own patches; `"gru"`: a recurrent network reads the whole stretch.
+        context_size (`int`, *optional*, defaults to 32):
+            Width of that network, in each direction.
 
     Raises:
         ValueError: a field is unknown, out of range, or contradicts another; the message names it.
@@ -177,6 +186,9 @@ class MiCConfig(DLinkPreTrainedConfig):
     target_mean: list | None = None
     target_std: list | None = None
     regression_loss: str = "mse"
+    patches_per_label: int = 1
+    token_context: str = "none"
+    context_size: int = 32
 
     def __post_init__(self, **kwargs):
         reject_unknown_fields(self, kwargs)
@@ -196,6 +208,7 @@ class MiCConfig(DLinkPreTrainedConfig):
     def _check_sizes(self) -> None:
         in_bounds(self, 1, **_MOST)
         in_bounds(self, 0, num_hidden_layers=256)
+        require(self.token_context in ("none", "gru"), "token_context", self.token_context, "'none' or 'gru'")
         require(
             self.n_times % self.patch_size == 0,
             "n_times",
