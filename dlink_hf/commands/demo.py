@@ -47,8 +47,8 @@ class DemoArguments:
     """The size of the synthetic world."""
 
     teacher_subjects: int = arg(150, "Subjects that the teacher is trained on.")
-    labelled: int = arg(5, "Subjects of whom the student has labels.")
-    unlabelled: int = arg(20, "Subjects of whom it has recordings without labels.")
+    labelled: int = arg(5, "Subjects with labels for the student.")
+    unlabelled: int = arg(20, "Subjects whose recordings it has without labels.")
     test: int = arg(100, "Subjects that are only tested on.")
     validation: int = arg(10, "Subjects that choose between the students.")
     draws: int = arg(3, "How often the student's subjects are drawn, each time with another seed.")

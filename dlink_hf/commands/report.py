@@ -229,7 +229,7 @@ def split_predictions(folder: Path, split: str, names: Iterable[str], group: str
 
 
 def who_and_what(results: Mapping[str, Any], group: str) -> list[Html]:
-    """What was trained, on whom."""
+    """What was trained, on which subjects."""
     experts = results.get("experts")
     told = [
         ("recordings", results["source"]),

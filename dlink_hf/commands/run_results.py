@@ -223,7 +223,7 @@ class Run:
         trainer: of the distilled student, after training.
         models: name -> model, in the order of the table: `TEACHER`, `DISTILLED` and, where it was trained, `ALONE`.
         teacher: the teacher, and where it comes from.
-        teacher_verdict: of [`teacher_verdict`]; None where there was nobody to validate on.
+        teacher_verdict: of [`teacher_verdict`]; None without validation subjects.
         experts: whose soft targets the student learned; None for none.
         args: of the distillation.
         minutes: name -> how long its training took.

@@ -39,7 +39,9 @@ OWN_DESIGN = "MiC"
 
 
 def settle_budget(args: DLinkTrainingArguments, n_windows: int, has_validation: bool) -> None:
-    """Set the number of steps by the recipe, where neither steps nor epochs were given; no evaluation of nobody.
+    """Set the number of steps by the recipe, where neither steps nor epochs were given.
+
+    Without validation subjects nothing is evaluated.
 
     Args:
         args: changed in place.

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Channel names read together: what one name alone does not say, the names beside it do.
+"""Channel names read together: what one name does not say, the others do.
 
 `Fp1-CPz` is a bipolar pair among pairs, and Fp1 against a common reference where all names end in CPz. `C3` is an
 electrode among electrodes, and a socket of a cap among C7, C8, C9 ...

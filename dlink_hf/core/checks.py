@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
-# what code raises that was given values of other types than it expects: those of a file that nobody has checked
+# what code raises that was given values of other types than it expects: those of a file that was not checked
 MALFORMED = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
 

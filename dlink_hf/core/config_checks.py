@@ -58,8 +58,12 @@ def settle_labels(config: Any, kwargs: dict[str, Any]) -> None:
         kwargs: the keyword arguments that no declared field has taken; `num_labels` is one of them.
 
     Raises:
-        ValueError: naming the field that contradicts another, or fewer labels than the `problem_type` needs.
+        ValueError: naming the field that contradicts another, fewer labels than the `problem_type` needs, or
+            `architectures` (class names, by which a checkpoint without a head is told) that are not a list of text.
     """
+    classes = kwargs.get("architectures", getattr(config, "architectures", None))
+    good = classes is None or (isinstance(classes, list) and all(isinstance(name, str) for name in classes))
+    require(good, "architectures", classes, "a list of the names of classes")
     fewest, counted = (1, "one label") if config.problem_type in (REGRESSION, MULTI_LABEL) else (2, "two classes")
     if config.problem_type == REGRESSION and config.id2label is None and config.label2id is None:
         kwargs.setdefault("num_labels", 1)

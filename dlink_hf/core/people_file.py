@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""`people.json` (whom a checkpoint has seen) and lists of subjects of the same form, checked before use."""
+"""`people.json`, the subjects that a checkpoint has seen, and lists of the same form, checked before use."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """Text of others (labels, channels, subjects, messages of a server) is data, wherever it is written.
 
 Each place has its own danger: a terminal obeys escape sequences, a spreadsheet takes `=` for a formula, Markdown and
-HTML take bars, fences and tags for their own, and a token is nobody's business.
+HTML take bars, fences and tags for their own, and a token must stay secret.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ def check_weight_files(name: str | os.PathLike | None, options: dict[str, Any]) 
 
     Raises:
         OSError: There is no such repository, or it can't be reached.
-        ValueError: Its index of weights names another kind of file or another folder, or is no index; or an adapter
-            lies next to the weights, which transformers would load unasked.
+        ValueError: Its index of weights names another kind of file or another folder, or is not an index; or an
+            adapter lies next to the weights, which transformers would load unasked.
     """
     if name is None:
         return

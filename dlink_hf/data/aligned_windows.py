@@ -305,7 +305,7 @@ def find_single_class_groups(dataset: Dataset, groups: np.ndarray, name: str, on
     every, groups, labels = groups, groups[judged], labels[judged]
     pairs = sorted(set(zip(groups.tolist(), labels.tolist(), strict=True)))
     owners = [group for group, _ in pairs]
-    # subjects of whom no window has a label give none away
+    # a subject without a labelled window gives no label away
     single = {group: label for group, label in pairs if owners.count(group) == 1 and label != UNLABELLED}
     if not single:
         return np.ones(len(dataset), dtype=bool)

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Hypnograms: EDF+ files that hold annotations only, beside the recording whose labels they are."""
+"""Hypnograms: EDF+ files that hold annotations only, next to the recording whose labels they are."""
 
 import logging
 import re
@@ -18,7 +18,7 @@ _KIND = re.compile(r"[-_](psg|hypnogram|hyp|annotations?|scoring|stages|events)$
 
 
 def hypnogram_of(path: Path | None) -> Path | None:
-    """Return the file of annotations beside a recording that holds its labels.
+    """Return the file of annotations next to a recording that holds its labels.
 
     It is an EDF+ file without signals, of the recording's name but for what stands for the kind of file (`-PSG`,
     `-Hypnogram`, `-annotations` ...) and, as in Sleep-EDF, the last letter before it, which names the scorer.

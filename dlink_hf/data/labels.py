@@ -74,7 +74,7 @@ class AnnotationLabels:
         tmin, tmax: Begin and end of the segment in seconds from the onset, as MNE's Epochs say it; in place of
             `start` and `duration`.
 
-    A recording without annotations of its own whose hypnogram lies beside it (Sleep-EDF's `SC4001E0-PSG.edf` and
+    A recording without annotations of its own whose hypnogram lies next to it (Sleep-EDF's `SC4001E0-PSG.edf` and
     `SC4001EC-Hypnogram.edf`) gets the hypnogram's.
     """
 

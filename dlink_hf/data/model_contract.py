@@ -140,7 +140,7 @@ def check_teacher_view(studio: nn.Module, dataset: Any) -> None:
     raise ValueError(
         f"The teacher reads {len(teacher.ch_names)} channels and {teacher.n_times} samples, the student "
         f"{len(student.ch_names)} and {student.n_times}, and the training windows have no column {TEACHER_VALUES!r}: "
-        "put the teacher's windows beside the student's, with_teacher_view(student_windows, teacher_windows)."
+        "put the teacher's windows next to the student's, with_teacher_view(student_windows, teacher_windows)."
     )
 
 

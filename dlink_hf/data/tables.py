@@ -27,7 +27,7 @@ def read_table(path: Path, needed: Sequence[str], delimiter: str) -> list[dict[s
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If a column is missing or named twice, a row has more fields than the header or lacks a needed
-            one, or the text is no table; the message names file and line.
+            one, or the text is not a table; the message names file and line.
     """
     if not path.is_file():
         raise FileNotFoundError(f"the label table {path} does not exist.")

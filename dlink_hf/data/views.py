@@ -161,7 +161,7 @@ def _samples(info: SignalInfo, seconds: float | None, patch_size: int | None = N
         )
     if patch_size is not None and n_times % patch_size:
         raise ValueError(
-            f"a window of {n_times / info.sfreq:g} s ({n_times} samples) is no whole number of patches of "
+            f"a window of {n_times / info.sfreq:g} s ({n_times} samples) is not a whole number of patches of "
             f"{patch_size} samples: give seconds that are a multiple of {patch_size / info.sfreq:g}."
         )
     return n_times
@@ -220,7 +220,7 @@ def reference_for(reference: str | Mapping[str, Any] | None, ch_names: Sequence[
 
 
 def with_teacher_view(student_windows: Dataset, teacher_windows: Dataset) -> Dataset:
-    """Put the teacher's windows beside the student's, for `DLinkTrainer`.
+    """Put the teacher's windows next to the student's, for `DLinkTrainer`.
 
     Nothing is copied where both are files that were written row by row, as `student_view` and `align_dataset` write
     them.
@@ -321,7 +321,7 @@ def _refuse_difference(differs: np.ndarray, name: str, mine: np.ndarray, its: np
 def student_extractor(
     extractor: EEGFeatureExtractor, ch_names: Sequence[str] | str | None = None, seconds: float | None = None
 ) -> EEGFeatureExtractor:
-    """Make the feature extractor of a student of some electrodes and of a shorter window, to be saved beside it.
+    """Make the feature extractor of a student of some electrodes and of a shorter window, to be saved with it.
 
     It picks the student's electrodes before anything else, so that resampling, filters and alignment see no others:
     a recording of these alone and one of the whole cap give the same windows.

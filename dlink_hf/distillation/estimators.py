@@ -239,7 +239,7 @@ class _StudentEstimator(BaseEstimator):
                     label_smoothing=0.0 if model.config.problem_type == REGRESSION else LABEL_SMOOTHING,
                     augmentation=augmentation,
                 )
-            # it prints what nobody asked for
+            # what it prints is not wanted
             trainer.remove_callback(PrinterCallback)
             trainer.train()
 

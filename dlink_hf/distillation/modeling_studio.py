@@ -307,7 +307,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             soft_targets (`torch.Tensor`, (B, num_labels), *optional*): probabilities of the classes by other models,
                 such as [`cross_fitted_soft_targets`]; the student is distilled from them too.
             teacher_input_values (`torch.Tensor`, (B, C_t, T_t), *optional*): the same windows as the teachers read
-                them, in microvolts, where these see more than the student; `input_values` where left out.
+                them, in microvolts, where these see more than the student; `input_values` by default.
 
         Returns:
             [`DLinkStudioOutput`].

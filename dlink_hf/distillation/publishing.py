@@ -73,7 +73,7 @@ class PublishingMixin:
     def teacher_score(self, dataset: Dataset) -> float | None:
         """Balanced accuracy of the first teacher on labelled windows; of another problem type its first score.
 
-        It reads them as the student does, or its own view beside them (`with_teacher_view`); None where it sees more
+        It reads them as the student does, or its own view next to them (`with_teacher_view`); None where it sees more
         than its student and they lack that.
         """
         teacher = self.studio.teachers[0]

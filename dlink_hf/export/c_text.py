@@ -25,7 +25,7 @@ def number_of_c(value: float) -> str:
 
 
 def text_of_c(text: str) -> str:
-    """Return a string of C, in UTF-8; every byte that is no plain character becomes three octal digits."""
+    """Return a string of C, in UTF-8; every byte that is not a plain character becomes three octal digits."""
     plain = [chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode()]
     return '"' + "".join(plain) + '"'
 

@@ -84,7 +84,7 @@ class ExportedConfig:
         """Return what the config.json of a folder says.
 
         Raises:
-            ValueError: it is no config of a student; the message names file and field.
+            ValueError: it is not the config of a student; the message names file and field.
         """
         fields = read_json(folder / "config.json")
         where = f"config.json of {folder}"

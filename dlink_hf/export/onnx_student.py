@@ -42,8 +42,8 @@ class OnnxStudent(ExportedStudent):
         names = sorted(one.name for one in session.get_inputs())
         if "input_values" not in names or [one.name for one in session.get_outputs()] != ["logits"]:
             raise ValueError(
-                f"This ONNX model takes {', '.join(names)}: it is no exported student, which takes input_values and "
-                "gives logits. Export the student again."
+                f"This ONNX model takes {', '.join(names)}: it is not an exported student, which takes input_values "
+                "and gives logits. Export the student again."
             )
 
         def run(values: np.ndarray, positions: np.ndarray | None) -> np.ndarray:

@@ -67,7 +67,7 @@ def find_published(
         try:
             published = _read(str(model.id))
         except Exception as error:
-            # somebody else's repository: whatever is wrong in it is no reason to list none
+            # somebody else's repository: whatever is wrong in it does not end the list
             reason = for_terminal(without_tokens(" ".join(str(error).split())))
             left_out.append(f"{for_terminal(model.id)}: {reason or type(error).__name__}")
             continue

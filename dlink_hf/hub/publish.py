@@ -307,7 +307,7 @@ def explained(repo_id: str) -> Iterator[None]:
     except OSError:
         raise
     except (LookupError, AttributeError, TypeError) as error:
-        raise OSError(f"{where} answered by something that is no answer ({error!r}). {nothing}") from None
+        raise OSError(f"{where} gave an answer that can't be read ({error!r}). {nothing}") from None
     except Exception as error:
         # an upload that failed is told of by an error that says nothing itself
         cause = error.__cause__ if isinstance(error, RuntimeError) else error

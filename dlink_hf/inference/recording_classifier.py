@@ -248,7 +248,7 @@ class RecordingClassification:
 class RecordingClassifier(RecordingClassification):
     """Classify EEG recordings window by window with an exported student; made by [`dlink_hf.pipeline`].
 
-    It takes what [`EEGClassificationPipeline`] takes and gives what that gives, but is no pipeline of transformers:
+    It takes what [`EEGClassificationPipeline`] takes and gives what that gives, but is not a pipeline of transformers:
     with a student for ONNX Runtime neither torch nor transformers is imported.
 
     Args:

@@ -200,7 +200,7 @@ class DLinkPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def _check_shapes(cls, name: Any, loading_info: Any) -> None:
-        """Refuse tensors that are missing or of another shape, unless they are of a head that is to be new.
+        """Refuse tensors that are missing, left over or of another shape, unless they are of a head that is to be new.
 
         Raises:
             ValueError: there are such; the message names them.
@@ -222,6 +222,14 @@ class DLinkPreTrainedModel(PreTrainedModel):
                 f"{name} lacks {len(missing)} tensor(s) that {cls.__name__} needs: "
                 f"{first_names(missing)}. A partly loaded model would give "
                 "wrong answers; is this a checkpoint of another model, or was its file cut short?"
+            )
+        # a head of another kind may be left over; parts of the network may not
+        body = f"{cls.base_model_prefix}."
+        unused = sorted(key for key in loading_info.unexpected_keys if key.startswith(body) and not cls.is_head(key))
+        if unused:
+            raise ValueError(
+                f"{name} holds {len(unused)} tensor(s) of the network that its config.json has no place for: "
+                f"{first_names(unused)}. The two do not belong together."
             )
 
     def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:

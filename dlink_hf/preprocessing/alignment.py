@@ -38,7 +38,7 @@ class AlignmentSession:
     """A subject's session while it is going on: windows come in, statistics follow, aligned windows go out.
 
     Artefacts stay out of the statistics, by the rule of whole sessions (`dlink_hf.preprocessing.artefacts`): the first
-    windows are judged beside each other until enough are clean, each later one beside those before it.
+    windows are compared with each other until enough are clean, each later one with those before it.
 
     Args:
         alignment: One that has seen nothing yet, or the state of an earlier part of the session.
@@ -56,7 +56,7 @@ class AlignmentSession:
         self.reject_uv = reject_uv
         self.n_left_out = 0
         self._peaks: list[float] = []
-        # judged anew with every window until there are enough
+        # judged again with every window until there are enough
         self._first: list[np.ndarray] | None = None if alignment.n_windows else []
 
     @property

@@ -38,7 +38,7 @@ def pick_channels(
         wanted (`Sequence[str]`, *optional*): Canonical names in the order to deliver; all EEG channels when `None`.
         missing (`str`): `"subset"` or `"error"`, where the recording lacks some of `wanted`.
         unknown (`str`): `"error"` or `"drop"`, for EEG channels whose name is unknown. Where `wanted` names the
-            channels, unknown others never stand in the way.
+            channels, unknown others are never refused.
         source (`str`): What to call the recording in messages.
         duplicates (`str`): `"error"`, `"first"` or `"last"`, where several channels are one electrode.
         is_equal (`Callable`, *optional*): Whether two channels, by index, hold the same samples to the bit: then the

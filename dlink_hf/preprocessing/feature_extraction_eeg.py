@@ -55,7 +55,7 @@ class EEGFeatureExtractor(EEGPreparation, ShortNamesMixin, SettingsFileMixin, Fe
             What to do where a recording lacks some of `ch_names`: `"subset"` delivers the others, `"error"` raises.
         unknown_channels (`str`, *optional*, defaults to `"error"`):
             What to do with EEG channels whose name is unknown: `"error"` names them, `"drop"` leaves them out.
-            Where `ch_names` names the channels, others never stand in the way.
+            Where `ch_names` names the channels, others are never refused.
             Channels of another type or of a known other name (ECG, EOG, trigger ...) are always left out, and so are
             those that MNE's `info["bads"]` marks; the log says which.
         duplicate_channels (`str`, *optional*, defaults to `"error"`):

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Recordings whose file contradicts itself: what a reader would pass over, wait for or die of, is said by name."""
+"""Recordings whose file contradicts itself: what a reader would pass over, wait for or die of, is reported by name."""
 
 import configparser
 import gzip
@@ -103,12 +103,12 @@ def check_brainvision(path: Path) -> None:
         raise ValueError(f"{path.name!r}: the header names {n_channels} channels: it is damaged")
     if not (math.isfinite(interval) and MIN_RATE <= 1e6 / max(interval, 1e-300) <= MAX_RATE):
         raise ValueError(
-            f"{path.name!r}: the header says a sample every {interval:g} us, which is no rate of EEG: it is damaged"
+            f"{path.name!r}: the header says a sample every {interval:g} us, which is not a rate of EEG: it is damaged"
         )
     if common.get("DataFormat", "BINARY").strip().upper() != "BINARY" or "Binary Infos" not in parser:
         return
     sample_bytes = _BYTES_BV.get(parser["Binary Infos"].get("BinaryFormat", "").strip().upper())
-    data = path.with_name(common.get("DataFile", "").strip().replace("$b", path.stem))
+    data = path.parent / (common.get("DataFile") or "").strip().replace("$b", path.stem)
     if sample_bytes is None or not data.is_file():
         return
     size, frame = data.stat().st_size, n_channels * sample_bytes
@@ -120,7 +120,7 @@ def check_brainvision(path: Path) -> None:
         )
     if size % frame:
         raise ValueError(
-            f"{path.name!r}: its data file {data.name!r} is no whole number of samples: {size} bytes, of which a "
+            f"{path.name!r}: its data file {data.name!r} is not a whole number of samples: {size} bytes, of which a "
             f"sample of {n_channels} channels takes {frame}. It is truncated, or another recording's: copy both again"
         )
 

@@ -106,7 +106,7 @@ def read_recording(path: str | os.PathLike, preload: bool = True) -> mne.io.Base
     if extension in (".edf", ".bdf") and is_annotations_only(path):
         raise ValueError(
             f"{path.name!r} holds annotations only and no signal, as a hypnogram does: it gives the labels of the "
-            "recording beside it. Open that one; put both into one folder, and the labels are found by the names "
+            "recording next to it. Open that one; put both into one folder, and the labels are found by the names "
             "(SC4001E0-PSG.edf, SC4001EC-Hypnogram.edf; or night.edf, night-annotations.edf)"
         )
     signals = check_edf(path) if extension in (".edf", ".bdf") else ()

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # EEG can be; beyond the second number it is so whatever it measures.
 OUTLYING, FAR_OUTLYING = 100.0, 500.0
 
-# Volts by unit, in lower case; what MNE itself understands stands in _UNDERSTOOD.
+# Volts by unit, in lower case; what MNE itself understands is in _UNDERSTOOD.
 _VOLTS = {
     **dict.fromkeys(("uv", "\u00b5v", "\u03bcv", "microv", "microvolt", "microvolts", "mcv", "uvolt", "uvolts"), 1e-6),
     **dict.fromkeys(("millivolt", "millivolts"), 1e-3),
@@ -110,7 +110,7 @@ def outlying_channels(
         return []
     if not drop or len(out) == moving.sum():
         raise ValueError(
-            f"{source}: the typical amplitude of {', '.join(parts)} can't be that of EEG beside the others: its unit "
+            f"{source}: the typical amplitude of {', '.join(parts)} can't be that of EEG next to the others: its unit "
             "is wrong, or its electrode has no contact. Correct the file, leave the channel out (mark it bad, or name "
             "the others by ch_names), or pass outlying_channels='drop' (--outlying_channels drop)"
         )

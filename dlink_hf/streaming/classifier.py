@@ -267,7 +267,7 @@ class StreamClassifier:
             values, times = values[:, ~is_double], times[~is_double]
         if len(times):
             back = -np.diff(times, prepend=times[0] if self._last_stamp is None else self._last_stamp).min()
-            # what goes back by more begins the window again, and is said there
+            # what goes back by more begins the window again, and is reported there
             if 0 < back <= JITTER_SECONDS:
                 self._warn_throttled("backward", f"time stamps go back by up to {1e3 * back:.3g} ms", times[-1])
             self._last_stamp = float(times[-1])

@@ -16,7 +16,7 @@ BANDWIDTH = 0.2
 LARGEST_DRIFT = 0.01
 # what goes back by more was set back: less is a stream that caught up
 SET_BACK_SECONDS = 0.25
-# the same thing is said once in so many seconds of a stream
+# the same thing is reported once in so many seconds of a stream
 SAY_AGAIN_SECONDS = 10.0
 
 
@@ -183,7 +183,7 @@ class SteadyTimes:
 
 
 class StampedSamples:
-    """The samples of a source once each, with times from [`SteadyTimes`]; what is wrong with them is said.
+    """The samples of a source once each, with times from [`SteadyTimes`]; what is wrong with them is reported.
 
     Args:
         sfreq: nominal rate in Hz.

@@ -147,8 +147,8 @@ def test_people_of_one_class_are_left_out_or_refused_as_in_align_dataset(windows
         ({"ch_names": ["Foo"]}, "Foo"),
         ({"ch_names": "muse"}, "no TP9, AF7, AF8, TP10"),
         ({"seconds": 6.0}, "of 6 s is longer than those at hand, of 5 s"),
-        ({"seconds": 1.0001}, "no whole number of samples"),
-        ({"seconds": 0.0}, "no whole number of samples"),
+        ({"seconds": 1.0001}, "not a whole number of samples"),
+        ({"seconds": 0.0}, "not a whole number of samples"),
         ({"seconds": 1.5, "patch_size": 200}, "multiple of 1"),
     ],
 )

@@ -213,14 +213,14 @@ def test_brainvision_of_no_whole_number_of_samples(vhdr):
     vhdr.write_text(vhdr.read_text().replace("DataPoints=1280\n", ""))
     data = vhdr.with_suffix(".eeg")
     data.write_bytes(data.read_bytes()[:-5])
-    with pytest.raises(ValueError, match="'subject.vhdr'.*no whole number of samples: 15355 bytes.* takes 12"):
+    with pytest.raises(ValueError, match="'subject.vhdr'.*not a whole number of samples: 15355 bytes.* takes 12"):
         read_recording(vhdr)
 
 
 @pytest.mark.parametrize("replaced", ["SamplingInterval=1e300", "SamplingInterval=nan", "SamplingInterval=-1"])
 def test_brainvision_of_an_absurd_rate(vhdr, replaced):
     vhdr.write_text(vhdr.read_text().replace(f"SamplingInterval={1e6 / SFREQ}", replaced))
-    with pytest.raises(ValueError, match="'subject.vhdr'.*no rate of EEG"):
+    with pytest.raises(ValueError, match="'subject.vhdr'.*not a rate of EEG"):
         read_recording(vhdr)
 
 

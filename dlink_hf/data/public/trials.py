@@ -58,7 +58,7 @@ def read_trials(path: Path, source: str) -> Trials:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file; the message names the entry.
+        ValueError: If it is not such a file; the message names the entry.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}. The set is published at: {source}.")
@@ -66,7 +66,7 @@ def read_trials(path: Path, source: str) -> Trials:
         with np.load(path, allow_pickle=False) as file:
             lacking = [name for name in _ENTRIES if name not in file]
             found = {} if lacking else {name: file[name] for name in _ENTRIES}
-    # numpy's own words for a file that is no archive, is cut short, or holds a pickle
+    # numpy's own words for a file that is not an archive, is cut short, or holds a pickle
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} could not be read as an .npz of plain arrays: {error}") from error
     if lacking:

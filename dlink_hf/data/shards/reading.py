@@ -153,7 +153,7 @@ def _tar_rows(
         for entry in tar:
             key, _, ending = entry.name.partition(".")
             if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or not key.isdecimal() or ending not in largest:
-                raise ValueError(f"{entry.name!r} in it is no plain file of a window")
+                raise ValueError(f"{entry.name!r} in it is not a plain file of a window")
             if entry.size > largest[ending] or ending in members:
                 raise ValueError(f"{entry.name} in it has {entry.size} bytes, or comes twice")
             members[ending] = tar.extractfile(entry).read()
