@@ -153,7 +153,7 @@ def _samples(info: SignalInfo, seconds: float | None, patch_size: int | None = N
     """Return the samples of the student's window."""
     n_times = info.n_times if seconds is None else round(seconds * info.sfreq)
     if seconds is not None and (n_times < 1 or abs(n_times - seconds * info.sfreq) > 1e-6 * n_times):
-        raise ValueError(f"seconds={seconds:g} are no whole number of samples at {info.sfreq:g} Hz.")
+        raise ValueError(f"seconds={seconds:g} are not a whole number of samples at {info.sfreq:g} Hz.")
     if n_times > info.n_times:
         raise ValueError(
             f"the student's window of {seconds:g} s is longer than those at hand, of {info.duration:g} s: it is their "
