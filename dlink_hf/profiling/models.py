@@ -204,7 +204,7 @@ def build_model(name: str, window: Window) -> ProfiledModel:
 def _samples(name: str, window: Window, sfreq: float) -> int:
     n_times = window.seconds * sfreq
     if abs(n_times - round(n_times)) > 1e-6 or round(n_times) < 1:
-        raise ValueError(f"{name} reads {sfreq:g} Hz, at which {window.seconds:g} s are not a whole number of samples.")
+        raise ValueError(f"{name} reads {sfreq:g} Hz, where {window.seconds:g} s are not a whole number of samples.")
     return round(n_times)
 
 
