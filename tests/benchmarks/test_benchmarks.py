@@ -84,7 +84,8 @@ def test_training_step_refuses_what_it_cannot_measure(flags, message, monkeypatc
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(SCRIPT), run_name="__main__")
     out, err = capsys.readouterr()
-    assert stopped.value.code == 2 and message in err and not out
+    # no table; libraries may have their say while they load
+    assert stopped.value.code == 2 and message in err and "|" not in out
 
 
 def test_step_variants_measures_what_it_prints(tmp_path):
