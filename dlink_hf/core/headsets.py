@@ -132,7 +132,7 @@ def parse_channels(text: str) -> list[str]:
         raise ValueError(f"no place on the head is known for {describe_unknown(unknown)}{alone}")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{', '.join(twice)} stands twice in {text!r}: name each electrode once.")
+        raise ValueError(f"{', '.join(twice)} is named twice in {text!r}: name each electrode once.")
     return names
 
 

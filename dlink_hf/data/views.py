@@ -248,7 +248,7 @@ def with_teacher_view(student_windows: Dataset, teacher_windows: Dataset) -> Dat
     """
     if TEACHER_VALUES in student_windows.column_names:
         raise ValueError(
-            f"the student's windows have a column {TEACHER_VALUES!r} already: give those of student_view alone."
+            f"the student's windows have a column {TEACHER_VALUES!r} already: give only those of student_view."
         )
     _check_same_windows(student_windows, teacher_windows)
     signal_info(teacher_windows)

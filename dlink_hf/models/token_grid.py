@@ -11,7 +11,7 @@ The rules, all of them fixed and linear:
 - a teacher that sees more than its student (`shared_tokens`), before the two meet: of its channels those that the
   student has, picked by name in the student's order, where its tokens are per channel; of its patches those of the
   student's window, which is the last part of the teacher's. Where a patch is cut by the window's beginning, the rule
-  of time is followed along the student's window alone. Patches are taken to share their window evenly.
+  of time is followed only along the student's window. Patches are taken to share their window evenly.
 - a window, for a teacher of another rate or of some of its channels: the teacher's channels are picked by name, and
   the rate is changed by torchaudio's `resample` (windowed sinc).
 """

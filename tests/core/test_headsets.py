@@ -40,7 +40,7 @@ def test_channels_are_read_in_any_spelling_and_in_their_order():
         ("muze", "'muse' meant.*emotiv_epoc"),
         ("AF3,AF44", "'AF44'.*close: AF4"),
         ("muse,Cz", "muse.*stands alone"),
-        ("T7,T3", "T7 stands twice"),
+        ("T7,T3", "T7 is named twice"),
         (" , ", "no channel is named"),
     ],
 )

@@ -75,7 +75,7 @@ class ShardManifest:
             content = fs.cat_file(where)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"there is no {MANIFEST_NAME} in {path}: it is no folder of shards, or its preparation was not "
+                f"there is no {MANIFEST_NAME} in {path}: it is not a folder of shards, or its preparation was not "
                 "finished. Run `dlink prepare` again with the same settings: it makes what is missing."
             ) from error
         try:
