@@ -13,6 +13,12 @@ _MENTIONED = re.compile(r"\[<code>([\w.]+)</code>\]")
 _PLACES: dict[str, tuple[Any, str]] = {}
 
 
+def on_config(config: Any) -> Any:
+    """Load nothing from elsewhere: the offline plugin would fetch a script, for searching from a folder."""
+    config.extra["polyfills"] = [url for url in config.extra.get("polyfills") or [] if "//" not in str(url)]
+    return config
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Find out which page describes which name."""
     for file in files.documentation_pages():
