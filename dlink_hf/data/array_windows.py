@@ -10,8 +10,8 @@ import numpy as np
 from datasets import Array2D, ClassLabel, Dataset, Features, List, Value
 
 from ..core.checks import one_of
+from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from ..core.electrodes import canonical_name
-from ..models.configuration_base import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from .description import SignalInfo, describe, with_task
 
 

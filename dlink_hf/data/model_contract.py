@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..core.electrodes import channel_positions
 from ..core.model_facts import check_delivered, label_names, required_channels
-from ..models.configuration_base import MULTI_LABEL, REGRESSION
 from .collator import TEACHER_VALUES
 from .description import SignalInfo, signal_info, teacher_signal_info
 

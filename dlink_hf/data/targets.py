@@ -9,8 +9,8 @@ import numpy as np
 from datasets import IterableDataset
 from torch import nn
 
+from ..core.config_checks import REGRESSION, SINGLE_LABEL
 from ..core.unlabelled import UNLABELLED
-from ..models.configuration_base import REGRESSION, SINGLE_LABEL
 from .description import task_info
 
 

@@ -7,14 +7,8 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 
 from ..core.checks import one_of
-from ..models.configuration_base import (
-    MOST_CHANNELS,
-    DLinkPreTrainedConfig,
-    in_bounds,
-    reject_unknown_fields,
-    require,
-    settle_labels,
-)
+from ..core.config_checks import MOST_CHANNELS, in_bounds, require, settle_labels
+from ..models.configuration_base import DLinkPreTrainedConfig, reject_unknown_fields
 
 
 ROUTINGS = ("input", "static", "uniform", "last")

@@ -7,7 +7,8 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 
 from ..core.checks import one_of
-from ..models.configuration_base import SINGLE_LABEL, DLinkPreTrainedConfig, reject_unknown_fields, require
+from ..core.config_checks import SINGLE_LABEL, require
+from ..models.configuration_base import DLinkPreTrainedConfig, reject_unknown_fields
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.teacher.configuration_teacher import DLinkTeacherConfig
 from ..models.token_grid import missing_channels, resampled_length, sees_more, student_fields

@@ -20,14 +20,14 @@ from sklearn.utils.validation import check_is_fitted
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from ..core.checks import one_of
+from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from ..core.electrodes import canonical_name
 from ..data.array_windows import windows_from_arrays
 from ..data.description import signal_fields
 from ..data.model_contract import required_channels
 from ..evaluation.predict import load_classifier, predict_outputs
-from ..models.configuration_base import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from ..models.mic.configuration_mic import MiCConfig
-from ..models.mic.modeling_mic import MiCForEEGClassification, MiCForEEGRegression, MiCWithHead
+from ..models.mic.modeling_mic import MiCWithHead, student_class
 from ..models.teacher.modeling_teacher import DLinkTeacherWithHead
 from ..models.token_grid import patch_fields, resampled_length, student_fields
 from ..preprocessing.alignment import ALIGNMENTS, make_alignment
@@ -199,7 +199,7 @@ class _StudentEstimator(BaseEstimator):
         """A fresh student, or that of `pretrained` with a head for these labels."""
         set_seed(self.random_state)
         signal = signal_fields(dataset)
-        model_class = MiCForEEGRegression if problem_type == REGRESSION else MiCForEEGClassification
+        model_class = student_class(problem_type)
         if self.pretrained is not None:
             return model_class.from_pretrained(self.pretrained, ignore_mismatched_sizes=True, **signal)
         own = patch_fields(signal["n_times"], signal["sfreq"]) if teacher is None else student_fields(teacher.config)

@@ -15,15 +15,14 @@ from transformers.utils import ModelOutput
 
 from ..core.batch_statistics import is_shared, process_mean
 from ..core.checks import one_of
-from ..models.configuration_base import MULTI_LABEL, REGRESSION
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..models.mic.configuration_mic import MiCConfig
-from ..models.mic.modeling_mic import MiCForEEGClassification, MiCForEEGRegression, MiCModelOutput, MiCWithHead
+from ..models.mic.modeling_mic import MiCModelOutput, MiCWithHead, student_class
 from ..models.modeling_base import DLinkPreTrainedModel
 from ..models.task_losses import as_targets, head_loss, in_target_unit
 from ..models.teacher.modeling_teacher import (
-    DLinkTeacherForEEGClassification,
-    DLinkTeacherForEEGRegression,
     DLinkTeacherWithHead,
+    teacher_class,
 )
 from ..models.token_grid import common_grid, shared_tokens, to_grid, windows_for
 from .configuration_studio import DLinkStudioConfig
@@ -169,16 +168,14 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             given["teacher"] = teachers[0]
             given["more_teachers"] = nn.ModuleList(teachers[1:]) if len(teachers) > 1 else None
         else:
-            is_regression = config.student_config.problem_type == REGRESSION
-            teacher_class = DLinkTeacherForEEGRegression if is_regression else DLinkTeacherForEEGClassification
-            self.teacher = teacher_class(config.teacher_config)
+            kind = teacher_class(config.student_config.problem_type)
+            self.teacher = kind(config.teacher_config)
             if config.teacher_configs is not None:
-                self.more_teachers = nn.ModuleList(map(teacher_class, config.all_teachers[1:]))
+                self.more_teachers = nn.ModuleList(map(kind, config.all_teachers[1:]))
         if router is None:
             self.router = DLinkRouter(config.router_config)
         if student is None:
-            is_regression = config.student_config.problem_type == REGRESSION
-            self.student = (MiCForEEGRegression if is_regression else MiCForEEGClassification)(config.student_config)
+            self.student = student_class(config.student_config.problem_type)(config.student_config)
         self.decoder = MiCDecoder(config.student_config)
         self.post_init()
         # parts that hold weights already join after the initialisation of those that are new

@@ -11,13 +11,8 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from ..core.checkpoint_names import found_checkpoint
-from ..models.configuration_base import REGRESSION
-from ..models.mic.modeling_mic import MiCForEEGClassification, MiCForEEGRegression, MiCWithHead
-from ..models.teacher.modeling_teacher import (
-    DLinkTeacherForEEGClassification,
-    DLinkTeacherForEEGRegression,
-    DLinkTeacherWithHead,
-)
+from ..models.mic.modeling_mic import MiCWithHead, student_class
+from ..models.teacher.modeling_teacher import DLinkTeacherWithHead, teacher_class
 
 
 class StudentNetwork(nn.Module):
@@ -57,8 +52,7 @@ def student_as_teacher(student: MiCWithHead) -> DLinkTeacherWithHead:
     ```
     """
     config = student.config
-    is_regression = config.problem_type == REGRESSION
-    return (DLinkTeacherForEEGRegression if is_regression else DLinkTeacherForEEGClassification).from_module(
+    return teacher_class(config.problem_type).from_module(
         StudentNetwork(student),
         [f"student.mic.blocks.{index}" for index in range(config.num_hidden_layers)],
         "b p c d",
@@ -85,12 +79,10 @@ def load_teacher(name_or_path: str | Path) -> DLinkTeacherWithHead:
     """
     with found_checkpoint(name_or_path) as resolved:
         fields, _ = PreTrainedConfig.get_config_dict(resolved)
-        is_regression = fields.get("problem_type") == REGRESSION
+        problem_type = fields.get("problem_type")
         if fields.get("model_type") != "dlink_mic":
-            teacher_class = DLinkTeacherForEEGRegression if is_regression else DLinkTeacherForEEGClassification
-            return teacher_class.from_pretrained(resolved)
-        student_class = MiCForEEGRegression if is_regression else MiCForEEGClassification
-        student, info = student_class.from_pretrained(resolved, output_loading_info=True)
+            return teacher_class(problem_type).from_pretrained(resolved)
+        student, info = student_class(problem_type).from_pretrained(resolved, output_loading_info=True)
     if student.lacked_head(info):
         raise ValueError(
             f"{name_or_path} is a student without a head: it knows no classes that it could teach. Fine-tune it first "

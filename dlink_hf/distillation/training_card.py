@@ -14,11 +14,11 @@ import numpy as np
 from datasets import Dataset
 from huggingface_hub import ModelCard
 
+from ..core.config_checks import SINGLE_LABEL
 from ..data.model_contract import label_names
 from ..evaluation.metrics import predictions_of, score_names, scores_for
 from ..evaluation.plots import plot_confusion_matrix, plot_loss_curves, plot_montage
 from ..hub.model_card import build_model_card
-from ..models.configuration_base import SINGLE_LABEL
 from ..profiling.measure import cost_of
 from .configuration_studio import DLinkStudioConfig
 from .student_teacher import teacher_name

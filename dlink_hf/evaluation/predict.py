@@ -15,11 +15,12 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..core.checkpoint_names import found_checkpoint
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..core.requires import require
 from ..data.collator import EEGDataCollator
 from ..data.model_contract import check_label_names, label_names, montage_arguments
 from ..data.targets import check_targets, is_single_label, target_values
-from ..models.configuration_base import MULTI_LABEL, REGRESSION, DLinkPreTrainedConfig
+from ..models.configuration_base import DLinkPreTrainedConfig
 from ..models.mic.modeling_mic import MiCForEEGClassification, MiCForEEGRegression
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification, DLinkTeacherForEEGRegression
 from .prediction_files import write_predictions

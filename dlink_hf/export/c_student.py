@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..data.model_contract import label_names
-from ..models.configuration_base import MULTI_LABEL, REGRESSION
 from ..models.mic.folded import MiCInference
 from ..models.mic.modeling_mic import MiCForEEGClassification
 from ..preprocessing.alignment import Alignment

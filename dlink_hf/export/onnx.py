@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from ..core.atomic_files import staged
 from ..core.checkpoint_names import found_checkpoint
 from ..core.checks import one_of
+from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from ..core.electrodes import channel_positions
 from ..core.export_record import DEPLOY_FILE, MODEL_FILES, weights_digest
 from ..core.fetch import fetch
@@ -27,7 +28,6 @@ from ..core.requires import require
 from ..data.description import alignment_info
 from ..data.model_contract import check_label_names, label_names, montage_arguments
 from ..evaluation.predict import load_classifier
-from ..models.configuration_base import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from ..models.mic.modeling_mic import MiCForEEGClassification, MiCWithHead
 from ..preprocessing.alignment import Alignment
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..core.unlabelled import UNLABELLED
-from .configuration_base import MULTI_LABEL, REGRESSION
 from .modeling_base import at_least_single
 
 

@@ -20,12 +20,12 @@ from transformers.trainer_utils import HubStrategy
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..core.atomic_files import staged
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..core.unlabelled import UNLABELLED
 from ..data.model_contract import label_names
 from ..data.splits import check_no_shared_subjects
 from ..data.targets import label_weights, target_values
 from ..hub.publish import publish_folder
-from ..models.configuration_base import MULTI_LABEL, REGRESSION
 from .augmentation import EEGAugmentation
 
 

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
 
 from ..core.checks import one_of
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..data.collator import EEGDataCollator
 from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled
 from ..data.model_contract import check_training_windows
 from ..data.targets import check_targets, is_single_label, settle_target_scale
 from ..evaluation.metrics import compute_metrics_for
-from ..models.configuration_base import MULTI_LABEL, REGRESSION
 from ..models.task_losses import as_targets, check_labels, head_loss
 from .augmentation import EEGAugmentation, parse_augmentations
 from .base_trainer import CLASS_WEIGHTINGS, AugmentedTrainer, check_groups, class_weights_of

@@ -7,7 +7,7 @@ Needs no network. `evaluate.load` takes the path of this file, so nothing here i
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import datasets
@@ -33,6 +33,48 @@ Args:
 Returns:
     the dictionary of `dlink_hf.classification_scores`.
 """
+
+
+def finite_outputs(eval_pred: Any, what: str = "logits") -> tuple[np.ndarray | None, Any]:
+    """Return outputs (float64) and labels of what transformers' `Trainer` hands to `compute_metrics`.
+
+    The outputs are None, with a warning, where they hold NaN or Inf: a training that diverged is told so by its scores
+    and does not lose its last evaluation.
+    """
+    # EvalPrediction unpacks to inputs and losses too where they are asked for: take the first two
+    outputs, labels, *_ = eval_pred
+    outputs, labels = (values[0] if isinstance(values, tuple | list) else values for values in (outputs, labels))
+    outputs = np.asarray(outputs, dtype=np.float64)
+    if not np.isfinite(outputs).all():
+        warnings.warn(f"The {what} hold NaN or Inf: the training diverged, and its scores are NaN.", stacklevel=3)
+        return None, labels
+    return outputs, labels
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities (..., n_labels) of logits of the same shape."""
+    exponents = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponents / exponents.sum(-1, keepdims=True)
+
+
+def scores_by_subject(
+    subjects: Sequence[Any], n_windows: int, score: Callable[[np.ndarray], dict[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """Return subject -> its scores and `n_windows`, in the order of the names.
+
+    Args:
+        subjects: (N,) subject of each window.
+        n_windows: N.
+        score: takes (N,) booleans, the windows of a subject, and gives their scores.
+
+    Raises:
+        ValueError: there are not as many subjects as windows.
+    """
+    groups = np.asarray([str(subject) for subject in subjects])
+    if len(groups) != n_windows:
+        raise ValueError(f"`subjects` must name one for each of the {n_windows} windows, got {len(groups)}.")
+    masks = {subject: groups == subject for subject in sorted(set(groups.tolist()))}
+    return {subject: {**score(rows), "n_windows": int(rows.sum())} for subject, rows in masks.items()}
 
 
 def _check(labels: Any, probabilities: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -159,16 +201,9 @@ def classification_scores(
         for label, name in enumerate(names)
     }
     if subjects is not None:
-        subjects = np.asarray([str(subject) for subject in subjects])
-        if len(subjects) != len(labels):
-            raise ValueError(f"`subjects` must name one for each of the {len(labels)} windows, got {len(subjects)}.")
-        result["per_subject"] = {}
-        for subject in sorted(set(subjects.tolist())):
-            rows = subjects == subject
-            result["per_subject"][subject] = {
-                **_scores(labels[rows], probabilities[rows])[0],
-                "n_windows": int(rows.sum()),
-            }
+        result["per_subject"] = scores_by_subject(
+            subjects, len(labels), lambda rows: _scores(labels[rows], probabilities[rows])[0]
+        )
     return result
 
 
@@ -186,15 +221,10 @@ def compute_metrics(eval_pred: Any) -> dict[str, float]:
     Raises:
         ValueError: see [`classification_scores`].
     """
-    # EvalPrediction unpacks to inputs and losses too where they are asked for: take the first two
-    logits, labels, *_ = eval_pred
-    logits, labels = (values[0] if isinstance(values, tuple | list) else values for values in (logits, labels))
-    logits = np.asarray(logits, dtype=np.float64)
-    if not np.isfinite(logits).all():
-        warnings.warn("The logits hold NaN or Inf: the training diverged, and its scores are NaN.", stacklevel=2)
+    logits, labels = finite_outputs(eval_pred)
+    if logits is None:
         return dict.fromkeys(SCORES, float("nan"))
-    exponents = np.exp(logits - logits.max(-1, keepdims=True))
-    labels, probabilities = _check(labels, exponents / exponents.sum(-1, keepdims=True))
+    labels, probabilities = _check(labels, softmax(logits))
     return _scores(labels, probabilities)[0]
 
 

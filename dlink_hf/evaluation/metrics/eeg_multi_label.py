@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
+
+from .eeg_classification import finite_outputs, scores_by_subject
 
 
 # the scores that `multi_label_scores` gives for all windows and for each subject
@@ -109,14 +110,9 @@ def multi_label_scores(
         for i, name in enumerate(names)
     }
     if subjects is not None:
-        groups = np.asarray([str(subject) for subject in subjects])
-        if len(groups) != len(labels):
-            raise ValueError(f"`subjects` must name one for each of the {len(labels)} windows, got {len(groups)}.")
-        result["per_subject"] = {}
-        for subject in sorted(set(groups.tolist())):
-            rows = groups == subject
-            of_subject = _scores(labels[rows], probabilities[rows])[0]
-            result["per_subject"][subject] = {**of_subject, "n_windows": int(rows.sum())}
+        result["per_subject"] = scores_by_subject(
+            subjects, len(labels), lambda rows: _scores(labels[rows], probabilities[rows])[0]
+        )
     return result
 
 
@@ -129,11 +125,8 @@ def compute_multi_label_metrics(eval_pred: Any) -> dict[str, float]:
     Returns:
         `dict` of floats. All are NaN, with a warning, where logits are NaN or Inf.
     """
-    logits, labels, *_ = eval_pred
-    logits, labels = (values[0] if isinstance(values, tuple | list) else values for values in (logits, labels))
-    logits = np.asarray(logits, dtype=np.float64)
-    if not np.isfinite(logits).all():
-        warnings.warn("The logits hold NaN or Inf: the training diverged, and its scores are NaN.", stacklevel=2)
+    logits, labels = finite_outputs(eval_pred)
+    if logits is None:
         return dict.fromkeys(MULTI_LABEL_SCORES, float("nan"))
     return _scores(*_check(labels, 1 / (1 + np.exp(-logits))))[0]
 

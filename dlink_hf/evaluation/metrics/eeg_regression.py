@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
+
+from .eeg_classification import finite_outputs, scores_by_subject
 
 
 # the scores that `regression_scores` gives for all windows and for each subject
@@ -44,6 +45,10 @@ def _scores(target: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
         "spearman": float(spearmanr(target, prediction).statistic) if varies else float("nan"),
         "pearson": float(pearsonr(target, prediction).statistic) if varies else float("nan"),
     }
+
+
+def _by_target(targets: np.ndarray, predictions: np.ndarray) -> list[dict[str, float]]:
+    return [_scores(target, prediction) for target, prediction in zip(targets.T, predictions.T, strict=True)]
 
 
 def _mean(parts: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -88,21 +93,16 @@ def regression_scores(
     names = [str(i) for i in range(n_targets)] if label_names is None else [str(name) for name in label_names]
     if len(set(names)) != n_targets or len(names) != n_targets:
         raise ValueError(f"`label_names` must be {n_targets} different names, one for each target, got {names}.")
-    parts = [_scores(target, prediction) for target, prediction in zip(targets.T, predictions.T, strict=True)]
+    parts = _by_target(targets, predictions)
     result: dict[str, Any] = {
         **_mean(parts),
         "n_windows": len(targets),
         "per_target": dict(zip(names, parts, strict=True)),
     }
     if subjects is not None:
-        groups = np.asarray([str(subject) for subject in subjects])
-        if len(groups) != len(targets):
-            raise ValueError(f"`subjects` must name one for each of the {len(targets)} windows, got {len(groups)}.")
-        result["per_subject"] = {}
-        for subject in sorted(set(groups.tolist())):
-            rows = groups == subject
-            of_subject = [_scores(t, p) for t, p in zip(targets[rows].T, predictions[rows].T, strict=True)]
-            result["per_subject"][subject] = {**_mean(of_subject), "n_windows": int(rows.sum())}
+        result["per_subject"] = scores_by_subject(
+            subjects, len(targets), lambda rows: _mean(_by_target(targets[rows], predictions[rows]))
+        )
     return result
 
 
@@ -115,12 +115,10 @@ def compute_regression_metrics(eval_pred: Any) -> dict[str, float]:
     Returns:
         `dict` of floats. All are NaN, with a warning, where predictions are NaN or Inf.
     """
-    predictions, targets, *_ = eval_pred
-    predictions, targets = (v[0] if isinstance(v, tuple | list) else v for v in (predictions, targets))
-    predictions, targets = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
-    if not np.isfinite(predictions).all():
-        warnings.warn("The predictions hold NaN or Inf: the training diverged, and its scores are NaN.", stacklevel=2)
+    predictions, targets = finite_outputs(eval_pred, "predictions")
+    if predictions is None:
         return dict.fromkeys(REGRESSION_SCORES, float("nan"))
+    targets = np.asarray(targets, np.float64)
     if targets.ndim == 1:
         predictions = predictions.reshape(len(predictions))
     scores = regression_scores(targets, predictions)

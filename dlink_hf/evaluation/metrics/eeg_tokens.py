@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .eeg_classification import classification_scores
+from ...core.unlabelled import IGNORED
+from .eeg_classification import classification_scores, finite_outputs, softmax
 
 
-# labels of this number are not scored
-IGNORED = -100
 TOKEN_SCORES = ("balanced_accuracy", "accuracy", "cohen_kappa", "macro_f1", "weighted_f1")
 
 
@@ -63,14 +61,10 @@ def compute_token_metrics(eval_pred: Any) -> dict[str, float]:
     Returns:
         `dict` of floats. All are NaN, with a warning, where logits are NaN or Inf.
     """
-    logits, labels, *_ = eval_pred
-    logits, labels = (values[0] if isinstance(values, tuple | list) else values for values in (logits, labels))
-    logits = np.asarray(logits, dtype=np.float64)
-    if not np.isfinite(logits).all():
-        warnings.warn("The logits hold NaN or Inf: the training diverged, and its scores are NaN.", stacklevel=2)
+    logits, labels = finite_outputs(eval_pred)
+    if logits is None:
         return dict.fromkeys(TOKEN_SCORES, float("nan"))
-    exponents = np.exp(logits - logits.max(-1, keepdims=True))
-    scores = token_scores(labels, exponents / exponents.sum(-1, keepdims=True))
+    scores = token_scores(labels, softmax(logits))
     return {name: scores[name] for name in TOKEN_SCORES}
 
 
@@ -117,4 +111,4 @@ def event_scores(labels: Any, predicted: Any, seconds_per_label: float, event: i
     }
 
 
-__all__ = ["IGNORED", "TOKEN_SCORES", "compute_token_metrics", "event_scores", "token_scores"]
+__all__ = ["TOKEN_SCORES", "compute_token_metrics", "event_scores", "token_scores"]

@@ -8,18 +8,16 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 
 from ...core.checks import one_of
-from ...core.config_checks import check_positions
-from ...core.electrodes import channel_positions as lookup_positions
-from ..configuration_base import (
-    DEFAULT_CH_NAMES,
-    DLinkPreTrainedConfig,
+from ...core.config_checks import (
+    check_positions,
     check_signal_fields,
     check_targets_fields,
     in_bounds,
-    reject_unknown_fields,
     require,
     settle_labels,
 )
+from ...core.electrodes import channel_positions as lookup_positions
+from ..configuration_base import DEFAULT_CH_NAMES, DLinkPreTrainedConfig, reject_unknown_fields
 
 
 # sizes: at most 25 k, 150 k and 600 k parameters with the default mimic width

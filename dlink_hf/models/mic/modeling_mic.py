@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..configuration_base import REGRESSION
+from ...core.config_checks import REGRESSION
 from ..modeling_base import DLinkPreTrainedModel, check_input_values
 from ..task_losses import check_head, in_target_unit, mean_loss
 from .configuration_mic import MiCConfig
@@ -417,6 +417,11 @@ class MiCForEEGRegression(MiCWithHead):
         return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
 
+def student_class(problem_type: str | None) -> type[MiCWithHead]:
+    """Return the class of students with a head for a `problem_type` of transformers; None is one label a window."""
+    return MiCForEEGRegression if problem_type == REGRESSION else MiCForEEGClassification
+
+
 def check_metres(positions: torch.Tensor) -> None:
     """Check electrode positions of any shape.
 
@@ -438,4 +443,5 @@ __all__ = [
     "MiCModelOutput",
     "MiCPreTrainedModel",
     "MiCWithHead",
+    "student_class",
 ]

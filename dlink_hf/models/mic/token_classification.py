@@ -13,13 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
-from ..configuration_base import REGRESSION
+from ...core.config_checks import REGRESSION
+from ...core.unlabelled import IGNORED
 from .configuration_mic import MiCConfig
 from .modeling_mic import MiCModel, MiCPreTrainedModel
-
-
-# labels of this number take no part in the loss, as everywhere in transformers and torch
-IGNORED = -100
 
 
 @dataclass
@@ -165,4 +162,4 @@ def check_token_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
         )
 
 
-__all__ = ["IGNORED", "MiCForEEGTokenClassification", "MiCTokenClassifierOutput", "check_token_labels"]
+__all__ = ["MiCForEEGTokenClassification", "MiCTokenClassifierOutput", "check_token_labels"]

@@ -9,17 +9,9 @@ from huggingface_hub.dataclasses import strict
 from transformers.utils import logging
 
 from ...core.checks import MALFORMED
+from ...core.config_checks import MOST_SAMPLES, check_signal_fields, check_targets_fields, require, settle_labels
 from ...core.electrodes import canonical_name, describe_unknown
-from ..configuration_base import (
-    DEFAULT_CH_NAMES,
-    MOST_SAMPLES,
-    DLinkPreTrainedConfig,
-    check_signal_fields,
-    check_targets_fields,
-    reject_unknown_fields,
-    require,
-    settle_labels,
-)
+from ..configuration_base import DEFAULT_CH_NAMES, DLinkPreTrainedConfig, reject_unknown_fields
 from .backbones import BACKBONES, MODULE, PLACED_CHANNELS, Backbone
 from .token_layout import Tap, TokenLayout
 

@@ -14,7 +14,7 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from ...core.checkpoint_names import found_checkpoint
-from ..configuration_base import REGRESSION
+from ...core.config_checks import REGRESSION
 from ..modeling_base import DLinkPreTrainedModel, check_input_values
 from ..task_losses import check_head, in_target_unit, mean_loss
 from .backbones import MODULE
@@ -428,6 +428,11 @@ class DLinkTeacherForEEGRegression(DLinkTeacherWithHead):
         return super().from_module(module, *args, **{"problem_type": REGRESSION, **kwargs})
 
 
+def teacher_class(problem_type: str | None) -> type[DLinkTeacherWithHead]:
+    """Return the class of teachers with a head for a `problem_type` of transformers; None is one label a window."""
+    return DLinkTeacherForEEGRegression if problem_type == REGRESSION else DLinkTeacherForEEGClassification
+
+
 __all__ = [
     "DLinkTeacherClassifierOutput",
     "DLinkTeacherForEEGClassification",
@@ -436,4 +441,5 @@ __all__ = [
     "DLinkTeacherOutput",
     "DLinkTeacherWithHead",
     "build_backbone",
+    "teacher_class",
 ]
