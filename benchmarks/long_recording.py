@@ -11,7 +11,6 @@ the same hour. Memory is the peak of the resident set, imports included.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from typing import Any
 
 import mne
 import numpy as np
+
+from dlink_hf.core.atomic_files import write_json
 
 
 SFREQ = 256
@@ -105,9 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     result = {"sfreq": SFREQ, "n_chans": len(ELECTRODES), "model": args.model, "rows": rows}
     print(summarise(result))
     if args.output:
-        partial = args.output.with_name(f".{args.output.name}")
-        partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        partial.replace(args.output)
+        write_json(args.output, result)
 
 
 if __name__ == "__main__":

@@ -127,8 +127,8 @@ class Fold:
         )
 
     @cached_property
-    def views(self) -> Any:
-        """What teacher and student read, split by subject; of the regime `few`, most labels taken away."""
+    def whole_views(self) -> Any:
+        """What teacher and student read, split by subject, with all training subjects and labels."""
         from dlink_hf.commands.arguments import ViewArguments
         from dlink_hf.commands.views import load_views
 
@@ -137,13 +137,17 @@ class Fold:
             student_ch_names=facts["headset"] if self.regime == "headset" else None,
             student_window_seconds=facts["short"] if self.regime == "short" else None,
         )
-        views = load_views(self.data_arguments(), view, self.arguments())
-        if self.regime == STRONG:
-            return few_labels(self._split_training(views)[1], facts["few"], self.seed)
-        return few_labels(views, facts["few"], self.seed) if self.regime == "few" else views
+        return load_views(self.data_arguments(), view, self.arguments())
 
-    def _split_training(self, views: Any) -> list[Any]:
-        """The views with the training subjects of the teacher, and with those of the student."""
+    @cached_property
+    def views(self) -> Any:
+        """The same for the student: of `few` and of a strong teacher most labels taken away."""
+        views = self._halves()[1] if self.regime == STRONG else self.whole_views
+        return few_labels(views, self.facts["few"], self.seed) if self.regime in ("few", STRONG) else views
+
+    def _halves(self) -> list[Any]:
+        """The views with the training subjects of a strong teacher, and with those of its student."""
+        views = self.whole_views
         train = views.teacher["train"]
         subjects = np.asarray(train["subject"][:])
         names = np.random.RandomState(200 + self.fold).permutation(np.unique(subjects))
@@ -164,14 +168,10 @@ class Fold:
     @cached_property
     def teacher(self) -> Any:
         """The student's own design of size base, trained on all that the teacher sees."""
-        from dlink_hf.commands.arguments import TeacherArguments, ViewArguments
+        from dlink_hf.commands.arguments import TeacherArguments
         from dlink_hf.commands.training import prepare_teacher
-        from dlink_hf.commands.views import load_views
 
-        splits = self.views.teacher
-        if self.regime == STRONG:
-            views = load_views(self.data_arguments(), ViewArguments(), self.arguments())
-            splits = self._split_training(views)[0].teacher
+        splits = self._halves()[0].teacher if self.regime == STRONG else self.views.teacher
         args = self.arguments(max_steps=self.budget)
         return prepare_teacher(splits, None, TeacherArguments(teacher_backbone="MiC"), args, self.name)
 
@@ -195,9 +195,9 @@ class Fold:
     def targets(self) -> Any:
         """The training windows with the soft targets of the experts, or of the strong teacher."""
         if self.regime == STRONG:
-            from dlink_hf import add_soft_targets, predict_probabilities
+            from dlink_hf import add_soft_targets
 
-            return add_soft_targets(self.views.train, predict_probabilities(self.teacher.model, self.views.train))
+            return add_soft_targets(self.views.train, self.teacher_says(self.views.train))
         return self._ask(self.experts, self.views)
 
     @cached_property

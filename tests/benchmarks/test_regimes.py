@@ -45,7 +45,7 @@ def fold(monkeypatch):
 
 
 def test_the_strong_teacher_shares_no_subject_with_its_student(fold):
-    teacher, student = fold._split_training(Views("made", *[fold.views.teacher] * 2, fold.views.train, None, None))
+    teacher, student = fold._halves()
     assert not set(teacher.train["subject"]) & set(student.train["subject"])
     views = fold.views
     known = np.asarray(views.train.with_format(None)["labels"][:]) >= 0
