@@ -9,25 +9,31 @@ instruction is counted as a nanosecond of its clock (`-icount shift=0`), which S
 instructions (a loop of 16,000,000 reads as 400,000 ticks). RAM is static memory; the stack takes less than a kilobyte
 on top. Milliseconds are an estimate: one instruction a cycle at 480 MHz, without waiting for flash. The scores are
 those of the same C on this computer, on all windows of the test people. The tiny student has no trained head for a
-set: its row is of dlink-mic-tiny with a new one, on eegmat's windows, without a score. Writes results/chip.json and
-prints it as a table; `table` alone prints what is there. A set that is measured anew replaces its own rows alone.
+set: its row is of dlink-mic-tiny with a new one, on eegmat's windows, without a score. EEGNet goes the same way, by
+eegnet.c in place of mic.c, trained by the grid's settings with seed 0 (in float32, on a CPU). Writes results/chip.json
+and prints it as a table; `table` alone prints what is there. A row that is measured anew replaces itself alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from grid_cells import HERE, SETS, load_splits
+from chip_eegnet import export_eegnet
+from grid_cells import HERE, SETS, load_splits, people_of, settings_of
 from sklearn.metrics import balanced_accuracy_score
+
+from dlink_hf.core.atomic_files import write_json
 
 
 RESULTS = HERE / "results" / "chip.json"
@@ -35,6 +41,8 @@ CARDS = HERE.parent / "model_cards"
 ALIGNMENT = "euclidean_monge"
 WITH_STUDENT = tuple(name for name in SETS if (CARDS / f"dlink-mic-small-{name}").is_dir())
 INSTRUCTIONS_A_TICK, MHZ = 40, 480
+EEGNET = "EEGNet"
+ORDER = ("small", "tiny, new head", EEGNET)
 TOOLS = ("arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm", "make")
 
 
@@ -54,13 +62,15 @@ def on_chip(folder: Path, values: np.ndarray, n_labels: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def measure(name: str, size: str, network: Any, values: np.ndarray, labels: np.ndarray | None, n_chip: int) -> list:
-    """Rows of a student, one for each precision.
+def measure(
+    name: str, size: str, network: Any, values: np.ndarray, labels: np.ndarray | None, n_chip: int
+) -> list[dict[str, Any]]:
+    """Rows of a student, one for each precision; EEGNet's weights are few, and stay in float32.
 
     Args:
         name: of the set.
-        size: of the student.
-        network: the student, in evaluation mode.
+        size: of the student, or EEGNet.
+        network: the student, or EEGNet in a teacher's wrapper, in evaluation mode.
         values: windows (N, C, T) of the test people, microvolts.
         labels: theirs, (N,); None for a student that was not trained on the set.
         n_chip: how many of them QEMU classifies.
@@ -70,11 +80,18 @@ def measure(name: str, size: str, network: Any, values: np.ndarray, labels: np.n
     expected = torch.cat([network(batch).logits for batch in torch.from_numpy(values).split(64)]).numpy()
     chosen = np.unique(np.linspace(0, len(values) - 1, min(n_chip, len(values))).round().astype(int))
     rows = []
-    for precision in ("float32", "int8"):
+    for precision in ("float32",) if size == EEGNET else ("float32", "int8"):
         with tempfile.TemporaryDirectory() as out:
-            # what is beyond the tolerance is to be measured too
-            path = export_c(network, out, precision=precision, windows=values[:64], tolerance=100.0, progress=False)
-            found = CStudent.make_runner(path.read_bytes())(values, None)
+            if size == EEGNET:
+                config = network.config
+                path = export_eegnet(network.backbone, config.input_scale, config.ch_names, Path(out, "c"))
+                found = on_this_computer(path.parent, values, config.num_labels)
+            else:
+                # what is beyond the tolerance is to be measured too
+                path = export_c(
+                    network, out, precision=precision, windows=values[:64], tolerance=100.0, progress=False
+                )
+                found = CStudent.make_runner(path.read_bytes())(values, None)
             results = on_chip(path.parent, values[chosen], network.config.num_labels)
             flash, memory = sections(path.parent)
         refused = results["status"] != 0
@@ -107,21 +124,55 @@ def measure(name: str, size: str, network: Any, values: np.ndarray, labels: np.n
     return rows
 
 
-def rows_of(name: str, data_dir: str, cache_dir: str | None, n_chip: int) -> list[dict[str, Any]]:
-    """Rows of a set: its small student, and on eegmat the tiny one with a new head."""
+def on_this_computer(folder: Path, values: np.ndarray, n_labels: int) -> np.ndarray:
+    """Logits (N, num_labels) of windows (N, C, T), microvolts, by a folder's mic.c compiled for this computer."""
+    subprocess.run(
+        ["cc", "-std=c99", "-O2", "-shared", "-fPIC", "-o", "mic.so", "mic.c", "-lm"], cwd=folder, check=True
+    )
+    library, logits = ctypes.CDLL(str(folder / "mic.so")), np.empty((len(values), n_labels), dtype=np.float32)
+    for window, row in zip(np.ascontiguousarray(values, dtype=np.float32), logits, strict=True):
+        library.mic_forward(ctypes.c_void_p(window.ctypes.data), ctypes.c_void_p(row.ctypes.data))
+    return logits
+
+
+def train_eegnet(name: str, splits: Any) -> Any:
+    """EEGNet in a teacher's wrapper, trained as the grid trains it but in float32, in evaluation mode."""
+    from grid_models import make_teacher, train
+    from transformers import set_seed
+
+    from dlink_hf import signal_fields
+
+    settings = {**settings_of(name, EEGNET, ALIGNMENT), "bf16": False}
+    set_seed(0)
+    network = make_teacher(EEGNET, signal_fields(splits["train"]), settings)
+    return train(network, splits, settings, 0, people_of(name)["group_column"]).eval()
+
+
+def rows_of(
+    name: str, data_dir: str, cache_dir: str | None, n_chip: int, models: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Rows of a set: its small student, on eegmat the tiny one with a new head, and EEGNet."""
     from dlink_hf import MiCForEEGClassification
 
-    test = load_splits(name, ALIGNMENT, data_dir, cache_dir)["test"].with_format("numpy")
+    splits = load_splits(name, ALIGNMENT, data_dir, cache_dir)
+    test = splits["test"].with_format("numpy")
     values, labels = np.asarray(test["input_values"][:], dtype=np.float32), np.asarray(test["labels"][:])
     small = MiCForEEGClassification.from_pretrained(CARDS / f"dlink-mic-small-{name}").eval()
-    rows = measure(name, "small", small, values, labels, n_chip)
-    if name == "eegmat":
+    if "students" in models:
+        yield from measure(name, "small", small, values, labels, n_chip)
+    if "students" in models and name == "eegmat":
         torch.manual_seed(0)
         montage = {key: getattr(small.config, key) for key in ("ch_names", "channel_positions", "n_times")}
         labelled = {"id2label": small.config.id2label, "label2id": small.config.label2id}
         tiny = MiCForEEGClassification.from_pretrained(CARDS / "dlink-mic-tiny", **montage, **labelled).eval()
-        rows += measure(name, "tiny, new head", tiny, values, None, n_chip)
-    return rows
+        yield from measure(name, "tiny, new head", tiny, values, None, n_chip)
+    if EEGNET in models:
+        yield from measure(name, EEGNET, train_eegnet(name, splits), values, labels, n_chip)
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, str, str]:
+    """What a row is of."""
+    return row["set"], row["student"], row["precision"]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -152,6 +203,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data_dir", default=os.environ.get("DLINK_DATA_DIR"), help="folder that holds the sets")
     parser.add_argument("--cache_dir", default=None, help="where prepared windows are kept")
     parser.add_argument("--sets", nargs="+", choices=WITH_STUDENT, default=list(WITH_STUDENT))
+    parser.add_argument("--models", nargs="+", choices=("students", EEGNET), default=["students", EEGNET])
     parser.add_argument("--windows", type=int, default=200, help="how many windows QEMU classifies")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(argv)
@@ -164,14 +216,10 @@ def main(argv: list[str] | None = None) -> None:
             parser.error("--data_dir: name the folder that holds the sets, or set DLINK_DATA_DIR")
         torch.set_num_threads(1)
         for name in options.sets:
-            rows = rows_of(name, options.data_dir, options.cache_dir, options.windows)
-            known = [row for row in known if row["set"] != name] + rows
-            # a stable sort: the order of the rows of a set stays
-            known.sort(key=lambda row: SETS.index(row["set"]))
-            options.results.parent.mkdir(parents=True, exist_ok=True)
-            partial = options.results.with_name(f".{options.results.name}")
-            partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-            partial.replace(options.results)
+            for row in rows_of(name, options.data_dir, options.cache_dir, options.windows, options.models):
+                known = [one for one in known if key_of(one) != key_of(row)] + [row]
+                known.sort(key=lambda one: (SETS.index(one["set"]), ORDER.index(one["student"]), one["precision"]))
+                write_json(options.results, known)
     print(table(known))
 
 

@@ -24,7 +24,7 @@ def chip(monkeypatch):
     import chip
 
     yield chip
-    for name in ("chip", "grid_cells"):
+    for name in ("chip", "chip_eegnet", "grid_cells"):
         sys.modules.pop(name, None)
 
 
@@ -34,6 +34,23 @@ def test_the_table_has_a_line_for_every_committed_row(chip):
     assert len(lines) == len(rows) > 0
     for row, line in zip(rows, lines, strict=True):
         assert line.startswith(f"| {row['set']} | {row['student']} |") and line.count("|") == 13
+
+
+def test_eegnet_as_c_gives_pytorchs_logits(chip, tmp_path):
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler (cc)")
+    braindecode_models = pytest.importorskip("braindecode.models")
+    torch.manual_seed(0)
+    network = braindecode_models.EEGNet(n_chans=3, n_outputs=2, n_times=400, sfreq=200.0)
+    for norm in (network.bnorm_temporal, network.bnorm_1, network.bnorm_2):
+        for values in (norm.weight, norm.bias, norm.running_mean):
+            torch.nn.init.normal_(values)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    values = 20 * np.random.default_rng(0).standard_normal((4, 3, 400), dtype=np.float32)
+    chip.export_eegnet(network.eval(), 0.1, ["C3", "Cz", "C4"], tmp_path / "c")
+    with torch.no_grad():
+        expected = network(0.1 * torch.from_numpy(values)).numpy()
+    np.testing.assert_allclose(chip.on_this_computer(tmp_path / "c", values, 2), expected, atol=1e-5)
 
 
 @pytest.mark.slow
