@@ -48,6 +48,8 @@ EXTRAS_REQUIRE = {
     # data sets by name: those that braindecode put on the Hub, and those of MOABB
     "hub-data": [*TRAIN, "zarr>=3.0,<4"],
     "moabb": [*TRAIN, "moabb>=1.4.3,<2"],
+    # enters a student in Open EEG Bench; brings braindecode
+    "bench": [*TRAIN, "open-eeg-bench>=0.6,<1"],
     # scores of events in time
     "events": ["timescoring>=0.0.7,<1"],
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],

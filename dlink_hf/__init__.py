@@ -123,6 +123,8 @@ _PUBLIC_NAMES = {
     "streaming.outlets": ["LslReplay", "PredictionOutlet"],
     "inference.feature_pipeline": ["EEGFeatureExtractionPipeline"],
     "inference.loading": ["pipeline"],
+    "inference.braindecode_model": ["BraindecodeStudent"],
+    "inference.open_eeg_bench": ["open_eeg_bench_settings"],
     "inference.recording_classifier": ["RecordingClassifier"],
     "inference.pipeline": ["EEGClassificationPipeline", "EEGRegressionPipeline"],
     "profiling.measure": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
@@ -309,11 +311,17 @@ if TYPE_CHECKING:
         AutoModelForEEGClassification as AutoModelForEEGClassification,
         AutoModelForEEGRegression as AutoModelForEEGRegression,
     )
+    from .inference.braindecode_model import (
+        BraindecodeStudent as BraindecodeStudent,
+    )
     from .inference.feature_pipeline import (
         EEGFeatureExtractionPipeline as EEGFeatureExtractionPipeline,
     )
     from .inference.loading import (
         pipeline as pipeline,
+    )
+    from .inference.open_eeg_bench import (
+        open_eeg_bench_settings as open_eeg_bench_settings,
     )
     from .inference.pipeline import (
         EEGClassificationPipeline as EEGClassificationPipeline,

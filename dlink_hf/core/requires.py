@@ -17,6 +17,7 @@ EXTRAS = {
     "bids": ("mne_bids",),
     "hub-data": ("zarr",),
     "moabb": ("moabb",),
+    "bench": ("open_eeg_bench",),
     "events": ("timescoring",),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "executorch": ("executorch",),

@@ -297,6 +297,23 @@ class MiCSignedPath(nn.Module):
         return torch.matmul(self.spatial_weights(positions), values.flatten(2)).unflatten(2, values.shape[2:])
 
 
+def signed_alone(compressed_state: torch.Tensor, signed_state: torch.Tensor, share: float) -> torch.Tensor:
+    """Leave a share of the training windows to the signed path alone.
+
+    Args:
+        compressed_state: (B, K, Q, c), both paths together.
+        signed_state: (B, K, Q, c), the signed path's part of it.
+        share: of the windows, in [0, 1).
+
+    Returns:
+        (B, K, Q, c); the other path is scaled up, as dropout does it, so that its mean over the windows stays.
+    """
+    if share <= 0:
+        return compressed_state
+    kept = torch.rand(len(compressed_state), 1, 1, 1, device=compressed_state.device) >= share
+    return signed_state + (compressed_state - signed_state) * kept.to(compressed_state.dtype) / (1 - share)
+
+
 __all__ = [
     "GaborConv1d",
     "MiCBlock",

@@ -28,6 +28,7 @@ from .mic_layers import (
     MiCModelOutput,
     MiCPositionEmbedding,
     MiCSignedPath,
+    signed_alone,
 )
 
 
@@ -249,12 +250,8 @@ class MiCWithHead(MiCPreTrainedModel):
         Returns:
             (B, num_labels).
         """
-        share = self.config.signed_path_alone
-        if self.training and signed_state is not None and share > 0:
-            kept = torch.rand(len(compressed_state), 1, 1, 1, device=compressed_state.device) >= share
-            # larger, as dropout makes it: its mean over the windows stays
-            rest = (compressed_state - signed_state) * kept.to(compressed_state.dtype) / (1 - share)
-            compressed_state = signed_state + rest
+        if self.training and signed_state is not None:
+            compressed_state = signed_alone(compressed_state, signed_state, self.config.signed_path_alone)
         return in_target_unit(self.config, self.classifier(self.dropout(compressed_state.flatten(1))))
 
     def for_inference(
