@@ -67,6 +67,8 @@ EXTRAS_REQUIRE = {
     "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=1.0"],
     "dev": [
         *TRAIN,
+        # brings axe-core, which looks for barriers in a page
+        "axe-playwright-python>=0.1.5",
         "build>=1.2",
         "codespell>=2.4",
         "edfio>=0.4.4",

@@ -55,7 +55,7 @@ class DemoArguments:
     teacher_steps: int = arg(700, "Steps of the teacher.")
     difficulty: float = arg(1.3, "How weak the effect is that tells the classes apart; 1 is the usual.")
     web: bool = arg(False, "Train nothing: open a page in which students classify recordings that you upload.")
-    students: list[str] = arg([], "With --web: checkpoints of students, or folders of them.")
+    students: list[str] = arg([], "With --web: checkpoints of students and teachers, or folders of them.")
     port: int | None = arg(None, "With --web: port to listen on.")
 
 

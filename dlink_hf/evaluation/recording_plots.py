@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.signal import welch
 
+from ..core.checks import first_names
+from ..core.electrodes import canonical_name, channel_positions
 from ..core.text import for_plot
 from .explanation import Explanation
 from .plots import COLOURS, head_coordinates, new_figure, plain_axes, save_figure
@@ -18,8 +20,29 @@ from .plots import COLOURS, head_coordinates, new_figure, plain_axes, save_figur
 
 # hertz, lower edge included
 BANDS = {"delta": (1, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 45)}
+# inches: on a page, and on a phone held upright
+WIDE, NARROW = 11.0, 4.4
 # hatches tell classes apart where colours can't
 _HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
+
+
+def on_the_scalp(ch_names: Sequence[str]) -> list[int]:
+    """Return the indices of the channels that a map of the head can show.
+
+    A bipolar channel (`"A2-A1"`, `"Fp1-F7"`) is the difference of two places: what is drawn at their midpoint would
+    be taken for the EEG there.
+
+    Args:
+        ch_names: names, in any spelling that `dlink_hf.core.electrodes.canonical_name` understands.
+
+    Example:
+
+    ```python
+    >>> on_the_scalp(["C3", "A2-A1", "Cz"])
+    [0, 2]
+    ```
+    """
+    return [index for index, name in enumerate(ch_names) if "-" not in (canonical_name(name) or name)]
 
 
 def band_power(values: np.ndarray, sfreq: float, bands: Mapping[str, tuple[float, float]] = BANDS) -> dict[str, Any]:
@@ -52,6 +75,7 @@ def plot_recording(
     names: Sequence[str],
     path: str | os.PathLike,
     chosen: float | None = None,
+    width: float = WIDE,
 ) -> Path:
     """Plot a stretch of a recording, channels from front to back, with the labels of its windows below.
 
@@ -64,25 +88,24 @@ def plot_recording(
         names: of all labels, in their order.
         path: file to write.
         chosen: onset of the window to mark.
+        width: of the figure, inches.
 
     Returns:
         `path`.
     """
-    from ..core.electrodes import channel_positions
-
     order = np.argsort(-np.asarray(channel_positions(list(ch_names)))[:, 1], kind="stable")
     step = max(1, int(values.shape[1] // 4000))
     shown = values[order][:, ::step] - np.median(values[order], axis=1, keepdims=True)
     spread = float(np.median(np.percentile(np.abs(shown), 95, axis=1))) or 1.0
     distance = 2.5 * spread
     times = start + np.arange(shown.shape[1]) * step / sfreq
-    figure = new_figure(11, 1.9 + 0.24 * len(order))
+    figure = new_figure(width, 1.9 + 0.24 * len(order))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(max(2.0, 0.24 * len(order)), 0.55))
     for row, channel in enumerate(shown):
         upper.plot(times, np.clip(channel, -1.5 * distance, 1.5 * distance) - row * distance, color="0.15", lw=0.5)
     upper.set_yticks(-distance * np.arange(len(order)), [for_plot(ch_names[index]) for index in order], fontsize=8)
     upper.set_ylim(-distance * (len(order) - 0.2), 1.2 * distance)
-    upper.set_title(f"{distance:.0f} uV between two channels; front at the top", fontsize=9)
+    upper.set_title(f"{distance:.0f} µV between two channels; front at the top", fontsize=9)
     lower.set_ylim(0, 1)
     for window in windows:
         begin, duration, label = window["onset"], window["duration"], window["label"]
@@ -91,7 +114,7 @@ def plot_recording(
         hatch = "xxxx" if index is None else _HATCHES[index % len(_HATCHES)]
         style = {"facecolor": colour, "edgecolor": "0.5" if index is None else "white", "hatch": hatch}
         lower.broken_barh([(begin, duration)], (0.1, 0.8), linewidth=1.5, alpha=0.85, **style)
-        if len(windows) <= 16:
+        if len(windows) <= 1.45 * width:
             text = "no label" if label is None else label
             text = text if len(text) <= 14 else f"{text[:13]}…"
             box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1}
@@ -116,6 +139,7 @@ def plot_probabilities(
     is_judged: Sequence[bool],
     path: str | os.PathLike,
     chosen: float | None = None,
+    width: float = WIDE,
 ) -> Path:
     """Plot the probability of every class over the recording; windows without a label are shaded and left out.
 
@@ -127,11 +151,12 @@ def plot_probabilities(
         is_judged: N, whether a window gets a label.
         path: file to write.
         chosen: onset of the window to mark.
+        width: of the figure, inches.
 
     Returns:
         `path`.
     """
-    figure = new_figure(11, 3.0)
+    figure = new_figure(width, 3.0)
     axes = figure.subplots()
     judged = np.asarray(is_judged)
     edges = np.append(onsets, onsets[-1] + duration)
@@ -146,7 +171,7 @@ def plot_probabilities(
     if not judged.all():
         axes.fill_between([], [], facecolor="0.85", edgecolor="0.6", hatch="///", label="no label")
     axes.set(xlabel="time (s)", ylabel="probability", ylim=(0, 1.02), xlim=(edges[0], edges[-1]))
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False)
+    figure.legend(loc="outside upper center", ncols=max(1, int(width / 2)), fontsize=9, frameon=False)
     plain_axes(axes)
     return save_figure(figure, path)
 
@@ -168,41 +193,74 @@ def draw_topomap(figure: Any, axes: Any, values: np.ndarray, positions: Any, lab
     image, _ = mne.viz.plot_topomap(
         np.asarray(values, float), points, axes=axes, show=False, contours=4, sphere=0.095, **limits
     )
-    figure.colorbar(image, ax=axes, label=label, shrink=0.7)
+    figure.colorbar(image, ax=axes, label=label, shrink=0.7, pad=0.02)
 
 
-def plot_band_maps(values: np.ndarray, sfreq: float, positions: Any, path: str | os.PathLike, title: str = "") -> Path:
+def plot_band_maps(
+    values: np.ndarray,
+    sfreq: float,
+    ch_names: Sequence[str],
+    path: str | os.PathLike,
+    title: str = "",
+    width: float = WIDE,
+) -> Path:
     """Plot the power of a window in the common bands as topographic maps; with fewer than four channels, as bars.
+
+    Bipolar channels are left out of the maps, which say so.
 
     Args:
         values: (C, T) microvolts.
         sfreq: Hz.
-        positions: (C, 3) metres, frame of MNE's `standard_1005`.
+        ch_names: C names.
         path: file to write.
         title: a line above.
+        width: of the figure, inches.
 
     Returns:
         `path`.
     """
-    powers = band_power(values, sfreq)
-    figure = new_figure(2.6 * len(powers), 3.0)
-    panels = figure.subplots(1, len(powers), squeeze=False)[0]
-    for axes, (name, power) in zip(panels, powers.items(), strict=True):
+    shown = on_the_scalp(ch_names)
+    as_maps = len(shown) > 3
+    powers = band_power(values[shown] if as_maps else values, sfreq)
+    columns = len(powers) if width > 8 else 2
+    rows = -(-len(powers) // columns)
+    figure = new_figure(width, (2.8 if columns > 2 else 2.3) * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in panels[len(powers) :]:
+        axes.set_axis_off()
+    for axes, (name, power) in zip(panels, powers.items(), strict=False):
         low, high = BANDS[name]
-        if len(power) > 3:
-            draw_topomap(figure, axes, power, positions, "dB re 1 uV²", cmap="viridis")
+        if as_maps:
+            limits = (float(power.min()), float(power.max()))
+            positions = channel_positions([ch_names[index] for index in shown])
+            draw_topomap(figure, axes, power, positions, "dB re 1 µV²", cmap="viridis", vlim=limits)
         else:
-            axes.bar(range(len(power)), power - min(0, power.min()), color=COLOURS[0])
-            axes.set_ylabel("dB re 1 uV²")
+            axes.bar([for_plot(one) for one in ch_names], power - min(0, power.min()), color=COLOURS[0])
+            axes.set_ylabel("dB re 1 µV²")
         axes.set_title(f"{name}, {low}-{high} Hz", fontsize=9)
-    figure.suptitle(for_plot(title), fontsize=10)
+    told = [title, *([_left_out(ch_names)] if as_maps and len(shown) < len(ch_names) else [])]
+    figure.suptitle("\n".join(for_plot(line) for line in told if line), fontsize=10)
     return save_figure(figure, path)
 
 
+def _left_out(ch_names: Sequence[str]) -> str:
+    """Say which channels a map of the head does not show."""
+    shown = on_the_scalp(ch_names)
+    names = [name for index, name in enumerate(ch_names) if index not in shown]
+    return f"not on the maps, being differences of two places: {first_names(names)}"
+
+
 def plot_explanation(
-    explanation: Explanation, ch_names: Sequence[str], positions: Any, path: str | os.PathLike, title: str = ""
+    explanation: Explanation,
+    ch_names: Sequence[str],
+    positions: Any,
+    path: str | os.PathLike,
+    title: str = "",
+    width: float = WIDE,
 ) -> Path:
     """Plot what a window's label rests on: electrodes on the head, bands, seconds, and electrodes by bands.
+
+    Bipolar channels are left out of the map of the head, which says so; the panel of electrodes by bands has them.
 
     Args:
         explanation: of [`explain_window`].
@@ -210,24 +268,33 @@ def plot_explanation(
         positions: (C, 3) metres, frame of MNE's `standard_1005`.
         path: file to write.
         title: a line above.
+        width: of the figure, inches.
 
     Returns:
         `path`.
     """
     unit = "fall of the log-odds"
-    figure = new_figure(11, 6.2)
-    (head, by_band), (by_second, both) = figure.subplots(2, 2)
+    narrow, rows = width < 8, max(3.0, 0.2 * len(ch_names))
+    figure = new_figure(width, 3.2 + 2 * 2.8 + rows if narrow else 3.9 + rows)
+    ratios = (3.2, 2.8, 2.8, rows) if narrow else (3.9, rows)
+    grid = figure.subplots(len(ratios), 1 if narrow else 2, height_ratios=ratios)
+    head, by_band, by_second, both = grid.flatten()
     reach = float(np.abs(explanation.channels).max()) or 1.0
-    if len(ch_names) > 3:
-        draw_topomap(
-            figure, head, explanation.channels, positions, unit, cmap="RdBu_r", vlim=(-reach, reach), names=ch_names
-        )
+    shown = on_the_scalp(ch_names)
+    told = ["Electrodes"]
+    if len(shown) > 3:
+        places, names = np.asarray(positions)[shown], [for_plot(ch_names[index]) for index in shown]
+        options = {"cmap": "RdBu_r", "vlim": (-reach, reach), "names": names}
+        draw_topomap(figure, head, explanation.channels[shown], places, unit, **options)
+        if len(shown) < len(ch_names):
+            told.append(_left_out(ch_names))
     else:
         head.bar([for_plot(name) for name in ch_names], explanation.channels, color=COLOURS[0])
         head.set_ylabel(unit)
-    head.set_title("Electrodes", fontsize=10)
+        plain_axes(head)
+    head.set_title("\n".join(map(for_plot, told)), fontsize=8 if len(told) > 1 else 10)
     by_band.bar(list(explanation.bands), list(explanation.bands.values()), color=COLOURS[0])
-    by_band.tick_params(axis="x", rotation=45, labelsize=8)
+    by_band.set_xticks(range(len(explanation.bands)), list(explanation.bands), rotation=45, ha="right", fontsize=8)
     by_band.set(ylabel=unit)
     by_band.set_title("Frequency bands", fontsize=10)
     by_second.bar(np.arange(len(explanation.seconds)) + 0.5, explanation.seconds, 0.9, color=COLOURS[0])
@@ -247,8 +314,11 @@ def plot_explanation(
 
 __all__ = [
     "BANDS",
+    "NARROW",
+    "WIDE",
     "band_power",
     "draw_topomap",
+    "on_the_scalp",
     "plot_band_maps",
     "plot_explanation",
     "plot_probabilities",

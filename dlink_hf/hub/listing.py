@@ -86,10 +86,10 @@ def _read(name: str) -> Published | None:
     if config is None:
         return None
     text = None if card is None else card.read_text("utf-8", errors="replace")
-    return Published(name, read_json(config), text, _count_parameters(name))
+    return Published(name, read_json(config), text, count_published_parameters(name))
 
 
-def _count_parameters(repo_id: str) -> int | None:
+def count_published_parameters(repo_id: str) -> int | None:
     """Number of values in a checkpoint's weights, by their header only; None where it can't be read."""
     try:
         header = HfApi().parse_safetensors_file_metadata(repo_id, "model.safetensors")
@@ -99,4 +99,4 @@ def _count_parameters(repo_id: str) -> int | None:
     return sum(counts)
 
 
-__all__ = ["Published", "find_published"]
+__all__ = ["Published", "count_published_parameters", "find_published"]

@@ -84,7 +84,7 @@ def predict_recording(
 
     Args:
         pipe: of `dlink_hf.pipeline`, with its feature extractor.
-        recording: path, or an `mne.io.Raw`.
+        recording: path, an `mne.io.Raw`, or `RecordingWindows` that the pipeline's extractor has prepared.
         stride_seconds: from one window to the next, in seconds; the extractor's own by default.
         unit: unit of the file's numbers, if not volts.
         session_recordings: further recordings of the same subject's session, to fit the model's alignment on.

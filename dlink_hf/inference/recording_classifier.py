@@ -212,13 +212,14 @@ class RecordingClassification:
         return extractor
 
     def _windows(self, extractor: EEGPreparation, recording: Any, facts: Mapping[str, Any]) -> RecordingWindows:
-        """A recording, prepared, whose channels the model can read."""
+        """A recording, prepared, whose channels the model can read; one that is prepared already is taken as it is."""
         if isinstance(recording, (list, tuple)):
             raise TypeError(
                 f"A recording is a path, an mne.io.Raw, mne.Epochs, an array or tensor, or a dict of one; got a "
                 f"{type(recording).__name__} inside a list. Put numbers into a NumPy array, and give a flat list."
             )
-        windows = RecordingWindows(extractor, recording, **facts)
+        prepared = isinstance(recording, RecordingWindows)
+        windows = recording if prepared else RecordingWindows(extractor, recording, **facts)
         if not self._takes_positions:
             check_delivered(self.model.config, windows.ch_names)
         return windows

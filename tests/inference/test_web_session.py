@@ -11,8 +11,15 @@ from PIL import Image
 
 from dlink_hf import EEGFeatureExtractor, MiCConfig, MiCForEEGClassification, make_synthetic_recordings
 from dlink_hf.commands import main
-from dlink_hf.evaluation.recording_plots import band_power, plot_band_maps, plot_recording
-from dlink_hf.inference.web_session import WebSession, find_students, take_upload
+from dlink_hf.evaluation.recording_plots import (
+    NARROW,
+    band_power,
+    on_the_scalp,
+    plot_band_maps,
+    plot_probabilities,
+    plot_recording,
+)
+from dlink_hf.inference.web_session import WebSession, find_model, find_students, take_upload
 
 
 NAMES = ["F3", "C3", "Cz", "C4", "Pz"]
@@ -72,6 +79,29 @@ def test_pictures_follow_the_chosen_window(folder, tmp_path):
     session.draw_recording(1e6, 30, 10_000)
 
 
+def test_another_model_reads_the_same_recording(folder, tmp_path):
+    told = []
+    session = open_session(
+        folder, tmp_path / "root", beside=str(folder / "student"), tell=lambda done, text: told.append((done, text))
+    )
+    n = len(session.predictions.onsets)
+    assert f"the same label to {n} of {n} windows" in session.summary()
+    assert session.costs["student"]["parameters"] == session.costs["other"]["parameters"] > 0
+    assert session.draw_beside(0).is_file() and session.draw_explanation(1, narrow=True).is_file()
+    assert [done for done, _ in told] == sorted(done for done, _ in told) and len(told) == 4
+    assert open_session(folder, tmp_path / "root").draw_beside(0) is None
+
+
+def test_only_known_models_and_names_of_the_hub_are_taken(folder, tmp_path, monkeypatch):
+    known = find_students([folder])
+    assert find_model("student", known) == known["student"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here" / "student").mkdir(parents=True)
+    for name in ("", "/etc/passwd", "../student", "here/student", "a/b/c", str(folder / "student")):
+        with pytest.raises(ValueError, match="There is no model"):
+            find_model(name, known)
+
+
 def test_nothing_is_left_behind(folder, tmp_path):
     root = tmp_path / "root"
     session = open_session(folder, root)
@@ -111,7 +141,28 @@ def test_band_power_finds_a_rhythm_where_it_is(tmp_path):
     assert max(powers, key=lambda name: powers[name][1]) == "alpha" and powers["alpha"].argmax() == 1
     # a sine of amplitude 20 uV has 200 uV^2
     assert powers["alpha"][1] == pytest.approx(10 * np.log10(200), abs=0.3)
-    few = plot_band_maps(values[:2], 200.0, np.zeros((2, 3)) + 0.05, tmp_path / "few.png")
+    few = plot_band_maps(values[:2], 200.0, NAMES[:2], tmp_path / "few.png")
     window = {"onset": 0.0, "duration": 5.0, "label": "$x$", "reason": None}
     strip = plot_recording(values, 200.0, NAMES, 0.0, [window], ["$x$"], tmp_path / "strip.png")
     assert all(Image.open(path).size[0] > 300 for path in (few, strip))
+
+
+def test_maps_leave_out_what_has_no_place_of_its_own(tmp_path):
+    names = [*NAMES, "A2-A1", "EEG Fp1-F7", "C3-LE"]
+    assert on_the_scalp(names) == [0, 1, 2, 3, 4, 7]
+    values = np.random.default_rng(0).normal(size=(6, 1000))
+    drawn = []
+    for scale in (1, 100):
+        # a bipolar channel of any size changes neither the maps nor their colours
+        pair = values * np.array([1, 1, 1, 1, 1, scale])[:, None]
+        path = plot_band_maps(pair, 200.0, names[:6], tmp_path / f"{scale}.png", width=NARROW)
+        drawn.append(np.asarray(Image.open(path)))
+    assert np.array_equal(*drawn) and drawn[0].shape[0] > drawn[0].shape[1] * 0.9
+
+
+def test_probabilities_of_windows_without_a_label_are_left_out(tmp_path):
+    onsets, judged = np.arange(4) * 5.0, [True, True, False, True]
+    for first, path in ((0.1, "a.png"), (0.9, "b.png")):
+        values = np.array([[0.5, 0.5], [0.2, 0.8], [first, 1 - first], [0.3, 0.7]])
+        plot_probabilities(onsets, 5.0, values, ["rest", "$x$"], judged, tmp_path / path)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
