@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "score a trained model on labelled recordings"),
     "report": ("report", "show a run as one HTML file: verdict, scores, subjects, curves, pictures, card"),
     "predict": ("predict", "classify a recording window by window: CSV or MNE annotations"),
+    "explain": ("explain", "which electrodes, seconds and bands the label of a window rests on, as a picture"),
     "embed": ("embed", "describe every window of a folder of recordings by one vector, as a Parquet table"),
     "export": ("export", "write a student as ONNX or for ExecuTorch, compared with PyTorch, for a device"),
     "profile": ("profile", "what models cost on this machine: time, memory, size, on several backends"),
