@@ -34,7 +34,9 @@ class ExplainArguments(ReadingArguments):
     window: int = arg(0, "Which window, counted from 0 as the rows of `dlink predict`.")
     output: str = arg("explanation.png", "Picture to write: .png, .svg or .pdf.")
     session_recordings: list[str] | None = arg(
-        None, "Further recordings of the same subject's session, for a model with an alignment."
+        None,
+        "Further recordings of the same subject's session: their windows take a part's place too, and an alignment is "
+        "fitted on all of them. Needed where the recording holds a single condition.",
     )
     draws: int = arg(8, "How many other windows take a part's place; the mean is shown.")
 
@@ -69,12 +71,11 @@ def run(argv: Sequence[str]) -> None:
     pipe: Any = pipeline(model=args.model)
     pipe.feature_extractor = with_reading(pipe.feature_extractor, args)
     windows = recording_windows(pipe, args.recording, args.unit, pipe.feature_extractor.stride)
+    session = [recording_windows(pipe, each, args.unit) for each in args.session_recordings or ()]
     alignment = None
     if pipe.feature_extractor.alignment is not None:
-        alignment = pipe.fit_session([windows, *(args.session_recordings or ())], unit=args.unit)
-    elif args.session_recordings:
-        raise ValueError("--session_recordings are for a model with an alignment; this one has none.")
-    found = explain_recording_window(pipe, windows, args.window, alignment, args.draws)
+        alignment = pipe.fit_session([windows, *session])
+    found = explain_recording_window(pipe, windows, args.window, alignment, args.draws, session)
     label, onset = label_names(pipe.model)[found.label], windows.onsets[args.window]
     end = onset + pipe.feature_extractor.n_times / pipe.feature_extractor.sfreq
     told = f"Window {args.window}, {onset:g} to {end:g} s: {label} ({found.probability:.2f})"

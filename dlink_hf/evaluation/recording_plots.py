@@ -184,7 +184,7 @@ def draw_topomap(figure: Any, axes: Any, values: np.ndarray, positions: Any, lab
         values: (C,).
         positions: (C, 3) metres, frame of MNE's `standard_1005`.
         label: of the colour bar, with the unit.
-        **limits: `vlim`, `cmap` and `names` of `mne.viz.plot_topomap`.
+        **limits: `vlim`, `cmap`, `names` and `sensors` of `mne.viz.plot_topomap`.
     """
     import mne
 
@@ -247,7 +247,7 @@ def _left_out(ch_names: Sequence[str]) -> str:
     """Say which channels a map of the head does not show."""
     shown = on_the_scalp(ch_names)
     names = [name for index, name in enumerate(ch_names) if index not in shown]
-    return f"not on the maps, being differences of two places: {first_names(names)}"
+    return f"not on the head, being differences of two places: {first_names(names)}"
 
 
 def plot_explanation(
@@ -284,7 +284,7 @@ def plot_explanation(
     told = ["Electrodes"]
     if len(shown) > 3:
         places, names = np.asarray(positions)[shown], [for_plot(ch_names[index]) for index in shown]
-        options = {"cmap": "RdBu_r", "vlim": (-reach, reach), "names": names}
+        options = {"cmap": "RdBu_r", "vlim": (-reach, reach), "names": names, "sensors": False}
         draw_topomap(figure, head, explanation.channels[shown], places, unit, **options)
         if len(shown) < len(ch_names):
             told.append(_left_out(ch_names))

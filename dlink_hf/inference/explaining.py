@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,17 @@ def recording_windows(
 
 
 def explain_recording_window(
-    pipe: Any, windows: RecordingWindows, index: int, alignment: Alignment | None = None, n_draws: int = 8
+    pipe: Any,
+    windows: RecordingWindows,
+    index: int,
+    alignment: Alignment | None = None,
+    n_draws: int = 8,
+    session: Sequence[RecordingWindows] = (),
 ) -> Explanation:
     """Tell which electrodes, seconds and bands of one window its label rests on ([`explain_window`]).
 
-    The windows that take the place of its parts are drawn evenly over the recording, as far from each other as there
-    are; those that get no label are left out.
+    The windows that take the place of its parts are drawn from all recordings of the session, evenly over each of
+    them; those that get no label are left out.
 
     Args:
         pipe: of `dlink_hf.pipeline`, of PyTorch.
@@ -53,6 +59,7 @@ def explain_recording_window(
         index: of the window.
         alignment: fitted on the session; None for a model without one.
         n_draws: how many other windows take a part's place.
+        session: windows of the other recordings of the session, which may hold the other conditions.
 
     Raises:
         TypeError: the model is exported, or gives numbers.
@@ -65,15 +72,13 @@ def explain_recording_window(
         raise ValueError(f"There is no window {index}: the recording has {len(windows)}, counted from 0.")
     length = pipe.feature_extractor.n_times / pipe.feature_extractor.sfreq
     # windows that overlap the explained one share its samples
-    apart = [i for i in range(len(windows)) if abs(windows.onsets[i] - windows.onsets[index]) >= length - 1e-6]
-    spread = [apart[i] for i in np.unique(np.linspace(0, len(apart) - 1, min(4 * n_draws, len(apart))).astype(int))]
-    others = np.concatenate([windows.cut(i, i + 1) for i in spread]) if spread else windows.cut(index, index + 1)[:0]
-    judged = [reason is None for reason in windows.unjudged(others, windows.onsets[spread])] if spread else []
-    others = others[judged]
+    apart = np.flatnonzero(np.abs(windows.onsets - windows.onsets[index]) >= length - 1e-6)
+    candidates = [(windows, apart), *((item, np.arange(len(item))) for item in session)]
+    others = np.concatenate([_spread(item, rows, 4 * n_draws) for item, rows in candidates])
     if not len(others):
         raise ValueError(
             "There is no other window of this recording, or none that gets a label, whose parts could take the place "
-            "of this one's. Give a longer recording."
+            "of this one's. Give a longer recording, or others of the session."
         )
     window = windows.cut(index, index + 1)
     if alignment is not None:
@@ -86,6 +91,16 @@ def explain_recording_window(
         positions = np.asarray(channel_positions(windows.ch_names), dtype=np.float32)
         kwargs["channel_positions"] = torch.from_numpy(positions).to(next(model.parameters()).device)
     return explain_window(model, window[0], others, pipe.feature_extractor.sfreq, n_draws=n_draws, **kwargs)
+
+
+def _spread(windows: RecordingWindows, rows: np.ndarray, most: int) -> np.ndarray:
+    """Cut at most so many of these windows, (N, C, T), evenly spread; those that get no label are left out."""
+    if not len(rows):
+        return windows.cut(0, 1)[:0]
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
+    values = np.concatenate([windows.cut(row, row + 1) for row in rows])
+    judged = [reason is None for reason in windows.unjudged(values, windows.onsets[rows])]
+    return values[judged]
 
 
 __all__ = ["explain_recording_window", "recording_windows"]

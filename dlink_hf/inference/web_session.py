@@ -205,17 +205,19 @@ class WebSession:
             raise ValueError(f"The recording has {minutes:.0f} minutes, beyond {MOST_MINUTES:.0f}: crop it.")
         self._signal, self.sfreq, self.ch_names = signal, extractor.sfreq, list(signal.ch_names)
         self.n_session = len(upload.session)
+        # for an alignment, and for what a label rests on
+        self._session = [recording_windows(pipe, path) for path in upload.session]
         tell(0.3, f"classifying {len(signal)} windows")
         # it is read and filtered once, unless the model's windows overlap
         own = extractor.stride in (None, extractor.n_times)
-        self.predictions = _predict(pipe, signal if own else upload.path, upload)
+        self.predictions = _predict(pipe, *((signal, self._session) if own else (upload.path, upload.session)))
         self.beside: RecordingPredictions | None = None
         self.costs: dict[str, dict[str, float]] = {}
         if beside is not None:
             tell(0.6, "classifying by the other model")
             try:
                 theirs = recording_windows(beside, upload.path, stride=beside.feature_extractor.stride)
-                self.beside = _predict(beside, theirs, upload)
+                self.beside = _predict(beside, theirs, upload.session)
             except ValueError as error:
                 raise ValueError(f"The other model can't read this recording: {error}") from error
             self.costs = _compare_costs({"student": (pipe, signal), "other": (beside, theirs)})
@@ -363,7 +365,8 @@ class WebSession:
             ValueError: there is no other window to compare it with.
         """
         near = self._signal_window(number)
-        found = explain_recording_window(self._pipe, self._signal, near, self.predictions.alignment, n_draws=4)
+        state, others = self.predictions.alignment, self._session
+        found = explain_recording_window(self._pipe, self._signal, near, state, 4, others)
         onset, name = self._signal.onsets[near], self.predictions.names[found.label]
         title = f"{name} ({found.probability:.2f}), {onset:g} to {onset + self.predictions.duration:g} s"
         path, width = self.folder / "explanation.png", NARROW if narrow else WIDE
@@ -388,9 +391,9 @@ class WebSession:
         )
 
 
-def _predict(pipe: Any, recording: Any, upload: Upload) -> RecordingPredictions:
-    session = [str(path) for path in upload.session] if pipe.feature_extractor.alignment is not None else []
-    return predict_recording(pipe, recording, session_recordings=session)
+def _predict(pipe: Any, recording: Any, session: Sequence[Any]) -> RecordingPredictions:
+    aligned = pipe.feature_extractor.alignment is not None
+    return predict_recording(pipe, recording, session_recordings=session if aligned else [])
 
 
 def _compare_costs(pipes: Mapping[str, tuple[Any, RecordingWindows]]) -> dict[str, dict[str, float]]:

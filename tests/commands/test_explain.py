@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import mne
 import numpy as np
 import pytest
@@ -62,12 +64,29 @@ def test_the_electrode_and_the_band_are_told(folder, tmp_path, capsys):
     assert min(Image.open(tmp_path / "seen.png").size) > 300
 
 
+def test_the_other_recordings_of_a_session_give_the_other_condition(folder, tmp_path, capsys):
+    halves = make_signal(12, 1).reshape(len(NAMES), 12, N_TIMES)
+    for name, part in (("rest", halves[:, ::2]), ("beat", halves[:, 1::2])):
+        info = mne.create_info(NAMES, SFREQ, "eeg")
+        raw = mne.io.RawArray(1e-6 * part.reshape(len(NAMES), -1), info, verbose="ERROR")
+        raw.save(tmp_path / f"{name}_raw.fif", verbose="ERROR")
+    words = ["explain", str(tmp_path / "beat_raw.fif"), "--model", str(folder / "student")]
+    words += ["--output", str(tmp_path / "seen.png")]
+    falls = []
+    for more in ([], ["--session_recordings", str(tmp_path / "rest_raw.fif"), "--draws", "12"]):
+        assert main([*words, *more]) == 0
+        said = capsys.readouterr().out
+        falls.append(float(re.search(r"band [\w-]+ Hz: ([+-][\d.]+)", said)[1]))
+    # windows that all have the rhythm say little about it
+    assert "band 10-12 Hz" in said and falls[1] > 3 * max(falls[0], 0.05)
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (["--window", "12"], "no window 12: the recording has 12"),
         (["--draws", "0"], "--draws must be at least 1"),
-        (["--session_recordings", "other.edf"], "this one has none"),
+        (["--session_recordings", "other.edf"], "other.edf"),
         (["--output", "seen.gif"], ".png, .svg or .pdf"),
     ],
 )
