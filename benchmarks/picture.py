@@ -21,7 +21,7 @@ from grid_statistics import paired, person_scores, resampled_means
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from dlink_hf.evaluation.plots import COLOURS, new_figure, plain_axes, save_figure
+from dlink_hf.evaluation.style import COLOURS, new_figure, plain_axes, save_figure
 
 
 PICTURE = HERE.parent / "docs" / "pictures" / "overview.png"

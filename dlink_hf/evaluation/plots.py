@@ -13,16 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from ..core.atomic_files import staged
 from ..core.checks import one_of
 from ..core.text import for_plot
+from .style import COLOURS, SEQUENTIAL, new_figure, plain_axes, save_figure
 
 
-# colour-blind safe (Okabe & Ito 2008)
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 # centre of the sphere that fits MNE's standard_1005 positions best (least squares), metres
 _HEAD_CENTRE = (0.0008, -0.0162, -0.0012)
 # axes of a representation (B, C, P, D) along which spectra are taken
@@ -52,32 +48,6 @@ def _labels(labels: Any, n: int, label_names: Sequence[str], name: str = "labels
             f"`{name}` goes from {labels.min()} to {labels.max()}, but `label_names` names {len(label_names)}."
         )
     return labels.astype(int)
-
-
-def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
-    """Write a figure under a temporary name, then rename it."""
-    path = Path(path)
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"A plot is written as .png, .svg or .pdf, got {path.name!r}.")
-    with staged(path.parent) as partial:
-        figure.savefig(partial / path.name, dpi=150)
-    return path
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a width and a height in inches, which no window shows."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    # inches around a panel: the title of one row keeps off the label of the row above
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def plain_axes(axes: Any) -> None:
-    """Take the upper and right border off axes, and give them a pale grid."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.set_axisbelow(True)
 
 
 def plot_router_weights(
@@ -136,7 +106,7 @@ def plot_router_weights(
     low, high = weights.min(), weights.max()
     spare = max(0.0, 0.05 - (high - low)) / 2
     image = heat.imshow(
-        weights[order], aspect="auto", cmap="viridis", vmin=low - spare, vmax=high + spare, interpolation="nearest"
+        weights[order], aspect="auto", cmap=SEQUENTIAL, vmin=low - spare, vmax=high + spare, interpolation="nearest"
     )
     edges = np.concatenate([[0], np.cumsum([(labels == label).sum() for label in present])])
     for edge in edges[1:-1]:
@@ -471,7 +441,7 @@ def plot_montage(
             raise ValueError(
                 f"`values` must hold one value for each of the {len(points)} channels, got {len(values)}."
             )
-        drawn = axes.scatter(*points.T, s=size, c=values, cmap="viridis", edgecolors="0.3", zorder=3)
+        drawn = axes.scatter(*points.T, s=size, c=values, cmap=SEQUENTIAL, edgecolors="0.3", zorder=3)
         figure.colorbar(drawn, ax=axes, label=for_plot(value_name), shrink=0.75)
     for (x, y), name in zip(points, ch_names, strict=True):
         axes.annotate(

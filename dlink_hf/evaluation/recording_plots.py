@@ -15,15 +15,12 @@ from ..core.checks import first_names
 from ..core.electrodes import canonical_name, channel_positions
 from ..core.text import for_plot
 from .explanation import Explanation
-from .plots import COLOURS, head_coordinates, new_figure, plain_axes, save_figure
+from .plots import head_coordinates
+from .style import COLOURS, DIVERGING, HATCHES, LINES, SEQUENTIAL, WIDE, new_figure, plain_axes, save_figure
 
 
 # hertz, lower edge included
 BANDS = {"delta": (1, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 45)}
-# inches: on a page, and on a phone held upright
-WIDE, NARROW = 11.0, 4.4
-# hatches tell classes apart where colours can't
-_HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
 
 
 def on_the_scalp(ch_names: Sequence[str]) -> list[int]:
@@ -111,7 +108,7 @@ def plot_recording(
         begin, duration, label = window["onset"], window["duration"], window["label"]
         index = None if label is None else list(names).index(label)
         colour = "white" if index is None else COLOURS[index % len(COLOURS)]
-        hatch = "xxxx" if index is None else _HATCHES[index % len(_HATCHES)]
+        hatch = "xxxx" if index is None else HATCHES[index % len(HATCHES)]
         style = {"facecolor": colour, "edgecolor": "0.5" if index is None else "white", "hatch": hatch}
         lower.broken_barh([(begin, duration)], (0.1, 0.8), linewidth=1.5, alpha=0.85, **style)
         if len(windows) <= 1.45 * width:
@@ -162,7 +159,7 @@ def plot_probabilities(
     edges = np.append(onsets, onsets[-1] + duration)
     for index, name in enumerate(names):
         heights = np.where(judged, probabilities[:, index], np.nan)
-        colour, style = COLOURS[index % len(COLOURS)], ("-", "--", "-.", ":")[index % 4]
+        colour, style = COLOURS[index % len(COLOURS)], LINES[index % len(LINES)]
         axes.stairs(heights, edges, color=colour, linestyle=style, linewidth=1.8, baseline=None, label=for_plot(name))
     for onset in onsets[~judged]:
         axes.axvspan(onset, onset + duration, facecolor="0.85", edgecolor="0.6", hatch="///", lw=0)
@@ -176,7 +173,15 @@ def plot_probabilities(
     return save_figure(figure, path)
 
 
-def draw_topomap(figure: Any, axes: Any, values: np.ndarray, positions: Any, label: str, **limits: Any) -> None:
+def draw_topomap(
+    figure: Any,
+    axes: Any,
+    values: np.ndarray,
+    positions: Any,
+    label: str,
+    names: Sequence[str] = (),
+    **limits: Any,
+) -> None:
     """Draw values at electrodes as MNE's topographic map, with its colour bar.
 
     Args:
@@ -184,7 +189,8 @@ def draw_topomap(figure: Any, axes: Any, values: np.ndarray, positions: Any, lab
         values: (C,).
         positions: (C, 3) metres, frame of MNE's `standard_1005`.
         label: of the colour bar, with the unit.
-        **limits: `vlim`, `cmap`, `names` and `sensors` of `mne.viz.plot_topomap`.
+        names: C names, written under the electrodes; none by default.
+        **limits: `vlim` and `cmap` of `mne.viz.plot_topomap`.
     """
     import mne
 
@@ -193,6 +199,9 @@ def draw_topomap(figure: Any, axes: Any, values: np.ndarray, positions: Any, lab
     image, _ = mne.viz.plot_topomap(
         np.asarray(values, float), points, axes=axes, show=False, contours=4, sphere=0.095, **limits
     )
+    for name, (x, y) in zip(names, points, strict=False):
+        # MNE would write it on top of the electrode
+        axes.annotate(name, (x, y), xytext=(0, -3), textcoords="offset points", ha="center", va="top", fontsize=6.5)
     figure.colorbar(image, ax=axes, label=label, shrink=0.7, pad=0.02)
 
 
@@ -233,7 +242,7 @@ def plot_band_maps(
         if as_maps:
             limits = (float(power.min()), float(power.max()))
             positions = channel_positions([ch_names[index] for index in shown])
-            draw_topomap(figure, axes, power, positions, "dB re 1 µV²", cmap="viridis", vlim=limits)
+            draw_topomap(figure, axes, power, positions, "dB re 1 µV²", cmap=SEQUENTIAL, vlim=limits)
         else:
             axes.bar([for_plot(one) for one in ch_names], power - min(0, power.min()), color=COLOURS[0])
             axes.set_ylabel("dB re 1 µV²")
@@ -284,8 +293,8 @@ def plot_explanation(
     told = ["Electrodes"]
     if len(shown) > 3:
         places, names = np.asarray(positions)[shown], [for_plot(ch_names[index]) for index in shown]
-        options = {"cmap": "RdBu_r", "vlim": (-reach, reach), "names": names, "sensors": False}
-        draw_topomap(figure, head, explanation.channels[shown], places, unit, **options)
+        options = {"cmap": DIVERGING, "vlim": (-reach, reach)}
+        draw_topomap(figure, head, explanation.channels[shown], places, unit, names, **options)
         if len(shown) < len(ch_names):
             told.append(_left_out(ch_names))
     else:
@@ -301,7 +310,7 @@ def plot_explanation(
     by_second.set(xlabel="seconds of the window", ylabel=unit)
     by_second.set_title("Seconds", fontsize=10)
     reach = float(np.abs(explanation.channel_bands).max()) or 1.0
-    image = both.imshow(explanation.channel_bands, aspect="auto", cmap="RdBu_r", vmin=-reach, vmax=reach)
+    image = both.imshow(explanation.channel_bands, aspect="auto", cmap=DIVERGING, vmin=-reach, vmax=reach)
     both.set_xticks(range(len(explanation.bands)), list(explanation.bands), rotation=45, ha="right", fontsize=8)
     both.set_yticks(range(len(ch_names)), [for_plot(name) for name in ch_names], fontsize=7)
     both.set_title("Electrodes by bands", fontsize=10)
@@ -314,8 +323,6 @@ def plot_explanation(
 
 __all__ = [
     "BANDS",
-    "NARROW",
-    "WIDE",
     "band_power",
     "draw_topomap",
     "on_the_scalp",

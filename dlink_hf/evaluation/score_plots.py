@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..core.text import for_plot
-from .plots import COLOURS, new_figure, plain_axes, save_figure
+from .style import COLOURS, MARKERS, new_figure, plain_axes, save_figure
 
 
-# one marker for each model, so that a print without colours can be read
-MARKERS = ("s", "o", "^", "D", "v", "P")
 # more names than this would run into each other
 MOST_NAMES = 24
 

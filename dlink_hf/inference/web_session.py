@@ -21,13 +21,12 @@ from ..core.electrodes import channel_positions
 from ..core.fetch import read_json
 from ..core.text import without_surrogates
 from ..evaluation.recording_plots import (
-    NARROW,
-    WIDE,
     plot_band_maps,
     plot_explanation,
     plot_probabilities,
     plot_recording,
 )
+from ..evaluation.style import NARROW, WIDE
 from ..hub.listing import count_published_parameters
 from ..preprocessing.recording_windows import RecordingWindows
 from ..profiling.measure import count_parameters, measure_latency

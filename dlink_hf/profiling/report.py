@@ -12,20 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.atomic_files import staged
 from ..core.checks import MALFORMED
+from ..core.requires import require
 from ..core.text import for_markdown, for_plot
+from ..evaluation.style import COLOURS, MARKERS, new_figure, plain_axes, save_figure
 from .models import SIZES, card_score
 
 
-COLOURS = {
-    "eager": "#4c72b0",
-    "folded": "#64b5cd",
-    "compiled": "#8172b3",
-    "onnx": "#dd8452",
-    "int8": "#55a868",
-    "executorch": "#c44e52",
-}
+BACKENDS = ("eager", "folded", "compiled", "onnx", "int8", "executorch")
 WITH_SCORES = "balanced accuracy"
 
 
@@ -270,12 +264,8 @@ def plot_profile(profile: Mapping[str, Any], path: str | os.PathLike) -> Path:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import LogLocator, NullFormatter
-    except ImportError as error:
-        raise ImportError("The plot needs matplotlib: pip install 'dlink-hf[demo]'.") from error
+    figure = new_figure(8.6, 5.4)
+    ticker = require("matplotlib.ticker", "A plot")
 
     # a single score compares nothing
     with_score = {row["model"] for row in profile["rows"] if row.get("score") is not None}
@@ -283,8 +273,6 @@ def plot_profile(profile: Mapping[str, Any], path: str | os.PathLike) -> Path:
     field = "score" if scored else "mflop"
     rows = [row for row in profile["rows"] if row.get(field) is not None]
     window = profile["window"]
-    figure = Figure(figsize=(8.6, 5.4), layout="constrained")
-    FigureCanvasAgg(figure)
     axis = figure.add_subplot()
     slowest: dict[str, tuple[float, float]] = {}
     on_lines: list[tuple[float, float]] = []
@@ -293,12 +281,14 @@ def plot_profile(profile: Mapping[str, Any], path: str | os.PathLike) -> Path:
         axis.plot(*zip(*line, strict=True), color="#bbbbbb", linewidth=0.8, zorder=1)
         slowest[for_plot(name)] = line[-1]
         on_lines += [(float(x), line[0][1]) for x in np.geomspace(line[0][0], line[-1][0], 60)]
-    for backend, colour in COLOURS.items():
+    for backend, colour, marker in zip(BACKENDS, COLOURS, MARKERS, strict=False):
         own = [row for row in rows if row["backend"] == backend]
         if own:
             places = [row["p50_ms"] for row in own], [row[field] for row in own]
             areas = [20 + 12 * math.log10(max(row["parameters"], 10)) for row in own]
-            axis.scatter(*places, s=areas, color=colour, alpha=0.85, label=backend, linewidths=0, zorder=2)
+            axis.scatter(
+                *places, s=areas, color=colour, marker=marker, alpha=0.85, label=backend, linewidths=0, zorder=2
+            )
     axis.set_xscale("log")
     threads = "one thread" if profile["settings"]["n_threads"] == 1 else f"{profile['settings']['n_threads']} threads"
     axis.set_xlabel(f"milliseconds a window (median, one at a time, {threads})")
@@ -309,22 +299,18 @@ def plot_profile(profile: Mapping[str, Any], path: str | os.PathLike) -> Path:
         one.set_major_formatter("{x:g}")
         low, high = one.get_view_interval()
         if high / max(low, 1e-12) < 300:
-            one.set_minor_locator(LogLocator(subs=(2, 5)))
+            one.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
             one.set_minor_formatter("{x:g}")
         else:
-            one.set_minor_formatter(NullFormatter())
+            one.set_minor_formatter(ticker.NullFormatter())
     shape = f"{window['n_chans']} channels x {window['seconds']:g} s x {window['sfreq']:g} Hz"
     axis.set_title(f"{shape}, {for_plot(profile['machine']['processor'])}", fontsize=10)
-    axis.grid(alpha=0.25, which="major")
-    axis.spines[["top", "right"]].set_visible(False)
+    plain_axes(axis)
     axis.margins(x=0.12, y=0.12)
     axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.canvas.draw()
     name_points(axis, slowest, [(row["p50_ms"], row[field]) for row in rows], on_lines)
-    path = Path(path)
-    with staged(path.parent) as partial:
-        figure.savefig(partial / path.name, dpi=120)
-    return path
+    return save_figure(figure, path)
 
 
 def name_points(

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 
 from .._version import __version__
 from ..core.text import for_markdown
-from ..evaluation.plots import COLOURS, new_figure, plain_axes, save_figure
+from ..evaluation.style import COLOURS, new_figure, plain_axes, save_figure
 from ..hub.card_merging import mark_generated, save_model_card
 from .pretraining import DLinkTeacherForPretraining
 
@@ -106,7 +106,7 @@ def plot_reconstruction(
             axes.fill_between(edges, offset - step / 2, offset + step / 2, color=COLOURS[0], alpha=0.08, linewidth=0)
     axes.set_yticks([-row * step for row in range(len(shown))], [ch_names[channel] for channel in shown])
     axes.set_xlabel("time (s)")
-    axes.set_title("hidden patches (shaded): recorded in grey, read back in red", fontsize=10)
+    axes.set_title("hidden patches (shaded): recorded in grey, read back in orange", fontsize=10)
     plain_axes(axes)
     return save_figure(figure, path)
 

@@ -12,13 +12,13 @@ from PIL import Image
 from dlink_hf import EEGFeatureExtractor, MiCConfig, MiCForEEGClassification, make_synthetic_recordings
 from dlink_hf.commands import main
 from dlink_hf.evaluation.recording_plots import (
-    NARROW,
     band_power,
     on_the_scalp,
     plot_band_maps,
     plot_probabilities,
     plot_recording,
 )
+from dlink_hf.evaluation.style import NARROW
 from dlink_hf.inference.web_session import WebSession, find_model, find_students, take_upload
 
 

@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from ..._version import __version__
 from ...core.text import for_markdown
 from ...data.public.own_sets import EEG_SETS
-from ...evaluation.plots import COLOURS, new_figure, plain_axes, save_figure
+from ...evaluation.style import COLOURS, new_figure, plain_axes, save_figure
 from ...hub.card_merging import mark_generated, save_model_card
 from ...models.mic.modeling_mic import MiCModel
 
