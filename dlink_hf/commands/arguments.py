@@ -31,6 +31,14 @@ class DataArguments(ReadingArguments, TrialArguments):
         "Where labels of your own recordings come from: `annotations` (EDF+, BrainVision ...), `events` (an event "
         "file next to each recording), or a CSV: columns recording and label, optionally onset, duration, subject.",
     )
+    problem_type: str = arg(
+        "single_label_classification",
+        "What the labels of a table are: classes; `regression`, numbers (age, workload, vigilance); or "
+        "`multi_label_classification`, several at once, ';' between them.",
+    )
+    targets: str | None = arg(
+        None, "Columns of the table that hold the numbers, or zeros and ones: 'age,workload'; `label` if left out."
+    )
     label_pattern: str | None = arg(
         None, r"Label from the path instead: a regular expression with one group, such as '_(rest|task)\.edf$'."
     )

@@ -14,6 +14,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
 
+from ..core.config_checks import SINGLE_LABEL
 from ..data.description import signal_info
 from ..data.missing_labels import labelled_rows
 from ..distillation.configuration_router import DLinkRouterConfig
@@ -312,6 +313,12 @@ def run(argv: Sequence[str]) -> None:
     data_args, teacher_args, student_args, view_args, distill_args, args = parse(
         "distill", DESCRIPTION, classes, argv, defaults
     )
+    if data_args.problem_type != SINGLE_LABEL:
+        raise ValueError(
+            f"dlink distill compares classifiers, and --problem_type is {data_args.problem_type}. `dlink finetune` "
+            "trains a student on such labels; DLinkRegressor(teacher=...), DLinkClassifier(teacher=...) and "
+            "DLinkTrainer distil one in Python."
+        )
     views = load_views(data_args, view_args, args)
     train_all(views, teacher_args, student_args, distill_args, args, ["dlink", "distill", *argv])
 

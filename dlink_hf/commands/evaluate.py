@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets import DatasetDict
 
@@ -14,7 +15,7 @@ from ..data import EEG_SETS, alignment_info
 from ..data.model_contract import label_names
 from ..distillation.training_args import DLinkTrainingArguments
 from ..evaluation.predict import dataset_predictions, evaluate_model, load_classifier
-from ..hub.model_card import SCORE_NAMES
+from ..hub.model_card import score_titles
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .arguments import DataArguments, arg, parse
 from .windows import check_people, load_splits, load_windows
@@ -71,7 +72,8 @@ def run(argv: Sequence[str]) -> None:
     scores["alignment"] = alignment_info(dataset)
     folder = Path(own.output_dir)
     names = label_names(model)
-    predictions = dataset_predictions(folder / "predictions.csv", dataset, probabilities, names)
+    problem_type = model.config.problem_type
+    predictions = dataset_predictions(folder / "predictions.csv", dataset, probabilities, names, problem_type)
     every = scores.get("all_windows")
     judged = f", of {every['n_windows']}: the others are as training saw none" if every else ""
     print(f"\n{scores['n_windows']} windows of {len(scores['per_subject'])} subjects are judged{judged}\n")
@@ -81,16 +83,30 @@ def run(argv: Sequence[str]) -> None:
         print(note)
     if every:
         print(f"{'':<20}{'judged':>8}{'all':>8}")
-    for key, title in SCORE_NAMES.items():
-        print(f"{title:<20}{scores[key]:>8.3f}" + (f"{every[key]:>8.3f}" if every else ""))
-    print(f"\n{'class':<24}{'windows':>9}{'recall':>9}{'precision':>11}{'F1':>7}")
-    for name, row in scores["per_class"].items():
-        print(f"{name:<24}{row['support']:>9}{row['recall']:>9.3f}{row['precision']:>11.3f}{row['f1']:>7.3f}")
-    print(f"\n{'subject':<24}{'windows':>9}{'balanced accuracy':>19}")
+    titles = score_titles(problem_type)
+    width = max(20, *(len(title) + 2 for title in titles.values()))
+    for key, title in titles.items():
+        print(f"{title:<{width}}{scores[key]:>8.3f}" + (f"{every[key]:>8.3f}" if every else ""))
+    _print_parts(scores)
+    first = next(iter(titles))
+    print(f"\n{'subject':<24}{'windows':>9}{titles[first]:>19}")
     for name, row in scores["per_subject"].items():
-        print(f"{name:<24}{row['n_windows']:>9}{row['balanced_accuracy']:>19.3f}")
+        print(f"{name:<24}{row['n_windows']:>9}{row[first]:>19.3f}")
     print(f"\nscores       {write_json(folder / 'scores.json', scores)}")
     print(f"predictions  {predictions}")
+
+
+def _print_parts(scores: dict[str, Any]) -> None:
+    """Print one row for each class, label or target."""
+    for kind, what in (("per_class", "class"), ("per_label", "label")):
+        if kind in scores:
+            print(f"\n{what:<24}{'windows':>9}{'recall':>9}{'precision':>11}{'F1':>7}")
+            for name, row in scores[kind].items():
+                print(f"{name:<24}{row['support']:>9}{row['recall']:>9.3f}{row['precision']:>11.3f}{row['f1']:>7.3f}")
+    if len(scores.get("per_target", ())) > 1:
+        print(f"\n{'target':<24}{'R2':>9}{'MAE':>9}{'Spearman':>11}")
+        for name, row in scores["per_target"].items():
+            print(f"{name:<24}{row['r2']:>9.3f}{row['mae']:>9.3g}{row['spearman']:>11.3f}")
 
 
 __all__ = ["EvaluateArguments", "run"]

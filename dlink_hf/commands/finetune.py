@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..core.config_checks import REGRESSION
+from ..data.targets import is_single_label
 from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, StudentArguments, parse
 from .run_results import print_scores
@@ -29,6 +31,8 @@ def run(argv: Sequence[str]) -> None:
         student_args.student, data_args.dataset, splits, args.group_column
     )
     student = make_student(splits, student_args, seed=args.seed)
+    if student.config.problem_type == REGRESSION and args.metric_for_best_model == "auroc":
+        args.metric_for_best_model = "r2"
     folder = Path(args.output_dir)
     args.output_dir = str(folder / "training")
     settle_budget(args, len(splits["train"]), "validation" in splits)
@@ -38,7 +42,7 @@ def run(argv: Sequence[str]) -> None:
         args,
         "student",
         processing_class=extractor,
-        label_smoothing=student_args.student_label_smoothing,
+        label_smoothing=student_args.student_label_smoothing if is_single_label(student) else 0.0,
         augmentation=augmentation_of(
             settle_augmentation(student_args.student_augmentations, splits["train"], args.group_column),
             splits["train"],

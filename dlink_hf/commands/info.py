@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..data.model_contract import label_names
 from ..evaluation.predict import load_classifier
 from ..models.mic.modeling_mic import MiCWithHead
@@ -14,6 +15,9 @@ from .flags import arg, named, parse
 
 
 DESCRIPTION = "What a checkpoint is: `dlink info DIR`: montage, rate, window, labels, size and cost."
+
+# what the outputs of a head are
+KINDS = {REGRESSION: "numbers", MULTI_LABEL: "several of"}
 
 
 @dataclass
@@ -37,7 +41,9 @@ def run(argv: Sequence[str]) -> None:
     montage = "any montage; trained with " if student else "exactly "
     rows = {
         "model": what,
-        "labels": ", ".join(label_names(model)) if has_head else "none yet: a backbone, to be fine-tuned",
+        KINDS.get(config.problem_type, "labels"): ", ".join(label_names(model))
+        if has_head
+        else "none yet: a backbone, to be fine-tuned",
         "channels": f"{montage}{len(config.ch_names)}: {', '.join(config.ch_names)}",
         "rate": f"{config.sfreq:g} Hz, microvolts",
         "window": f"{config.n_times / config.sfreq:g} s ({config.n_times} samples, patches of {config.patch_size})",

@@ -27,7 +27,9 @@ DESCRIPTION = (
     "The checkpoints there are: those in the package, and those on the Hub that say they are of this library. Size, "
     "classes, channels, and the score that the card tells, which only its author has checked."
 )
-HEADINGS = ("name", "where", "parameters", "classes", "channels", "rate", "balanced accuracy")
+HEADINGS = ("name", "where", "parameters", "classes", "channels", "rate", "score")
+# what is told of a model of classes, of numbers, of several labels at once
+MAIN_SCORES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "macro_f1": "macro F1"}
 
 
 @dataclass
@@ -63,6 +65,7 @@ def describe(
         "channels": len(config.get("ch_names") or ()) or None,
         "rate": config.get("sfreq"),
         "balanced accuracy": score_of(card) if card else None,
+        "score": dict([found]) if card and (found := told_score(card)) else None,
     }
 
 
@@ -83,12 +86,21 @@ def packaged_rows(search: str) -> list[dict[str, Any]]:
 
 def score_of(card: str) -> float | None:
     """Return the balanced accuracy on the test split that a card's metadata tells; None where it tells none."""
+    found = told_score(card)
+    return found[1] if found is not None and found[0] == "balanced_accuracy" else None
+
+
+def told_score(card: str) -> tuple[str, float] | None:
+    """Return the first of a model's scores that a card's metadata tells, by its name; that of the test split."""
     try:
         results = ModelCard(card, ignore_metadata_errors=True).data.eval_results or []
     except (*MALFORMED, yaml.YAMLError):
         return None
-    found = {r.dataset_split: r.metric_value for r in results if r.metric_type == "balanced_accuracy"}
-    return found.get("test", next(iter(found.values()), None))
+    for kind in MAIN_SCORES:
+        found = {r.dataset_split: r.metric_value for r in results if r.metric_type == kind}
+        if found:
+            return kind, found.get("test", next(iter(found.values())))
+    return None
 
 
 def run(argv: Sequence[str]) -> None:
@@ -125,7 +137,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         classes = ", ".join(row["classes"]) if row["classes"] else "none: to be fine-tuned"
         size = "-" if row["parameters"] is None else f"{row['parameters']:,}"
         rate = "-" if row["rate"] is None else f"{row['rate']:g} Hz"
-        score = "-" if row["balanced accuracy"] is None else f"{row['balanced accuracy']:.3f}"
+        score = ", ".join(f"{MAIN_SCORES[kind]} {value:.3f}" for kind, value in (row["score"] or {}).items()) or "-"
         texts = [row["name"], row["where"], size, classes, str(row["channels"] or "-"), rate, score]
         cells.append([for_terminal(text) for text in texts])
     widths = [max(len(row[i]) for row in cells) for i in range(len(HEADINGS))]

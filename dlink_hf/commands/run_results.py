@@ -19,7 +19,7 @@ from ..core.atomic_files import write_json
 from ..core.environment import package_versions
 from ..data.aligned_windows import alignment_text
 from ..data.collator import TEACHER_VALUES, EEGDataCollator
-from ..data.description import signal_info
+from ..data.description import signal_info, task_info
 from ..data.model_contract import label_names
 from ..data.views import with_teacher_view
 from ..distillation.experts import ExpertEnsemble
@@ -30,7 +30,7 @@ from ..distillation.training_card import CAPTIONS, costs_by_window, draw_student
 from ..evaluation.comparison import distillation_verdict, subject_scores
 from ..evaluation.plots import plot_representation_spectra, plot_router_weights
 from ..evaluation.predict import dataset_predictions, evaluate_model
-from ..hub.model_card import build_model_card, save_model_card
+from ..hub.model_card import build_model_card, save_model_card, score_titles
 from ..profiling.measure import cost_of
 from .training import PreparedTeacher
 from .views import Views
@@ -166,7 +166,7 @@ def score_splits(
             probabilities[f"{split}/{name}"] = given
             if predictions is not None:
                 file = predictions / f"{split}_{name.replace(' ', '_')}.csv"
-                dataset_predictions(file, windows, given, label_names(model))
+                dataset_predictions(file, windows, given, label_names(model), model.config.problem_type)
     return scores, probabilities
 
 
@@ -211,7 +211,19 @@ def print_scores(
     info = signal_info(splits["train"])
     scores, _ = score_splits(models, splits)
     cost = cost_of(models, info.n_chans, info.n_times)
-    print_tables(scores, cost, len(splits["train"].features["labels"].names), splits, group_column, unseen)
+    task = task_info(splits["train"])
+    if task is None:
+        print_tables(scores, cost, len(splits["train"].features["labels"].names), splits, group_column, unseen)
+        return
+    titles = score_titles(task["problem_type"])
+    for split, of_models in scores.items():
+        groups = len(set(splits[split][group_column][:]))
+        print(f"\non {groups} {split} {group_column}{'s' if groups != 1 else ''}")
+        for name, own in of_models.items():
+            told = ", ".join(f"{title} {own[key]:.3f}" for key, title in titles.items())
+            print(f"{name}: {told}; {cost[name]['parameters']:,} parameters, {cost[name]['ms']:.2f} ms a window")
+    if not unseen:
+        print(f"\nWhether a checkpoint that was given has seen the test {group_column}s is not known.")
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,27 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedModel, Trainer, set_seed
 
+from ..core.config_checks import REGRESSION
 from ..data.aligned_windows import check_alignment
-from ..data.description import signal_fields, signal_info
+from ..data.description import signal_fields, signal_info, task_info
 from ..data.model_contract import check_training_windows
 from ..distillation.student_teacher import load_teacher, student_as_teacher
 from ..distillation.training_args import DLinkTrainingArguments
 from ..models.mic.configuration_mic import MiCConfig
-from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..models.mic.modeling_mic import MiCForEEGClassification, MiCWithHead, student_class
 from ..models.teacher.configuration_teacher import BACKBONES, DLinkTeacherConfig
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..training.augmentation import EEGAugmentation, parse_augmentations
 from ..training.finetuning import make_trainer
 from ..training.probing import fit_probe
-from ..training.recipe import AUGMENTATION, EVENT_LOCKED_AUGMENTATION, default_augmentation, default_steps
+from ..training.recipe import (
+    AUGMENTATION,
+    EVENT_LOCKED_AUGMENTATION,
+    EVENT_LOCKED_SECONDS,
+    default_augmentation,
+    default_steps,
+)
 from ..training.task_kind import evoked_evidence
 from .arguments import StudentArguments, TeacherArguments
 from .progress import name_progress
@@ -36,6 +43,8 @@ from .windows import check_people, write_people
 PACKAGED_TEACHER = "dlink-teacher-cbramod-4"
 # `--teacher_backbone` of the student's own design
 OWN_DESIGN = "MiC"
+# of windows whose labels are no classes
+NUMBER_AUGMENTATION = "time_shift,sign_flip"
 
 
 def settle_budget(args: DLinkTrainingArguments, n_windows: int, has_validation: bool) -> None:
@@ -90,6 +99,9 @@ def settle_augmentation(text: str, train: Dataset, group_column: str) -> str:
     """
     if text != "auto":
         return text
+    if task_info(train) is not None:
+        # an amplitude may be the very thing that is told
+        return NUMBER_AUGMENTATION if signal_info(train).duration > EVENT_LOCKED_SECONDS else "none"
     evidence = evoked_evidence(train, group_column)
     print(f"task: {evidence['text']}")
     return EVENT_LOCKED_AUGMENTATION if evidence["event_locked"] else AUGMENTATION
@@ -111,7 +123,7 @@ def train_plain(
         model,
         splits,
         args,
-        class_weighting=args.class_weighting,
+        class_weighting="none" if model.config.problem_type == REGRESSION else args.class_weighting,
         early_stopping_patience=args.early_stopping_patience,
         group_column=args.group_column,
         **kwargs,
@@ -313,7 +325,7 @@ def _start_teacher(
 
 def make_student(
     splits: Mapping[str, Dataset], student_args: StudentArguments, seed: int, **fields: Any
-) -> MiCForEEGClassification:
+) -> MiCWithHead:
     """A fresh student, or a published one with a head for these labels.
 
     Args:
@@ -324,10 +336,11 @@ def make_student(
     """
     signal = signal_fields(splits["train"])
     set_seed(seed)
+    model_class = student_class(signal.get("problem_type"))
     if student_args.student is not None:
         # the published montage gives way to the one at hand; the weights depend on neither
-        return MiCForEEGClassification.from_pretrained(student_args.student, ignore_mismatched_sizes=True, **signal)
-    return MiCForEEGClassification(MiCConfig.from_size(student_args.student_size, **signal, **fields))
+        return model_class.from_pretrained(student_args.student, ignore_mismatched_sizes=True, **signal)
+    return model_class(MiCConfig.from_size(student_args.student_size, **signal, **fields))
 
 
 __all__ = [

@@ -15,6 +15,7 @@ from datasets import Dataset, DatasetDict, load_from_disk
 
 from ..core.atomic_files import write_json
 from ..core.checkpoint_names import resolve_checkpoint
+from ..core.config_checks import SINGLE_LABEL
 from ..core.fetch import fetch
 from ..core.people_file import read_people
 from ..data import (
@@ -35,7 +36,8 @@ from ..data import (
     synthetic_dataset,
 )
 from ..data.aligned_windows import alignment_text, find_single_class_groups, judged_rows
-from ..data.description import signal_info
+from ..data.description import signal_info, task_info
+from ..data.numeric_labels import describe_labels
 from ..data.public.own_sets import BENCHMARK_SUBJECTS, benchmark_subjects
 from ..distillation.training_args import DLinkTrainingArguments
 from ..preprocessing.alignment import alignment_facts
@@ -99,12 +101,15 @@ def label_source(args: DataArguments) -> Any:
         )
     if args.label_pattern is not None:
         return PathLabels(args.label_pattern, mapping)
+    if args.targets is not None and Path(args.labels).suffix.lower() not in (".csv", ".tsv"):
+        raise ValueError("--targets names columns of a table: give one, --labels labels.csv.")
     if args.labels == "annotations":
         return AnnotationLabels(mapping, **times)
     if args.labels == "events":
         return EventLabels(mapping, **times)
     if Path(args.labels).suffix.lower() in (".csv", ".tsv"):
-        return TableLabels(args.labels, mapping)
+        targets = None if args.targets is None else [name.strip() for name in args.targets.split(",") if name.strip()]
+        return TableLabels(args.labels, mapping, targets=targets)
     raise ValueError(f"--labels must be `annotations`, `events`, or a .csv or .tsv file, got {args.labels!r}.")
 
 
@@ -133,6 +138,11 @@ def settle_alignment(
     if args.alignment != "auto":
         return args
     dataset, _ = load_windows(dataclasses.replace(args, alignment="none"))
+    if task_info(dataset) is not None and alignment_info(dataset) is None:
+        print(
+            "alignment: none (auto: labels are no classes, and what a subject's numbers share would be aligned away)"
+        )
+        return dataclasses.replace(args, alignment="none")
     if alignment_info(dataset) is not None:
         print(f"alignment: {alignment_text(dataset)} (auto: the windows were saved aligned)")
         return dataclasses.replace(args, alignment="none")
@@ -189,6 +199,8 @@ def load_windows(
         common["keep_rejected"] = True
     if args.reject_uv is not None:
         common["max_abs_uv"] = args.reject_uv
+    if args.problem_type != SINGLE_LABEL and (args.dataset == "synthetic" or args.dataset in EEG_SETS):
+        raise ValueError(f"--problem_type {args.problem_type}: {args.dataset} has classes; leave the flag out.")
     if args.dataset == "synthetic":
         extractor = extractor or EEGFeatureExtractor(**extractor_settings(args, {"n_times": 1000, "l_freq": 0.5}))
         dataset = synthetic_dataset(extractor=extractor, cache_dir=args.cache_dir)
@@ -218,6 +230,7 @@ def load_windows(
             subject_pattern=args.subject_pattern,
             ignore_labels="others" if args.label_map else (),
             bids_entities={"tasks": args.task} if args.task else None,
+            problem_type=args.problem_type,
             **common,
         )
     # the montage that the models are trained on is what the extractor looks for in the next recording
@@ -365,9 +378,7 @@ def print_splits(splits: DatasetDict, group_column: str = "subject") -> None:
     if alignment is not None:
         print(f"alignment: {alignment}")
     for name, split in splits.items():
-        names = split.features["labels"].names
-        labels = split["labels"][:]
-        counts = ", ".join(f"{sum(int(x) == i for x in labels)} {label}" for i, label in enumerate(names))
+        counts = describe_labels(split)
         groups = sorted({str(group) for group in split[group_column][:]})
         shown = ", ".join(groups[:6]) + (" ..." if len(groups) > 6 else "")
         print(f"{name:<11}{len(split):>6} windows ({counts}) of {len(groups)} {group_column}s: {shown}")

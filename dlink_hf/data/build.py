@@ -18,6 +18,7 @@ import numpy as np
 from datasets import Dataset
 from tqdm.auto import tqdm
 
+from ..core.config_checks import SINGLE_LABEL
 from ..preprocessing.artefacts import MarkedSpan, marked_reason, marked_spans, overlapping_spans
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .aligned_windows import align_dataset
@@ -35,6 +36,7 @@ from .build_steps import (
 from .cache import default_cache_dir, fingerprint_of, write_windows
 from .description import SignalInfo, build_report, describe
 from .labels import AnnotationLabels, LabelSource, Segment, TableLabels
+from .numeric_labels import with_numbers
 from .prepared_windows import build_from_windows
 from .sources import Source, assign_subjects, list_sources, subject_of_info
 
@@ -82,6 +84,7 @@ def build_dataset(
     alignment_group: str = "subject",
     alignment_one_class: str = "refuse",
     keep_rejected: bool = False,
+    problem_type: str = SINGLE_LABEL,
     cache_dir: str | Path | None = None,
     overwrite_cache: bool = False,
     progress: bool = True,
@@ -121,6 +124,8 @@ def build_dataset(
         keep_rejected: Keep windows beyond `max_abs_uv`, and those that annotations mark bad, to score a model on all
             windows: the column `reason` says in words what is the matter with them (None of others). No alignment is
             fitted on them.
+        problem_type: What labels are: classes, or with `"regression"` numbers, with `"multi_label_classification"`
+            several at once, as `with_numbers` reads them; `TableLabels(targets=[...])` names their columns.
         cache_dir: Folder for the windows; None takes `default_cache_dir()`. They are found again as long as the files
             (path, size, time), the settings and the package's version are the same.
         overwrite_cache: Whether to build again even so.
@@ -147,26 +152,30 @@ def build_dataset(
         ignore_labels,
         max_abs_uv,
         short,
-        allow_one_class,
+        # numbers are judged where a model is trained on them
+        allow_one_class or problem_type != SINGLE_LABEL,
         unit,
         dict(subject_columns or {}),
         keep_rejected,
     )
+    targets = getattr(labels, "targets", None)
+    if targets is not None and problem_type == SINGLE_LABEL:
+        raise ValueError("TableLabels(targets=[...]) gives numbers: say what they are, problem_type='regression'.")
     cache = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
 
     def aligned(dataset: Dataset) -> Dataset:
-        if wanted.alignment is None:
-            return dataset
-        return align_dataset(
-            dataset,
-            wanted.alignment,
-            group_column=alignment_group,
-            reference=wanted.alignment_reference,
-            one_class=alignment_one_class,
-            min_seconds=wanted.alignment_min_seconds,
-            cache_dir=cache,
-            progress=progress,
-        )
+        if wanted.alignment is not None:
+            dataset = align_dataset(
+                dataset,
+                wanted.alignment,
+                group_column=alignment_group,
+                reference=wanted.alignment_reference,
+                one_class=alignment_one_class,
+                min_seconds=wanted.alignment_min_seconds,
+                cache_dir=cache,
+                progress=progress,
+            )
+        return with_numbers(dataset, problem_type, targets)
 
     are_epochs = isinstance(source, (list, tuple)) and any(isinstance(item, mne.BaseEpochs) for item in source)
     if are_epochs and not all(isinstance(item, mne.BaseEpochs) for item in source):

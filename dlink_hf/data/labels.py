@@ -25,6 +25,9 @@ from .tables import as_number, read_table
 
 logger = logging.getLogger(__name__)
 
+# between the numbers, or the names, of one row
+SEPARATOR = ";"
+
 
 class Segment(NamedTuple):
     """A labelled stretch of a recording: `onset` and `duration` in seconds (None: up to the recording's end)."""
@@ -213,11 +216,14 @@ class TableLabels:
             the whole recording has the label) and `subject`.
         mapping: Label as written in the table to label; None keeps them.
         missing: "error" when a recording has no row in the table, or "skip" to leave such recordings out (counted).
+        targets: Columns that hold numbers, or zeros and ones, in place of `label`: for `build_dataset` with another
+            `problem_type` than classes. An empty field is a number that is not known.
     """
 
     path: str | Path
     mapping: Mapping[str, str] | None = None
     missing: str = "error"
+    targets: Sequence[str] | None = None
     _rows: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self):
@@ -225,7 +231,15 @@ class TableLabels:
             raise ValueError(f"TableLabels(missing={self.missing!r}) is unknown; choose 'error' or 'skip'.")
         path = Path(self.path)
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-        for number, row in enumerate(read_table(path, ["recording", "label"], delimiter), start=2):
+        targets = None if self.targets is None else list(self.targets)
+        if targets is not None and (not targets or self.mapping is not None):
+            raise ValueError("TableLabels(targets=[...]) names columns of numbers, which no `mapping` translates.")
+        for number, row in enumerate(read_table(path, ["recording", *(targets or ["label"])], delimiter), start=2):
+            if targets is not None:
+                row["label"] = SEPARATOR.join(row[name] for name in targets)
+                if row["recording"]:
+                    self._rows.setdefault(_as_posix(row["recording"]), []).append((number, row))
+                    continue
             if not row["recording"] or not row["label"]:
                 raise ValueError(f"{path.name}, line {number}: the columns recording and label must not be empty.")
             self._rows.setdefault(_as_posix(row["recording"]), []).append((number, row))

@@ -12,6 +12,9 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from ..core.checks import first_names
+from ..core.config_checks import REGRESSION
+from .description import task_info
+from .targets import target_values
 
 
 logger = logging.getLogger(__name__)
@@ -194,12 +197,26 @@ def _class_counts(dataset: Dataset, values: np.ndarray) -> tuple[list, np.ndarra
     """Sorted groups, and the (n_groups, n_classes) number of windows of each."""
     if not len(dataset):
         raise ValueError("the dataset has no rows, so there is nothing to split.")
-    labels = np.asarray(_column(dataset, "labels"))
+    labels = _strata(dataset)
     groups, group_index = np.unique(values.astype(str), return_inverse=True)
     classes, class_index = np.unique(labels, return_inverse=True)
     counts = np.zeros((len(groups), len(classes)))
     np.add.at(counts, (group_index, class_index), 1)
     return groups.tolist(), counts
+
+
+def _strata(dataset: Dataset) -> np.ndarray:
+    """What the parts of a split should hold alike (N,): classes; of numbers the quarter that the first one lies in."""
+    task = task_info(dataset)
+    if task is None:
+        return np.asarray(_column(dataset, "labels"))
+    values = target_values(dataset)
+    if task["problem_type"] != REGRESSION:
+        return np.array([" ".join(map(str, row)) for row in values.tolist()])
+    known = values[np.isfinite(values[:, 0]), 0]
+    if not len(known):
+        return np.zeros(len(values))
+    return np.searchsorted(np.quantile(known, (0.25, 0.5, 0.75)), values[:, 0])
 
 
 def balanced_parts(counts: np.ndarray, members: list[int], sizes: list[int], seed: int) -> list[list[int]]:
@@ -290,6 +307,8 @@ def _make_splits(
         raise ValueError("no subject is left for the training split; ask for smaller validation and test splits.")
     check_no_shared_subjects(splits, group_column)
     _check_train(splits["train"], dataset, allow_one_class)
+    if task_info(dataset) is not None:
+        return splits
     names = _label_names(dataset)
     present = set(_column(dataset, "labels"))
     for name, split in splits.items():
@@ -308,6 +327,9 @@ def _label_names(dataset: Dataset) -> list[str] | None:
 
 
 def _check_train(train: Dataset, dataset: Dataset, allow_one_class: bool) -> None:
+    if task_info(dataset) is not None:
+        # numbers, and several labels at once, are judged where a model is trained on them
+        return
     names = _label_names(dataset)
     present, trained = set(_column(dataset, "labels")), set(_column(train, "labels"))
     if allow_one_class:

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..core.checkpoint_names import found_checkpoint
-from ..core.config_checks import MULTI_LABEL, REGRESSION
+from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from ..core.requires import require
 from ..data.collator import EEGDataCollator
 from ..data.model_contract import check_label_names, label_names, montage_arguments
@@ -23,7 +23,7 @@ from ..data.targets import check_targets, is_single_label, target_values
 from ..models.configuration_base import DLinkPreTrainedConfig
 from ..models.mic.modeling_mic import MiCForEEGClassification, MiCForEEGRegression
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification, DLinkTeacherForEEGRegression
-from .prediction_files import write_predictions
+from .prediction_files import label_of, write_predictions
 
 
 if TYPE_CHECKING:
@@ -194,18 +194,29 @@ def evaluate_model(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> 
 
 
 def dataset_predictions(
-    path: str | os.PathLike, dataset: Dataset, probabilities: np.ndarray, names: list[str]
+    path: str | os.PathLike,
+    dataset: Dataset,
+    probabilities: np.ndarray,
+    names: list[str],
+    problem_type: str | None = None,
 ) -> Path:
     """Write predictions for labelled windows: subject, recording, onset (s), label, prediction, probabilities.
 
+    Of a regression the targets and the numbers that the model gives have a column each.
     Where the dataset has a `reason`, why a window is not judged, it is the last column.
     """
     columns = {name: dataset[name][:] for name in ("subject", "recording", "onset") if name in dataset.column_names}
-    columns["label"] = [names[int(label)] for label in dataset["labels"][:]]
+    if problem_type in (None, SINGLE_LABEL):
+        columns["label"] = [names[int(label)] for label in dataset["labels"][:]]
+    elif problem_type == MULTI_LABEL:
+        columns["label"] = [label_of(row, names, MULTI_LABEL) for row in target_values(dataset)]
+    else:
+        columns |= dict(zip(names, target_values(dataset).T.tolist(), strict=True))
     from ..data.aligned_windows import REASON
 
     reasons = dataset.with_format(None)[REASON][:] if REASON in dataset.column_names else None
-    return write_predictions(path, columns, probabilities, names, reasons=reasons, label_all=True)
+    told: dict[str, Any] = {"reasons": reasons, "label_all": True, "problem_type": problem_type}
+    return write_predictions(path, columns, probabilities, names, **told)
 
 
 __all__ = [

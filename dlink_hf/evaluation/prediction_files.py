@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.atomic_files import staged
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..core.text import for_csv
 
 
@@ -23,6 +24,7 @@ def write_predictions(
     predicted: str = "predicted",
     reasons: Sequence[str | None] | None = None,
     label_all: bool = False,
+    problem_type: str | None = None,
 ) -> Path:
     """Write one row per window as CSV.
 
@@ -38,6 +40,9 @@ def write_predictions(
         reasons: N, why a window gets no label, None where it gets one: a last column `reason`; such windows have
             empty cells for label and probabilities.
         label_all: give them both all the same.
+        problem_type: as transformers names it. Of several labels at once `predicted` holds those of a probability of
+            0.5 or more, `;` between them; of a regression there is no such column, and `probabilities` are numbers
+            under the targets' own names.
 
     Returns:
         the path.
@@ -57,12 +62,16 @@ def write_predictions(
     if lengths:
         raise ValueError(f"`columns` must have one value for each of {len(probabilities)} windows, got {lengths}.")
     path = Path(path)
+    is_regression = problem_type == REGRESSION
+    heads = [f"predicted {name}" for name in names] if is_regression else [predicted, *(f"p_{name}" for name in names)]
     with staged(path.parent) as partial, open(partial / path.name, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(map(for_csv, [*columns, predicted, *(f"p_{name}" for name in names), *told]))
+        writer.writerow(map(for_csv, [*columns, *heads, *told]))
         for row, values in enumerate(probabilities):
             leading = [_plain(column[row]) for column in columns.values()]
-            said = [for_csv(names[int(values.argmax())]), *(f"{value:.6f}" for value in values)]
+            said = [f"{value:.6g}" if is_regression else f"{value:.6f}" for value in values]
+            if not is_regression:
+                said = [for_csv(label_of(values, names, problem_type)), *said]
             reason = None if reasons is None else reasons[row]
             if reason is not None and not label_all:
                 said = [""] * len(said)
@@ -70,9 +79,22 @@ def write_predictions(
     return path
 
 
+def label_of(values: np.ndarray, names: Sequence[str], problem_type: str | None = None) -> str:
+    """Return what the probabilities (L,) of a window say: the likeliest label, or all that hold.
+
+    Args:
+        values: probabilities.
+        names: of the L labels.
+        problem_type: of several labels at once those of a probability of 0.5 or more, `;` between them, or `none`.
+    """
+    if problem_type != MULTI_LABEL:
+        return names[int(np.argmax(values))]
+    return ";".join(name for name, value in zip(names, values, strict=True) if value >= 0.5) or "none"
+
+
 def _plain(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     return f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else for_csv(value)
 
 
-__all__ = ["write_predictions"]
+__all__ = ["label_of", "write_predictions"]

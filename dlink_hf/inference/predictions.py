@@ -12,8 +12,9 @@ import mne
 import numpy as np
 
 from ..core.atomic_files import staged
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..core.model_facts import label_names
-from ..evaluation.prediction_files import write_predictions
+from ..evaluation.prediction_files import label_of, write_predictions
 from ..preprocessing.alignment import Alignment
 
 
@@ -23,11 +24,12 @@ class RecordingPredictions:
 
     Args:
         onsets: (N,) seconds from the first sample.
-        probabilities: (N, num_labels).
+        probabilities: (N, num_labels); of a regression the numbers themselves.
         names: of the labels.
         duration: of a window, seconds.
         reasons: N, why a window should get no label; None where it should.
         alignment: what the session was aligned by; None for a model without one.
+        problem_type: of the model, as transformers names it.
     """
 
     onsets: np.ndarray
@@ -36,11 +38,17 @@ class RecordingPredictions:
     duration: float
     reasons: list[str | None]
     alignment: Alignment | None = None
+    problem_type: str | None = None
 
     @property
     def labels(self) -> list[str]:
-        """The likeliest label of every window, of those with a reason too."""
-        return [self.names[index] for index in self.probabilities.argmax(1)]
+        """What is said of every window, of those with a reason too: its likeliest label, all that hold, or numbers."""
+        if self.problem_type == REGRESSION:
+            return [
+                ", ".join(f"{name}={value:.4g}" for name, value in zip(self.names, row, strict=True))
+                for row in self.probabilities
+            ]
+        return [label_of(row, self.names, self.problem_type) for row in self.probabilities]
 
     def is_judged(self, label_all: bool = False) -> list[bool]:
         """Whether each window gets a label."""
@@ -49,6 +57,7 @@ class RecordingPredictions:
     def write_csv(self, path: str | Path, label_all: bool = False) -> Path:
         """Write one row per window: onset, label, probabilities, reason."""
         told: dict[str, Any] = {"predicted": "label", "reasons": self.reasons, "label_all": label_all}
+        told["problem_type"] = self.problem_type
         return write_predictions(path, {"onset": self.onsets}, self.probabilities, self.names, **told)
 
     def write_annotations(self, path: str | Path, label_all: bool = False) -> Path:
@@ -63,7 +72,15 @@ class RecordingPredictions:
         """Count the labels, and say how many windows have none and why the first has none."""
         judged = self.is_judged(label_all)
         given = [label for label, is_one in zip(self.labels, judged, strict=True) if is_one]
-        counts = ", ".join(f"{given.count(name)} {name}" for name in self.names)
+        held = [set(label.split(";")) if self.problem_type == MULTI_LABEL else {label} for label in given]
+        counts = ", ".join(f"{sum(name in one for one in held)} {name}" for name in self.names)
+        if self.problem_type == REGRESSION:
+            numbers = self.probabilities[judged]
+            counts = ", ".join(
+                f"{name} {column.min():.4g} to {column.max():.4g}, on average {column.mean():.4g}"
+                for name, column in zip(self.names, numbers.T, strict=True)
+                if len(column)
+            )
         lines = [f"{len(judged)} windows of {self.duration:g} s: {counts}"]
         if len(given) < len(judged):
             first = next(reason for reason, is_one in zip(self.reasons, judged, strict=True) if not is_one)
@@ -97,13 +114,17 @@ def predict_recording(
         state = pipe.fit_session([recording, *session_recordings], stride_seconds=stride_seconds, unit=unit)
     elif session_recordings:
         raise ValueError("--session_recordings are for a model with an alignment; this one has none.")
-    options = {"stride_seconds": stride_seconds, "unit": unit, "alignment_state": state}
-    windows: list[dict[str, Any]] = list(pipe(recording, **options, top_k=None, label_all=True))
-    names = label_names(pipe.model)
-    scores = [{row["label"]: row["score"] for row in window["scores"]} for window in windows]
+    options = {"stride_seconds": stride_seconds, "unit": unit, "alignment_state": state, "label_all": True}
+    names, problem_type = label_names(pipe.model), pipe.model.config.problem_type
+    if problem_type == REGRESSION:
+        windows: list[dict[str, Any]] = list(pipe(recording, **options))
+        scores = [window.get("values") or {window["label"]: window["value"]} for window in windows]
+    else:
+        windows = list(pipe(recording, **options, top_k=None))
+        scores = [{row["label"]: row["score"] for row in window["scores"]} for window in windows]
     probabilities = np.array([[row[name] for name in names] for row in scores])
     onsets, reasons = np.array([window["onset"] for window in windows]), [window["reason"] for window in windows]
-    return RecordingPredictions(onsets, probabilities, names, windows[0]["duration"], reasons, state)
+    return RecordingPredictions(onsets, probabilities, names, windows[0]["duration"], reasons, state, problem_type)
 
 
 def save_annotations(path: Path, onsets: np.ndarray, duration: float, labels: list[str]) -> Path:
