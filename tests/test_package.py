@@ -30,6 +30,45 @@ def test_import_loads_nothing_heavy():
     assert loaded == "[]"
 
 
+BASE_INSTALL = """
+import importlib.util, sys
+HIDDEN = {"accelerate", "datasets", "evaluate", "jinja2", "pandas", "psutil", "sklearn"}
+class Nowhere:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Nowhere)
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name in HIDDEN else find_spec(name, package)
+import mne, numpy as np
+import dlink_hf
+from dlink_hf.commands import main
+
+names = ["C3", "Cz", "C4"]
+config = dlink_hf.MiCConfig.from_size("tiny", ch_names=names, n_times=400, num_labels=2)
+student, extractor = dlink_hf.MiCForEEGClassification(config), dlink_hf.EEGFeatureExtractor(n_times=400, l_freq=1.0)
+student.save_pretrained("student")
+extractor.save_pretrained("student")
+values = 1e-5 * np.random.default_rng(0).standard_normal((3, 4000))
+raw = mne.io.RawArray(values, mne.create_info(names, 200.0, "eeg"), verbose="ERROR")
+raw.save("one_raw.fif", verbose="ERROR")
+rows = dlink_hf.pipeline("eeg-classification", model="student")("one_raw.fif")
+vectors = dlink_hf.pipeline("eeg-feature-extraction", model="student")("one_raw.fif")
+live = dlink_hf.StreamClassifier(student, extractor, names, 200.0, "V", hop_seconds=2.0, say=lambda text: None)
+found = live.push(values, np.arange(4000) / 200)
+for words in (["predict", "one_raw.fif", "--model", "student", "--output", "rows.csv"], ["info", "student"]):
+    assert not main(words), words
+print(len(rows), len(vectors), len(found) > 0)
+"""
+
+
+def test_what_a_student_does_without_the_extra_of_training(tmp_path):
+    done = subprocess.run([sys.executable, "-c", BASE_INSTALL], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "10 10 True"
+
+
 @pytest.mark.parametrize("name", dlink_hf.__all__)
 def test_public_name_resolves(name):
     assert getattr(dlink_hf, name) is not None

@@ -86,7 +86,9 @@ def _run(words: list[str], module: str) -> int:
     """Run the command `words[0]`; returns the exit status."""
     try:
         if words[0] not in LIGHT:
-            import_module(f"{__name__}.progress").quiet_transformers()
+            from .terminal import quiet_transformers
+
+            quiet_transformers()
         with naming_the_extra(f"`dlink {words[0]}`"):
             import_module(f"{__name__}.{module}").run(words[1:])
     except (ValueError, OSError, ImportError) as error:

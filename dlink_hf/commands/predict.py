@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from ..core.checks import one_of
@@ -14,6 +13,7 @@ from ..inference.loading import pipeline
 from ..inference.predictions import RecordingPredictions, predict_recording
 from .flags import arg, named, parse
 from .reading import ReadingArguments, with_reading
+from .terminal import quiet_transformers
 
 
 DESCRIPTION = (
@@ -66,7 +66,7 @@ def classify_recording(args: PredictArguments) -> RecordingPredictions:
         raise ValueError(f"--stride_seconds must be positive, got {args.stride_seconds}.")
     backend = backend_of(args.model) if args.backend is None else args.backend
     if backend != "onnx":
-        import_module(".progress", __package__).quiet_transformers()
+        quiet_transformers()
     pipe = pipeline(model=args.model, backend=backend, precision=args.precision)
     pipe.feature_extractor = with_reading(pipe.feature_extractor, args)
     session = args.session_recordings or ()

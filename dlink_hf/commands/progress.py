@@ -7,7 +7,6 @@ from typing import Any
 
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.utils import logging
 
 
 class NamedProgressCallback(ProgressCallback):
@@ -37,13 +36,6 @@ class NamedProgressCallback(ProgressCallback):
             self.training_bar.set_postfix_str(f"{key.replace('eval_', 'validation ')} {logs[key]:.3f}")
 
 
-def quiet_transformers() -> None:
-    """Leave out the bars of single saves and loads, and reports of keys that a head does not need: a checkpoint that
-    does not fit is an error of ours anyway."""
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-
-
 def name_progress(trainer: Trainer, name: str) -> Trainer:
     """Give a trainer a named bar in place of its own."""
     for callback in (ProgressCallback, PrinterCallback):
@@ -52,4 +44,4 @@ def name_progress(trainer: Trainer, name: str) -> Trainer:
     return trainer
 
 
-__all__ = ["NamedProgressCallback", "name_progress", "quiet_transformers"]
+__all__ = ["NamedProgressCallback", "name_progress"]

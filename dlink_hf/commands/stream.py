@@ -32,6 +32,7 @@ from ..streaming.sources import BrainFlowSource, LslSource, import_pylsl, stream
 from .flags import arg, named, parse
 from .predict import backend_of
 from .reading import ReadingArguments, with_reading
+from .terminal import quiet_transformers
 
 
 DESCRIPTION = (
@@ -137,7 +138,7 @@ def load_model(name: str, backend: str | None, precision: str | None = None, n_t
     int_at_least("--n_threads", n_threads)
     backend = backend_of(name) if backend is None else backend
     if backend != "onnx":
-        import_module(".progress", __package__).quiet_transformers()
+        quiet_transformers()
         import_module("torch").set_num_threads(n_threads)
     if backend == "torch":
         pipe = pipeline(model=name, precision=precision, device="cpu")

@@ -68,4 +68,14 @@ def escaped_output() -> Iterator[None]:
             stream.end()
 
 
-__all__ = ["EscapingStream", "escaped_output"]
+def quiet_transformers() -> None:
+    """Leave out the bars of single saves and loads, and reports of keys that a head does not need: a checkpoint that
+    does not fit is an error of ours anyway."""
+    # not at the top: a student as ONNX runs without transformers
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+__all__ = ["EscapingStream", "escaped_output", "quiet_transformers"]

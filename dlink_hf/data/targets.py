@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from datasets import IterableDataset
 from torch import nn
 
 from ..core.config_checks import REGRESSION, SINGLE_LABEL
@@ -50,7 +49,7 @@ def check_targets(model: nn.Module, dataset: Any, name: str, allow_unlabelled: b
         ValueError: as many labels as the model has outputs are not there, a target is not finite, all are the same,
             a label is neither 0 nor 1, or one always, or never, holds.
     """
-    if isinstance(dataset, IterableDataset) or "labels" not in (getattr(dataset, "column_names", None) or ()):
+    if not hasattr(dataset, "__len__") or "labels" not in (getattr(dataset, "column_names", None) or ()):
         return
     config = _config(model)
     if not len(dataset):
@@ -119,7 +118,7 @@ def settle_target_scale(model: nn.Module, dataset: Any) -> None:
     config = _config(model)
     if config.problem_type != REGRESSION or config.target_mean is not None or dataset is None:
         return
-    if isinstance(dataset, IterableDataset):
+    if not hasattr(dataset, "__len__"):
         raise ValueError(
             "The mean of the targets of a stream is not known before it is read: give the student's config "
             "`target_mean` and `target_std`, one number for each target in its unit."

@@ -57,7 +57,6 @@ def test_distill_cbramod(tmp_path: Path) -> None:
     import numpy as np
     from braindecode.datasets import BaseConcatDataset, RawDataset
     from braindecode.preprocessing import create_windows_from_events
-    from test_public_sets import save
 
     names, parts = ["C3", "Cz", "C4", "Pz"], []
     for subject in range(1, 7):
@@ -68,7 +67,7 @@ def test_distill_cbramod(tmp_path: Path) -> None:
         parts.append(RawDataset(raw, {"subject": subject, "session": "0", "run": "0"}))
     mapping = {"feet": 0, "left_hand": 1, "tongue": 2}
     windows = create_windows_from_events(BaseConcatDataset(parts), mapping=mapping, preload=True)
-    save(windows, tmp_path / "hub/datasets/braindecode/bcic2a")
+    braindecode_hub.save_set(windows, tmp_path / "hub/datasets/braindecode/bcic2a")
     config = braindecode_hub.small_config("CBraMod", names, n_times=800)
     braindecode_hub.save(
         tmp_path / "hub/braindecode/cbramod-pretrained", config, n_layer=2, dim_feedforward=80, nhead=4
