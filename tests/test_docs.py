@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import html
 import re
 import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import yaml
+from chromium import open_page
 from doc_blocks import make_folder, read_blocks, run
 
 import dlink_hf
@@ -92,6 +96,38 @@ def test_nothing_of_a_page_is_loaded_from_elsewhere():
     assert config["theme"]["font"] is False and not {"extra_javascript", "extra_css"} & set(config)
 
 
+def check_links(site: Path, pages: list[Path]) -> None:
+    """Every link of the built pages leads to a file of the site, and to something in it."""
+    names = {page: set(re.findall(r"\bid=\"?([^\" >]+)", page.read_text("utf-8"))) for page in pages}
+    dead = []
+    for page in pages:
+        # the page for what is not found is served from any place
+        for link in (
+            [] if page.name == "404.html" else re.findall(r"<a[^>]* href=\"?([^\" >]+)", page.read_text("utf-8"))
+        ):
+            path, _, anchor = html.unescape(link).partition("#")
+            if re.match(r"[a-z]+:|//", path):
+                continue
+            target = (page.parent / unquote(path)).resolve() if path else page
+            if not target.exists() or (anchor and target in names and unquote(anchor) not in names[target]):
+                dead.append(f"{page.relative_to(site)}: {link}")
+    assert not dead
+
+
+def check_search(site: Path) -> None:
+    """Pages that are opened from a folder can be searched; skipped where there is no browser."""
+    with contextlib.suppress(pytest.skip.Exception), open_page() as tab:
+        asked = []
+        tab.on("request", lambda request: asked.append(request.url))
+        for page in ("index.html", "api/data.html"):
+            tab.goto((site / page).as_uri())
+            tab.wait_for_selector(".md-search__input", state="attached")
+            tab.keyboard.press("f")
+            tab.keyboard.type("euclidean alignment")
+            tab.wait_for_selector(".md-search-result__item >> text=what it uses, and when not to", timeout=120_000)
+        assert all(url.startswith(("file:", "data:", "blob:", "about:")) for url in asked)
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("mkdocs") is None, reason="mkdocs is not installed (extra docs)")
@@ -101,10 +137,12 @@ def test_the_site_builds_without_a_warning_and_loads_nothing(tmp_path):
     pages = sorted((tmp_path / "site").rglob("*.html"))
     assert len(pages) > len(PAGES)
     for page in pages:
-        html = page.read_text("utf-8")
-        loaded = re.findall(r"<(?:script|img|iframe)[^>]* src=\"?([^\" >]+)", html)
-        loaded += re.findall(r"<link[^>]* rel=\"?stylesheet\"?[^>]* href=\"?([^\" >]+)", html)
+        text = page.read_text("utf-8")
+        loaded = re.findall(r"<(?:script|img|iframe)[^>]* src=\"?([^\" >]+)", text)
+        loaded += re.findall(r"<link[^>]* rel=\"?stylesheet\"?[^>]* href=\"?([^\" >]+)", text)
         assert not [address for address in loaded if re.match(r"(https?:)?//", address)], page
+    check_links(tmp_path / "site", pages)
+    check_search(tmp_path / "site")
     # a name in brackets is a link to its description
     assert (tmp_path / "site" / "api" / "training.html").is_file()
     assert "[<code>" not in (tmp_path / "site" / "api" / "training.html").read_text("utf-8")

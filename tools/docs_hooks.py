@@ -14,8 +14,9 @@ _PLACES: dict[str, tuple[Any, str]] = {}
 
 
 def on_config(config: Any) -> Any:
-    """Load nothing from elsewhere: the offline plugin would fetch a script, for searching from a folder."""
-    config.extra["polyfills"] = [url for url in config.extra.get("polyfills") or [] if "//" not in str(url)]
+    """Load nothing from elsewhere: the offline plugin would fetch a script for searching from a folder; ours does."""
+    own = [url for url in config.extra.get("polyfills") or [] if "//" not in str(url)]
+    config.extra["polyfills"] = [*own, "javascripts/offline_search.js"]
     return config
 
 
