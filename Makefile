@@ -8,6 +8,8 @@ SOURCES := dlink_hf tests tools examples benchmarks setup.py
 PYTHON ?=
 # processes that share out the files of the tests
 WORKERS ?= 2
+# more words for pytest, of `make test-slow`
+PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow style quality docs clean
@@ -56,7 +58,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 style: $(STAMP)
 	$(BIN)/ruff check --fix $(wildcard $(SOURCES))
