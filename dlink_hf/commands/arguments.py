@@ -33,12 +33,9 @@ class DataArguments(ReadingArguments, TrialArguments):
     )
     problem_type: str = arg(
         "single_label_classification",
-        "What the labels of a table are: classes; `regression`, numbers (age, workload, vigilance); or "
-        "`multi_label_classification`, several at once, ';' between them.",
+        "Of a table's labels; or `regression` (numbers), `multi_label_classification` (several, ';' between).",
     )
-    targets: str | None = arg(
-        None, "Columns of the table that hold the numbers, or zeros and ones: 'age,workload'; `label` if left out."
-    )
+    targets: str | None = arg(None, "Columns of the table that hold numbers, or zeros and ones: 'age,workload'.")
     label_pattern: str | None = arg(
         None, r"Label from the path instead: a regular expression with one group, such as '_(rest|task)\.edf$'."
     )
@@ -99,14 +96,13 @@ class TeacherArguments:
     )
     teacher_backbone: str = arg(
         "CBraMod",
-        "Foundation model to train from random weights; `dlink teachers` lists them. MiC for the student's own "
-        "design, of size base: it costs little and is often the best teacher where there are no published weights.",
+        "Foundation model to train from random weights (`dlink teachers`). MiC, the student's own design in size "
+        "base, costs little and is often the best where there are no published weights.",
     )
     teacher_layers: int = arg(4, "Its number of layers.")
     teacher_input_scale: float | None = arg(
         1.0,
-        "Factor from microvolts to its own numbers. Fresh weights learn best from plain microvolts (1); published "
-        "ones want what they were trained on.",
+        "Factor from microvolts to its own numbers: 1 for fresh weights; published ones want theirs.",
     )
     teacher_steps: int = arg(400, "Steps of its fine-tuning.")
     teacher_epochs: float | None = arg(None, "Epochs of its fine-tuning, in place of --teacher_steps.")
@@ -162,8 +158,8 @@ class ViewArguments:
 
     student_ch_names: str | None = arg(
         None,
-        "Channels that the student reads, comma separated, or a headset: muse, emotiv_epoc, emotiv_insight, openbci_8 "
-        "... All of the teacher's by default. It is aligned by these channels only.",
+        "Channels that the student reads and is aligned by, comma separated, or a headset (muse, emotiv_epoc, "
+        "openbci_8 ...). All of the teacher's by default.",
     )
     student_window_seconds: float | None = arg(
         None, "Length of the student's window in seconds: the end of the teacher's. The teacher's by default."

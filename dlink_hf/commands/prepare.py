@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 
+from ..core.config_checks import SINGLE_LABEL
 from ..data import ShardManifest, check_shards, prepare_shards
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .arguments import DataArguments, arg, named, parse
@@ -55,7 +56,14 @@ RecordingArguments = make_dataclass(
         if f.name in _SHARED
     ],
     # windows are aligned when they are used, subject by subject
-    namespace={"__module__": __name__, "__doc__": "Which labels, subjects, channels and windows.", "alignment": None},
+    namespace={
+        "__module__": __name__,
+        "__doc__": "Which labels, subjects, channels and windows.",
+        "alignment": None,
+        # shards hold classes
+        "targets": None,
+        "problem_type": SINGLE_LABEL,
+    },
 )
 
 
