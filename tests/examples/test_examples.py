@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -80,22 +78,3 @@ def test_distill_cbramod(tmp_path: Path) -> None:
     card = (tmp_path / "hub/me/distilled/README.md").read_text()
     assert "base_model: braindecode/cbramod-pretrained" in card and "tongue" in card
     assert "type: braindecode/bcic2a" in card and "| test |" in card
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("nbclient") is None, reason="needs nbclient: pip install 'dlink-hf[dev]'")
-def test_the_notebook(tmp_path: Path) -> None:
-    import nbformat
-    from nbclient import NotebookClient
-
-    notebook = nbformat.read(EXAMPLES / "finetune_student.ipynb", as_version=4)
-    nbformat.validate(notebook)
-    assert all(not cell.get("outputs") for cell in notebook.cells), "a notebook is committed without what it printed"
-    for cell in notebook.cells:
-        cell.source = cell.source.replace("num_train_epochs=10", "num_train_epochs=2")
-    done = NotebookClient(notebook, timeout=1000, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    printed = "".join(out.get("text", "") for cell in done.cells for out in cell.get("outputs", []))
-    scores = json.loads(re.search(r"\{'balanced_accuracy'.*\}", printed)[0].replace("'", '"'))
-    assert 0 <= scores["balanced_accuracy"] <= 1
-    last = done.cells[-2].outputs[-1]["data"]["text/plain"]
-    assert "'label'" in last and "'onset': 0.0" in last
