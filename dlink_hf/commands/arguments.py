@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..core.config_checks import SINGLE_LABEL
 from ..distillation.configuration_studio import DLinkStudioConfig
 from ..training.recipe import EPOCHS, training_fields
 from .flags import arg, named, parse
@@ -32,7 +33,7 @@ class DataArguments(ReadingArguments, TrialArguments):
         "file next to each recording), or a CSV: columns recording and label, optionally onset, duration, subject.",
     )
     problem_type: str = arg(
-        "single_label_classification",
+        SINGLE_LABEL,
         "Of a table's labels; or `regression` (numbers), `multi_label_classification` (several, ';' between).",
     )
     targets: str | None = arg(None, "Columns of the table that hold numbers, or zeros and ones: 'age,workload'.")
