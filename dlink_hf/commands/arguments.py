@@ -189,7 +189,7 @@ class DistillArguments:
         "on all that the teacher sees), bandpower, riemann; or `none`. `auto`: student where the student sees less "
         "than the teacher or has unlabelled windows, else bandpower.",
     )
-    teachers: int = arg(1, "How many experts of the student's own design, which differ in their random numbers.")
+    teachers: int = arg(1, "How many experts of the student's own design, each with its seed.")
     folds: int = arg(3, "Folds of subjects for the cross-fitting of experts.")
     views: int = arg(EPOCHS, "Augmented views of each training window that take turns; experts are asked about each.")
     route_weight: float = arg(
@@ -204,10 +204,11 @@ class DistillArguments:
     routing: str = arg("input", "Weights of the layers: input (one set per input), static, uniform or last.")
     router_balance_weight: float = arg(0.1, "Weight of the term that keeps the router from collapsing.")
     baseline: bool = arg(True, "Also train the same student without a teacher, for comparison.")
+    name: str | None = arg(None, "Its name, for its card.")
 
     def studio_fields(self) -> dict[str, Any]:
         """The fields of `DLinkStudioConfig` among these arguments."""
-        beside = {"routing", "baseline", "experts", "teachers", "folds", "views"}
+        beside = {"routing", "baseline", "name", "experts", "teachers", "folds", "views"}
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in beside}
 
 

@@ -261,6 +261,7 @@ def train_all(
         minutes=minutes,
         is_unseen=is_unseen and teacher.is_unseen,
         command=command,
+        name=distill_args.name,
     )
     return write_report(Path(args.output_dir), run)
 

@@ -21,6 +21,7 @@ from ..data.aligned_windows import alignment_text
 from ..data.collator import TEACHER_VALUES, EEGDataCollator
 from ..data.description import signal_info, task_info
 from ..data.model_contract import label_names
+from ..data.public.own_sets import EEG_SETS
 from ..data.views import with_teacher_view
 from ..distillation.experts import ExpertEnsemble
 from ..distillation.modeling_studio import DLinkStudioModel
@@ -41,6 +42,10 @@ CHANCE = "chance"
 TEACHER, DISTILLED, ALONE = "teacher", "DLink student", "student without a teacher"
 # what a verdict calls the better one -> the folder it lies in
 BEST = {"distilled": "student", "alone": "baseline"}
+WHOLE_SESSION = (
+    "All windows of a {group}'s session are needed, of every condition: give the other recordings as "
+    "`session_recordings`. An alignment that is fitted on a recording of one condition is wrong."
+)
 UNKNOWN_PEOPLE = "Whether the checkpoint that was given had seen the subjects scored on is not known."
 
 
@@ -241,6 +246,7 @@ class Run:
         minutes: name -> how long its training took.
         is_unseen: whether it is known that no model has seen the subjects who are scored.
         command: the words that were typed, for the card: `["dlink", "distill", ...]`.
+        name: of the student, for the card; None for one that says what it was trained on.
     """
 
     views: Views
@@ -253,6 +259,7 @@ class Run:
     minutes: Mapping[str, float]
     is_unseen: bool
     command: Sequence[str] = ()
+    name: str | None = None
 
     @property
     def studio(self) -> DLinkStudioModel:
@@ -360,6 +367,7 @@ def write_card(path: Path, run: Run, results: Mapping[str, Any], plots: Mapping[
     """Write the student's card next to its weights; see [`build_model_card`]."""
     args, views, studio = run.args, run.views, run.studio
     source, split = views.source, list(results["scores"])[-1]
+    known_set = EEG_SETS.get(source.split(":")[0])
     known = student_facts(
         studio,
         args,
@@ -385,20 +393,26 @@ def write_card(path: Path, run: Run, results: Mapping[str, Any], plots: Mapping[
     card = build_model_card(
         studio.config.student_config,
         **known,
-        name=f"MiC student, {source.split(':')[0]}",
-        model_id=str(path.parent),
+        name=run.name or f"MiC student, {source.split(':')[0]}",
+        model_id=run.name or str(path.parent),
         dataset={
             "name": source,
+            **({"source": known_set.origin, "license": known_set.license} if known_set else {}),
             "synthetic": source.startswith("synthetic"),
             "subject_wise": args.group_column == "subject",
             **({"alignment": results["alignment"]} if results["alignment"] else {}),
             **{f"{name}_{args.group_column}s": ", ".join(map(str, who)) for name, who in results["subjects"].items()},
             **{f"{name}_windows": count for name, count in results["windows"].items()},
         },
+        tags=[source] if known_set else [],
         router=None
         if results["router_weights"] is None
         else {"mean_weights": results["router_weights"], "split": split},
-        limits=[] if results["unseen"] else [UNKNOWN_PEOPLE],
+        limits=[
+            *(known_set.limits if known_set else ()),
+            *([WHOLE_SESSION.format(group=args.group_column)] if results["alignment"] else []),
+            *([] if results["unseen"] else [UNKNOWN_PEOPLE]),
+        ],
     )
     save_model_card(card, path.parent)
 

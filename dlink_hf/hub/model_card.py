@@ -343,6 +343,12 @@ def _metadata(
     )
 
 
+def _uses_layers(training: Mapping[str, Any]) -> bool:
+    """Whether a term about the teacher's layers played a part; taken for true where the weights are not told."""
+    weights = training.get("loss_weights")
+    return not weights or any(weights.get(name, 1) for name in ("route_weight", "spectral_weight"))
+
+
 def build_model_card(
     config: Any,
     *,
@@ -428,6 +434,7 @@ def build_model_card(
             router=_router(router) if router else "",
             training=_training(training, teacher, dataset),
             distilled=bool(teacher),
+            uses_layers=_uses_layers(training),
             plots={"montage": images.pop("montage", "")},
             figures="\n\n".join(f"{image}\n\n*{for_markdown(caption)}*" for caption, image in images.items()),
             limits="\n".join(f"- {limit}" for limit in [*all_limits, *map(_plain, limits)]),

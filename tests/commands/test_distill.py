@@ -72,6 +72,7 @@ def distilled(folder):
     """A run with a student of two channels and one second, and unlabelled recordings; what it printed."""
     words = data_flags(folder, "--student_ch_names", "C4,C3", "--student_window_seconds", "1")
     words += ["--unlabelled", str(folder / "more"), "--output_dir", str(folder / "less"), *FAST]
+    words += ["--name", "my-headset"]
     with contextlib.redirect_stdout(io.StringIO()) as said:
         assert main(["distill", *words]) == 0
     return folder / "less", said.getvalue()
@@ -225,6 +226,8 @@ def test_a_run_says_whether_it_helped_wherever_one_would_look(distilled):
     assert "`dlink distill --dataset recordings --ch_names F3,C3,Cz,C4,Pz" in card
     assert str(run.parent) not in card.split("made by")[1].splitlines()[0]
     assert "taught by 5 electrodes (2 s), reads 2 (1 s)" in card
+    assert "# my-headset" in card and "from_pretrained('my-headset')" in card
+    assert "two stages" not in card and "layers and their spectra played no part" in card
 
 
 def test_a_command_is_shown_without_folders_of_this_machine():

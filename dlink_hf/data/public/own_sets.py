@@ -59,6 +59,7 @@ class EEGSet:
         group_column: What splits must keep apart: "subject", or "recording" when there is one subject.
         split: Published split, name to subjects.
         trials: Name of the file that holds trials which are cut already, see `read_trials`; None for recordings.
+        limits: What its recordings can't tell, sentences for the card of a student.
     """
 
     folder: str
@@ -70,6 +71,17 @@ class EEGSet:
     group_column: str = "subject"
     split: Mapping[str, Sequence[str]] = field(default_factory=dict)
     trials: str | None = None
+    limits: Sequence[str] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where it is published: `source` without the licence."""
+        return self.source.rsplit(", ", 1)[0]
+
+    @property
+    def license(self) -> str:
+        """Licence of the recordings, the last part of `source`."""
+        return self.source.rsplit(", ", 1)[1]
 
 
 def _runs(first: str, second: str, *numbers: int) -> EEGTask:
@@ -91,6 +103,10 @@ EEG_SETS: dict[str, EEGSet] = {
             "validation": tuple(f"{number:02d}" for number in range(28, 32)),
             "test": tuple(f"{number:02d}" for number in range(32, 36)),
         },
+        limits=(
+            "In these recordings rest always comes before arithmetic, a minute of it after three of rest: what drifts "
+            "with time counts as task.",
+        ),
     ),
     "ssvep_exo": EEGSet(
         folder="ssvep_exo",
@@ -103,6 +119,7 @@ EEG_SETS: dict[str, EEGSet] = {
         # The files hold millivolts labelled as volts, and drift: unfiltered, students score three points less.
         extractor={"sfreq": 200.0, "n_times": 1000, "unit": "mV", "l_freq": 0.5, "h_freq": 45.0},
         source="SSVEP exoskeleton (Kalunga et al. 2014, github.com/sylvchev/dataset-ssvep-exoskeleton), CC0 1.0",
+        limits=("Twelve subjects in all; flicker of 13, 17 and 21 Hz and rest, eight electrodes.",),
     ),
     "eyes_gnb": EEGSet(
         folder="eyes_gnb",
@@ -112,6 +129,7 @@ EEG_SETS: dict[str, EEGSet] = {
         extractor={"sfreq": 200.0, "n_times": 1000, "l_freq": 0.5, "h_freq": 45.0},
         source="Guinea-Bissau EMOTIV recordings (van Hees et al. 2018, doi:10.5281/zenodo.1252141), CC BY 4.0",
         max_abs_uv=300.0,
+        limits=("Recorded with one consumer headset of 14 electrodes.",),
     ),
     "eegmmidb": EEGSet(
         folder="eegmmidb_s001",
@@ -127,6 +145,7 @@ EEG_SETS: dict[str, EEGSet] = {
         extractor={"sfreq": 200.0, "n_times": 800},
         source="PhysioNet EEGMMIDB 1.0.0, subject 1 (Schalk et al. 2004, doi:10.1109/TBME.2004.827072), ODC-BY 1.0",
         group_column="recording",
+        limits=("Trained and scored on runs of ONE person: its scores say nothing about anybody else.",),
     ),
     "uci_erp": EEGSet(
         folder="uci_erp",
