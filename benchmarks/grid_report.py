@@ -29,6 +29,7 @@ from grid_cells import (
 )
 from grid_costs import COSTS, REFERENCE
 from grid_statistics import Estimate, as_text, compare, mean_and_sd, person_scores, select, targets
+from recipe_report import recipe_part
 
 from dlink_hf.profiling.report import name_points
 
@@ -329,14 +330,20 @@ def few_labels(lines: Sequence[Mapping[str, Any]], plots: Path) -> list[str]:
     return ["## Few labels", text, *parts] if parts else []
 
 
-def report(lines: Sequence[Mapping[str, Any]], costs: Mapping[str, Any] | None, folder: Path) -> str:
-    """The text of RESULTS.md; its plots are written into `folder / "plots"`."""
+def report(
+    lines: Sequence[Mapping[str, Any]], costs: Mapping[str, Any] | None, folder: Path, first: Sequence[str] = ()
+) -> str:
+    """The text of RESULTS.md, `first` ahead of the grid; its plots are written into `folder / "plots"`."""
     parts = [
         "# Results",
-        "Made by `python benchmarks/grid_report.py` from `results/scores.jsonl` and `results/costs.json`. What is "
-        "measured, on whom, and how the settings were chosen: [README.md](README.md). All scores are of people (of "
-        "eegmmidb: runs) that no model has seen; mean ± standard deviation over seeds. The teacher was pre-trained "
-        "here, on few recordings: no published weights are in these figures.",
+        "Made by `python benchmarks/grid_report.py` from the files of `results/`. What is measured, on whom, and how "
+        "the settings were chosen: [README.md](README.md). All scores are of subjects (of eegmmidb: runs) that no "
+        "model has seen. The teachers were trained here, on few recordings: these figures hold no published weights.",
+        *first,
+        "# The grid",
+        "All models, with settings of their own from `protocol/`, and the ablations of the method; mean ± standard "
+        "deviation over seeds. Its students are of an earlier recipe, with the teacher's layers and spectra in the "
+        "objective: the ablations here are why these are off by default now.",
     ]
     first_shape = next(iter(costs["shapes"].values())) if costs else None
     plots = folder / "plots"
@@ -391,7 +398,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     options = parser.parse_args(argv)
     costs = json.loads(options.costs.read_text(encoding="utf-8")) if options.costs.is_file() else None
-    text = report(latest_lines(options.results), costs, options.output.parent)
+    lines, plots = latest_lines(options.results), options.output.parent / "plots"
+    plots.mkdir(parents=True, exist_ok=True)
+    text = report(lines, costs, options.output.parent, recipe_part(lines, plots))
     unfinished = options.output.with_name(options.output.name + ".tmp")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(options.output)

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import grid_costs  # noqa: E402
 import grid_report  # noqa: E402
 import grid_statistics  # noqa: E402
+import recipe_report  # noqa: E402
 
 
 PAIR = ("dlink_small", "bandpower")
@@ -170,3 +171,33 @@ def test_costs_of_a_network():
         assert 0 < row["p25_ms"] <= row["p50_ms"] <= row["p75_ms"] <= row["p95_ms"] and row["mflop"] > 0
         # libraries that come in on the way would be hundreds
         assert 0 < row["peak_mib"] < 60
+
+
+def test_the_first_part_tells_the_runs_and_where_distillation_pays(tmp_path):
+    """Two sets of regimes with known scores: a gain of ten points, and none; a run of the command beside them."""
+    lines = []
+    for name, regime, gain in (("ssvep_exo", "strong_teacher", 0.1), ("eegmat", "few", 0.0)):
+        for row, score in (("teacher", 0.7), ("alone_1", 0.6), ("shuffled", 0.5), ("dlink", 0.6 + gain)):
+            scores = {
+                split: {who: score + 0.01 * i for i, who in enumerate("abc")} for split in ("validation", "test")
+            }
+            lines.append(
+                {"set": name, "regime": regime, "fold": 0, "seed": 0, "row": row, "steps": 1, "scores": scores}
+            )
+    (tmp_path / "regimes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    found = {(name, regime): (best, gain.mean) for name, regime, best, gain in recipe_report.gains(lines)}
+    assert found["ssvep_exo", "strong_teacher"] == ("alone", pytest.approx(0.1))
+    assert found["eegmat", "few"] == ("alone", pytest.approx(0.0))
+    scores = {"balanced_accuracy": 0.75, "auroc": 0.8}
+    run = {
+        "scores": {"test": dict.fromkeys(("teacher", "DLink student", "student without a teacher"), scores)},
+        "verdict": {"difference": {"mean": 0.012, "low": -0.02, "high": 0.03}},
+        "subjects": {"test": ["a", "b"]},
+        "use": "baseline",
+    }
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "my_set.json").write_text(json.dumps(run), "utf-8")
+    text = "\n".join(recipe_report.recipe_part([], tmp_path, tmp_path / "runs", tmp_path / "regimes.jsonl"))
+    assert "| my_set | 2 | 0.750 / 0.800 | 0.750 / 0.800 | 0.750 / 0.800 | +1.2 (-2.0 to +3.0) | alone | - |" in text
+    assert "| ssvep_exo | strong_teacher | dlink | 0.710 (" in text and "+10.0 (+10.0 to +10.0)" in text
+    assert (tmp_path / "regimes.png").stat().st_size > 5_000
