@@ -34,6 +34,11 @@ class PushArguments:
         "Put the student's code next to its weights, for those who have transformers but not this package. A "
         "repository that has code keeps it, renewed.",
     )
+    despite_no_derivatives: bool = arg(
+        False,
+        "Publish a model that goes back to weights whose licence forbids to share derivatives: with the authors' "
+        "permission, or into a repository that is private to you.",
+    )
 
 
 def run(argv: Sequence[str]) -> None:
@@ -49,6 +54,7 @@ def run(argv: Sequence[str]) -> None:
         create_pr=args.create_pr,
         commit_message=args.commit_message,
         remote_code=args.remote_code or None,
+        despite_no_derivatives=args.despite_no_derivatives,
     )
     print(f"published  {commit.pr_url or commit.commit_url}")
     config = Path(args.folder, "config.json")

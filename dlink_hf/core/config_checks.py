@@ -15,6 +15,7 @@ MOST_CHANNELS = 1024
 MOST_LABELS = 10_000
 MOST_SAMPLES = 10_000_000
 MOST_HERTZ = 1_000_000
+MOST_LETTERS = 1000
 
 
 def in_bounds(config: Any, least: int, **most: int) -> None:
@@ -164,15 +165,34 @@ def check_positions(config: Any) -> None:
     config.channel_positions = [[float(x) for x in row] for row in rows]
 
 
+def check_licences_field(config: Any) -> None:
+    """Check `weights_licenses`: None, or of each set of weights its name, licence and page, as text.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    records = config.weights_licenses
+    good = records is None or all(
+        isinstance(record, dict)
+        and set(record) == {"weights", "license", "source"}
+        and all(isinstance(text, str) and len(text) <= MOST_LETTERS for text in record.values())
+        for record in records
+    )
+    expected = 'a list of {"weights": name, "license": identifier, "source": page}, one for each set of weights'
+    require(good, "weights_licenses", records, expected)
+
+
 __all__ = [
     "MOST_CHANNELS",
     "MOST_HERTZ",
     "MOST_LABELS",
+    "MOST_LETTERS",
     "MOST_SAMPLES",
     "MULTI_LABEL",
     "REGRESSION",
     "REGRESSION_LOSSES",
     "SINGLE_LABEL",
+    "check_licences_field",
     "check_positions",
     "check_signal_fields",
     "check_targets_fields",

@@ -16,6 +16,7 @@ from transformers.utils import ModelOutput
 from ..core.batch_statistics import is_shared, process_mean
 from ..core.checks import one_of
 from ..core.config_checks import MULTI_LABEL, REGRESSION
+from ..core.licences import join_licences
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.mic.modeling_mic import MiCModelOutput, MiCWithHead, student_class
 from ..models.modeling_base import DLinkPreTrainedModel
@@ -197,7 +198,7 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         Args:
             teacher: fine-tuned for the task; or several of them, the one whose width, channels, rate and window are
                 the student's first.
-            student: the one to distil into.
+            student: the one to distil into; the licences of the teachers' weights are noted in its config.
             router: a fresh one that fits the teachers by default.
             **fields: fields of [`DLinkStudioConfig`], such as `kd_weight=0.5`.
 
@@ -207,6 +208,9 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         teachers = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
         if not teachers:
             raise ValueError("`teacher` is an empty list: a studio needs at least one teacher.")
+        # what is made from weights keeps their licences
+        given = [part.config.weights_licenses for part in (student, *teachers)]
+        student.config.weights_licenses = join_licences(*given)
         several = {"teacher_configs": [one.config for one in teachers]} if len(teachers) > 1 else {}
         config = DLinkStudioConfig(
             teacher_config=teachers[0].config,

@@ -129,6 +129,7 @@ class PublishingMixin:
         private: bool | None = None,
         create_pr: bool = False,
         remote_code: bool | None = None,
+        despite_no_derivatives: bool = False,
         **kwargs: Any,
     ) -> CommitInfo | None:
         """Save the student with its feature extractor and card, and publish it in one commit.
@@ -139,7 +140,7 @@ class PublishingMixin:
             token: that of `args.hub_token`, or of the user who is logged in, by default.
             revision: branch; `args.hub_revision` by default.
             private: whether a new repository is private; `args.hub_private_repo` by default.
-            create_pr, remote_code: as for [`publish.publish_folder`].
+            create_pr, remote_code, despite_no_derivatives: as for [`publish.publish_folder`].
             **kwargs: as for `create_model_card`.
 
         Returns:
@@ -166,6 +167,7 @@ class PublishingMixin:
             private=self.args.hub_private_repo if private is None else private,
             create_pr=create_pr,
             remote_code=remote_code,
+            despite_no_derivatives=despite_no_derivatives,
         )
 
 

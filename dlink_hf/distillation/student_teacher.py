@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from ..core.checkpoint_names import found_checkpoint
 from ..models.mic.modeling_mic import MiCWithHead, student_class
+from ..models.teacher.licence_notes import note_licence
 from ..models.teacher.modeling_teacher import DLinkTeacherWithHead, teacher_class
 
 
@@ -64,6 +65,7 @@ def student_as_teacher(student: MiCWithHead) -> DLinkTeacherWithHead:
         id2label=config.id2label,
         label2id=config.label2id,
         problem_type=config.problem_type,
+        weights_licenses=config.weights_licenses,
     )
 
 
@@ -88,6 +90,7 @@ def load_teacher(name_or_path: str | Path) -> DLinkTeacherWithHead:
             f"{name_or_path} is a student without a head: it knows no classes that it could teach. Fine-tune it first "
             f"(dlink finetune --student {name_or_path})."
         )
+    note_licence(student, resolved, {})
     return student_as_teacher(student.eval())
 
 

@@ -15,9 +15,11 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .._version import __version__
+from ..core.licences import licence_of_result
 from ..core.requires import require
 from ..core.text import Markup, for_markdown, literal, without_surrogates
 from .card_merging import save_model_card
+from .rights import licence_facts, licences_in, rights_text
 
 
 _TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -301,7 +303,7 @@ def _metadata(
     results: Mapping[str, Mapping[str, Any]],
     dataset: Mapping[str, Any],
     teacher: Mapping[str, Any],
-    license: str,
+    license: Mapping[str, str],
     tags: Sequence[str],
     emissions_kg: float | None = None,
     problem_type: str | None = None,
@@ -328,12 +330,13 @@ def _metadata(
         library_name="dlink_hf",
         # the Hub knows no task for EEG; the tag `eeg-classification` says what it is
         pipeline_tag="other",
-        license=_plain(license),
+        license=_plain(license["license"]),
         tags=[*(task if tag == "eeg-classification" else tag for tag in _TAGS), *map(_plain, tags)],
         metrics=[key for key in titles if any(key in scores for scores in results.values())] or None,
         base_model=None if teacher.get("id") is None else _plain(teacher["id"]),
         model_name=_plain(name),
         eval_results=evaluations or None,
+        **{key: _plain(value) for key, value in license.items() if key != "license"},
         # the Hub counts grams
         **(
             {}
@@ -364,7 +367,7 @@ def build_model_card(
     plots: Mapping[str, str | os.PathLike] | None = None,
     limits: Sequence[str] = (),
     environment: Mapping[str, Any] | None = None,
-    license: str = "apache-2.0",
+    license: str | None = None,
     tags: Sequence[str] = (),
     emissions_kg: float | None = None,
 ) -> ModelCard:
@@ -390,7 +393,8 @@ def build_model_card(
             `"montage"` has none and is shown with the channels.
         limits: sentences to add to the limits.
         environment: name -> version; default the packages of this process.
-        license: identifier as the Hub has them.
+        license: identifier as the Hub has them. By default that of the published weights which the config names
+            (`weights_licenses`) where it restricts what may be done with the student, else `"apache-2.0"`.
         tags: more tags.
         emissions_kg: CO2 equivalents of the training, in kilograms, as codecarbon estimates them.
 
@@ -410,6 +414,9 @@ def build_model_card(
     labels = [id2label[index] for index in sorted(id2label)] or [f"LABEL_{i}" for i in range(config["num_labels"])]
     kind = config.get("problem_type")
     results, training, teacher, dataset = results or {}, training or {}, teacher or {}, dataset or {}
+    licences = licences_in(config)
+    if teacher:
+        teacher = {**teacher, **licence_facts(licences)}
     images = {
         caption: f"![{for_markdown(caption)}]({Path(path).as_posix()})" for caption, path in (plots or {}).items()
     }
@@ -423,7 +430,16 @@ def build_model_card(
     )
     return ModelCard(
         template.render(
-            metadata=_metadata(name, results, dataset, teacher, license, tags, emissions_kg, kind).to_yaml(),
+            metadata=_metadata(
+                name,
+                results,
+                dataset,
+                teacher,
+                licence_of_result(licences) if license is None else {"license": license},
+                tags,
+                emissions_kg,
+                kind,
+            ).to_yaml(),
             name=for_markdown(name),
             summary=_summary(kind, labels, teacher, dataset),
             contract=_contract(config, labels),
@@ -437,6 +453,7 @@ def build_model_card(
             uses_layers=_uses_layers(training),
             plots={"montage": images.pop("montage", "")},
             figures="\n\n".join(f"{image}\n\n*{for_markdown(caption)}*" for caption, image in images.items()),
+            rights=rights_text(licences),
             limits="\n".join(f"- {limit}" for limit in [*all_limits, *map(_plain, limits)]),
             environment=environment_text(environment),
             version=__version__,

@@ -38,6 +38,7 @@ from ..core.text import for_terminal, without_tokens
 from .card_merging import is_generated, merge_model_card, name_in_usage
 from .model_card import build_model_card
 from .remote_code import REMOTE_CODE_MODULES, add_remote_code, remove_remote_code
+from .rights import check_rights
 from .teacher_card import build_part_card
 
 
@@ -102,6 +103,7 @@ def publish_folder(
     create_pr: bool = False,
     tags: list[str] | None = None,
     remote_code: bool | None = None,
+    despite_no_derivatives: bool = False,
 ) -> CommitInfo:
     """Upload a checkpoint to the Hub in one commit; the folder stays as it is.
 
@@ -121,14 +123,17 @@ def publish_folder(
         remote_code: put the code of the student next to the weights, for those who have transformers but not this
             package: `AutoModel.from_pretrained(repo_id, trust_remote_code=True)`. By default, code is renewed in
             a repository that has some, and put into no other.
+        despite_no_derivatives: publish a model that goes back to weights of which no derivatives may be shared: with
+            the authors' permission, or into a repository that is private to you.
 
     Returns:
         `huggingface_hub.CommitInfo`: `oid`, `commit_url`, and `pr_url` of a pull request.
 
     Raises:
         FileNotFoundError: the folder holds no checkpoint.
-        ValueError: the name is none, code was asked for and there is none to add, or an export in `onnx` or
-            `executorch` belongs to other weights than those of the folder.
+        ValueError: the name is none, code was asked for and there is none to add, an export in `onnx` or
+            `executorch` belongs to other weights than those of the folder, or the licence of the weights that the
+            model goes back to forbids to share it.
         OSError: no connection, no or wrong token, no right to write there, or the Hub refused. Nothing was published.
     """
     folder = Path(folder)
@@ -140,6 +145,8 @@ def publish_folder(
             "distill --output_dir DIR` the student lies in DIR/student."
         )
     _check_exports(folder)
+    if (folder / "config.json").is_file():
+        check_rights(read_json(folder / "config.json"), despite_no_derivatives)
     if is_offline_mode():
         raise OSError("HF_HUB_OFFLINE is set, so that nothing can be published. Unset it first.")
     api = HfApi(token=token)

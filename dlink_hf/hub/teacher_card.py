@@ -9,9 +9,11 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from .._version import __version__
+from ..core.licences import licence_of_result
 from ..core.text import for_markdown, literal
 from .card_merging import mark_generated
 from .model_card import LIMITS, environment_text, markdown_table
+from .rights import licences_in, rights_text
 
 
 # type of a model -> what it is, and tags of its card
@@ -45,12 +47,14 @@ def build_part_card(config: Mapping[str, Any], *, name: str, model_id: str) -> M
         model_id: what `from_pretrained` takes in the snippet.
 
     Returns:
-        `huggingface_hub.ModelCard`. It claims no licence: teachers keep that of their weights.
+        `huggingface_hub.ModelCard`. It claims no licence but that of the published weights which the config names.
     """
     what, tags = _KINDS.get(str(config.get("model_type")), ("A model of `dlink_hf`.", ()))
     class_name = str((config.get("architectures") or ["AutoModel"])[0])
     class_name = class_name if class_name.isidentifier() else "AutoModel"
-    metadata = ModelCardData(library_name="dlink_hf", tags=["dlink_hf", "eeg", *tags])
+    licences = licences_in(config)
+    own = licence_of_result(licences) if licences else {}
+    metadata = ModelCardData(library_name="dlink_hf", tags=["dlink_hf", "eeg", *tags], **own)
     parts = [
         f"# {for_markdown(name)}",
         what.format(backbone=for_markdown(config.get("backbone", "a network"))),
@@ -61,6 +65,8 @@ def build_part_card(config: Mapping[str, Any], *, name: str, model_id: str) -> M
     package = "transformers" if class_name == "AutoModel" else "dlink_hf"
     usage = f"from {package} import {class_name}\n\nmodel = {class_name}.from_pretrained({literal(model_id)})"
     parts += ["## Use", f"```python\n{usage}\n```"]
+    if licences:
+        parts += ["## What you may do with it", rights_text(licences)]
     parts += ["## Limits", "\n".join(f"- {limit}" for limit in (LIMITS[0], LIMITS[-1]))]
     parts += ["## Environment", environment_text(None), f"Made with dlink_hf {__version__}."]
     body = "\n\n".join(parts)

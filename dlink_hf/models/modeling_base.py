@@ -268,7 +268,7 @@ def at_least_single(values: torch.Tensor) -> torch.Tensor:
 
 
 _HUB_KWARGS = ("repo_id", "token", "private", "commit_message", "commit_description", "create_pr", "revision", "tags")
-_HUB_KWARGS += ("remote_code",)
+_HUB_KWARGS += ("remote_code", "despite_no_derivatives")
 
 __all__ = [
     "LABEL_FIELDS",

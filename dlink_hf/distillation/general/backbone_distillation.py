@@ -13,6 +13,7 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from ...core.electrodes import channel_positions
+from ...core.licences import join_licences
 from ...models.mic.modeling_mic import MiCModel
 from ...models.task_losses import check_labels
 from ...models.teacher.backbones import ANY_CHANNELS
@@ -125,6 +126,7 @@ class BackboneStudio(nn.Module):
         if names:
             raise ValueError(f"Names of labelled sets are made of letters, digits and _, got {names}.")
         neutral = student.config
+        neutral.weights_licenses = join_licences(neutral.weights_licenses, teacher.config.weights_licenses)
         teacher_config = _config_for(teacher.config, neutral.ch_names, neutral.n_times, id2label=neutral.id2label)
         if router_config is None:
             router_config = DLinkRouterConfig.from_teacher(teacher_config)

@@ -12,10 +12,12 @@ import yaml
 from huggingface_hub import ModelCard
 
 from ..._version import __version__
+from ...core.licences import licence_of_result, what_is_asked
 from ...core.text import for_markdown
 from ...data.public.own_sets import EEG_SETS
 from ...evaluation.style import COLOURS, new_figure, plain_axes, save_figure
 from ...hub.card_merging import mark_generated, save_model_card
+from ...hub.rights import licences_in, rights_text
 from ...models.mic.modeling_mic import MiCModel
 
 
@@ -55,7 +57,7 @@ model = MiCForEEGClassification.from_pretrained(
 
 or `dlink finetune --student {name} --dataset my_recordings --labels labels.csv`.
 
-## Limits
+{rights}## Limits
 
 Not a medical device. It has no head: what it says of a recording before it is fine-tuned is random. The method is this
 project's own reading of the abstract of arXiv 2604.15016v2, and claims none of its results. Made with dlink_hf
@@ -133,12 +135,15 @@ def write_backbone_card(folder: str | os.PathLike, student: MiCModel, results: M
             f"- {for_markdown(entry['source'])}: {len(entry['people'])} {entry['group_column']}s{held}. {source}."
         )
     left_out = settings["leave_out"]
-    metadata = {
+    metadata: dict[str, Any] = {
         "library_name": "dlink_hf",
         "tags": ["eeg", "bci", "eeg-backbone", "knowledge-distillation"],
         "license": "other",
         "license_name": "see-the-recordings",
     }
+    licences = licences_in(student.config.to_dict())
+    if restricted := [record for record in licences if what_is_asked(record["license"], record["weights"])]:
+        metadata |= licence_of_result(restricted)
     band = f"{settings['l_freq']:g}-{settings['h_freq']:g} Hz"
     facts = {
         "windows": f"{results['windows']:,}, and {results['labelled_windows']:,} with labels",
@@ -182,6 +187,7 @@ def write_backbone_card(folder: str | os.PathLike, student: MiCModel, results: M
             ["| | |", "|---|---|", *(f"| {key} | {for_markdown(value)} |" for key, value in facts.items())]
         ),
         errors="\n".join(table),
+        rights=f"## What you may do with it\n\n{rights_text(licences)}\n\n" if licences else "",
         band=band,
         patch=student.config.patch_size / student.config.sfreq,
         sfreq=student.config.sfreq,

@@ -9,6 +9,7 @@ from huggingface_hub.dataclasses import strict
 
 from ...core.checks import one_of
 from ...core.config_checks import (
+    check_licences_field,
     check_positions,
     check_signal_fields,
     check_targets_fields,
@@ -140,6 +141,9 @@ class MiCConfig(DLinkPreTrainedConfig):
             `"none"`: each label by its own patches; `"gru"`: a recurrent network reads the whole stretch.
         context_size (`int`, *optional*, defaults to 32):
             Width of that network, in each direction.
+        weights_licenses (`list[dict]`, *optional*):
+            Licences of the published weights that this model goes back to: `weights` (Hub id), `license` (identifier)
+            and `source` (page) of each. Loading a teacher fills it in, and what is distilled or fine-tuned keeps it.
 
     Raises:
         ValueError: a field is unknown, out of range, or contradicts another; the message names it.
@@ -187,6 +191,7 @@ class MiCConfig(DLinkPreTrainedConfig):
     patches_per_label: int = 1
     token_context: str = "none"
     context_size: int = 32
+    weights_licenses: list | None = None
 
     def __post_init__(self, **kwargs):
         reject_unknown_fields(self, kwargs)
@@ -196,6 +201,7 @@ class MiCConfig(DLinkPreTrainedConfig):
         if self.intermediate_size is None:
             self.intermediate_size = 2 * self.hidden_size
         check_signal_fields(self)
+        check_licences_field(self)
         if self.channel_positions is None:
             self.channel_positions = lookup_positions(self.ch_names)
         check_positions(self)

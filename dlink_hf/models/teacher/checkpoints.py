@@ -21,9 +21,11 @@ from transformers.utils.hub import extract_commit_hash
 from ...core.checks import first_names, one_of
 from ...core.electrodes import canonical_name
 from ...core.fetch import HUB_OPTIONS, fetch, find_weights, read_json, read_tensors
+from ...core.licences import read_licence
 from .backbones import BACKBONES
 from .building import braindecode_models
 from .configuration_teacher import DLinkTeacherConfig
+from .licence_notes import warn_of_no_derivatives
 
 
 logger = logging.get_logger(__name__)
@@ -185,6 +187,7 @@ def load_checkpoint(
     tensors = read_tensors(find_weights(name, filename, checkpoint.hub), name, prefix)
     backbone_name = _settle_backbone(name, kwargs.pop("backbone", None), tensors)
     fields, ignored = settle_fields(checkpoint, backbone_name, kwargs)
+    fields.setdefault("weights_licenses", [read_licence(name, checkpoint.hub)])
     config = DLinkTeacherConfig(backbone=backbone_name, **fields)
     config.name_or_path = name
     model = cls(config)
@@ -194,6 +197,7 @@ def load_checkpoint(
     info["ignored_options"] = ignored
     info["missing_keys"] |= {key for key in model.state_dict() if cls.is_head(key)}
     _say(name, info)
+    warn_of_no_derivatives(config)
     if dtype not in (None, "auto"):
         model.to(dtype)
     return model.eval(), info
@@ -456,4 +460,12 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-__all__ = ["FITS", "Checkpoint", "Fit", "find_checkpoint", "fit_tensors", "identify", "load_checkpoint"]
+__all__ = [
+    "FITS",
+    "Checkpoint",
+    "Fit",
+    "find_checkpoint",
+    "fit_tensors",
+    "identify",
+    "load_checkpoint",
+]

@@ -9,7 +9,14 @@ from huggingface_hub.dataclasses import strict
 from transformers.utils import logging
 
 from ...core.checks import MALFORMED
-from ...core.config_checks import MOST_SAMPLES, check_signal_fields, check_targets_fields, require, settle_labels
+from ...core.config_checks import (
+    MOST_SAMPLES,
+    check_licences_field,
+    check_signal_fields,
+    check_targets_fields,
+    require,
+    settle_labels,
+)
 from ...core.electrodes import canonical_name, describe_unknown
 from ..configuration_base import DEFAULT_CH_NAMES, DLinkPreTrainedConfig, reject_unknown_fields
 from .backbones import BACKBONES, MODULE, PLACED_CHANNELS, Backbone
@@ -70,6 +77,9 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
             head gives the target itself.
         regression_loss (`str`, *optional*, defaults to `"mse"`):
             `"mse"`, `"mae"` or `"huber"`, on standardised targets.
+        weights_licenses (`list[dict]`, *optional*):
+            Licences of the published weights that this model goes back to: `weights` (Hub id), `license` (identifier)
+            and `source` (page) of each. Loading a teacher fills it in, and what is distilled or fine-tuned keeps it.
 
     Raises:
         ValueError: a field is unknown, out of range, or contradicts another; the message names it.
@@ -99,6 +109,7 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
     target_mean: list | None = None
     target_std: list | None = None
     regression_loss: str = "mse"
+    weights_licenses: list | None = None
 
     def __post_init__(self, **kwargs):
         reject_unknown_fields(self, kwargs)
@@ -117,6 +128,7 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
         else:
             self._settle_backbone(BACKBONES[self.backbone])
         check_signal_fields(self)
+        check_licences_field(self)
         if self.backbone != MODULE:
             self._check_window(BACKBONES[self.backbone])
             self._check_channels(BACKBONES[self.backbone])

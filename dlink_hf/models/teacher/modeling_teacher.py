@@ -22,6 +22,7 @@ from .building import build_backbone, keep_constants, restore_constants
 from .checkpoints import find_checkpoint, load_checkpoint
 from .configuration_teacher import BACKBONES, DLinkTeacherConfig
 from .head import TeacherHead
+from .licence_notes import note_licence
 from .modules import check_module, measure_module
 from .token_layout import Tap
 
@@ -101,9 +102,11 @@ class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
                 if checkpoint is not None:
                     model, info = load_checkpoint(cls, checkpoint, kwargs)
                     return (model, info) if output_loading_info else model
-        return super().from_pretrained(
+        loaded = super().from_pretrained(
             pretrained_model_name_or_path, *model_args, output_loading_info=output_loading_info, **kwargs
         )
+        note_licence(loaded[0] if output_loading_info else loaded, pretrained_model_name_or_path, kwargs)
+        return loaded
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
