@@ -14,20 +14,21 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
 
-from ..core.config_checks import SINGLE_LABEL
+from ..core.config_checks import REGRESSION
 from ..data.description import signal_info
-from ..data.missing_labels import labelled_rows
+from ..data.missing_labels import labelled_rows, labels_of
 from ..distillation.configuration_router import DLinkRouterConfig
 from ..distillation.configuration_studio import DLinkStudioConfig
-from ..distillation.experts import ExpertEnsemble, fit_experts, mixture_weights
+from ..distillation.experts import ExpertEnsemble, fit_experts
+from ..distillation.mixtures import mixture_weights_for
 from ..distillation.modeling_studio import DLinkStudioModel
 from ..distillation.soft_targets import SOFT_TARGETS, add_soft_targets
 from ..distillation.trainer import DLinkTrainer
 from ..distillation.training_args import DLinkTrainingArguments
-from ..evaluation.comparison import subject_scores, teacher_verdict
-from ..evaluation.predict import evaluate_model, predict_probabilities
+from ..evaluation.comparison import measure_for, teacher_verdict
+from ..evaluation.predict import evaluate_model, predict_outputs
 from ..models.mic.configuration_mic import MiCConfig
-from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..models.mic.modeling_mic import MiCWithHead
 from ..models.token_grid import student_fields
 from ..training.linear_experts import band_power_probabilities
 from ..training.recipe import default_steps
@@ -51,6 +52,7 @@ from .training import (
     prepare_teacher,
     settle_augmentation,
     settle_budget,
+    settle_task,
     train_plain,
 )
 from .views import Views, load_views
@@ -72,13 +74,15 @@ def judge_teacher(teacher: PreparedTeacher, views: Views) -> dict[str, Any] | No
     watched = views.teacher.get("validation")
     if watched is None:
         return None
-    subjects, labels = watched[views.group_column][:], watched["labels"][:]
-    _, probabilities = evaluate_model(teacher.model, watched)
-    own = subject_scores(labels, probabilities, subjects)
+    subjects, labels, train = watched[views.group_column][:], labels_of(watched), views.teacher["train"]
+    problem_type = teacher.model.config.problem_type
+    measure = measure_for(problem_type, labels_of(train).std(0) if problem_type == REGRESSION else None)
+    _, outputs = evaluate_model(teacher.model, watched)
+    own = measure.by_subject(labels, outputs, subjects)
     if not own:
         return None
-    linear = band_power_probabilities(views.teacher["train"], watched)
-    verdict = teacher_verdict(own, subject_scores(labels, linear, subjects), len(views.labels))
+    linear = measure.by_subject(labels, band_power_probabilities(train, watched), subjects)
+    verdict = teacher_verdict(own, linear, len(views.labels), measure, views.guessed("validation", measure))
     print(f"\n{verdict['text']}")
     if verdict["advice"]:
         print(f"WARNING: {verdict['advice']}")
@@ -107,7 +111,8 @@ def train_experts(
         progress=not args.disable_tqdm,
     )
     for name, score in experts.scores.items():
-        print(f"expert {name}: balanced accuracy {score:.3f} on subjects that it has not seen")
+        measure = experts.measure
+        print(f"expert {name}: {measure.title} {measure.value(score)} on subjects that it has not seen")
     return experts
 
 
@@ -129,7 +134,7 @@ def add_targets(
 
 def distil_student(
     teacher: PreparedTeacher,
-    student: MiCForEEGClassification,
+    student: MiCWithHead,
     train: Dataset,
     views: Views,
     student_args: StudentArguments,
@@ -165,8 +170,8 @@ def distil_student(
 
 
 def train_alone(
-    student: MiCForEEGClassification, views: Views, student_args: StudentArguments, args: DLinkTrainingArguments
-) -> MiCForEEGClassification:
+    student: MiCWithHead, views: Views, student_args: StudentArguments, args: DLinkTrainingArguments
+) -> MiCWithHead:
     """Train the same student without a teacher for as many steps, and save it."""
     folder = Path(args.output_dir) / "baseline"
     plain = plain_arguments(args, folder / "training", resume_from_checkpoint=None)
@@ -223,6 +228,7 @@ def train_all(
         )
     if started_from is None:
         MiCConfig.from_size(student_args.student_size)
+    settle_task(args, views.teacher)
     settle_budget(args, len(views.train), "validation" in views.student)
     if "auto" in (teacher_args.augmentations, student_args.student_augmentations):
         auto = settle_augmentation("auto", views.teacher["train"], views.group_column)
@@ -271,8 +277,8 @@ def share_weights(
 ) -> DistillArguments:
     """Share the weight of what is taught out to teacher and experts, by what each knows about validation subjects.
 
-    The shares are those of the mixture of their probabilities that is likeliest on the validation windows. Weights
-    that were given as flags stay as they are.
+    The shares are those of the mixture of what they say that is best on the validation windows. Weights that
+    were given as flags stay as they are.
 
     Returns:
         the arguments, `kd_weight` and `soft_target_weight` set.
@@ -286,9 +292,9 @@ def share_weights(
         return replace(distill_args, kd_weight=total, soft_target_weight=0.0)
     if watched is None:
         return distill_args
-    said = np.stack([predict_probabilities(teacher.model, watched), experts(watched)])
+    said = np.stack([predict_outputs(teacher.model, watched), experts(watched)])
     groups = np.asarray(watched[views.group_column][:])
-    shares = mixture_weights(said, np.asarray(watched["labels"][:]), groups)
+    shares = mixture_weights_for(teacher.model.config.problem_type, said, labels_of(watched), groups)
     print(
         f"what is taught: {shares[0]:.0%} of the teacher, {shares[1]:.0%} of the experts "
         f"({', '.join(experts.names)}), by what each knows about the validation subjects"
@@ -314,12 +320,6 @@ def run(argv: Sequence[str]) -> None:
     data_args, teacher_args, student_args, view_args, distill_args, args = parse(
         "distill", DESCRIPTION, classes, argv, defaults
     )
-    if data_args.problem_type != SINGLE_LABEL:
-        raise ValueError(
-            f"dlink distill compares classifiers, and --problem_type is {data_args.problem_type}. `dlink finetune` "
-            "trains a student on such labels; DLinkRegressor(teacher=...), DLinkClassifier(teacher=...) and "
-            "DLinkTrainer distil one in Python."
-        )
     views = load_views(data_args, view_args, args)
     train_all(views, teacher_args, student_args, distill_args, args, ["dlink", "distill", *argv])
 

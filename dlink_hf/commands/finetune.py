@@ -6,12 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.config_checks import REGRESSION
-from ..data.targets import is_single_label
 from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, StudentArguments, parse
 from .run_results import print_scores
-from .training import augmentation_of, make_student, settle_augmentation, settle_budget, train_plain
+from .training import augmentation_of, make_student, settle_augmentation, settle_budget, settle_task, train_plain
 from .windows import check_people, load_splits, write_people
 
 
@@ -31,8 +29,7 @@ def run(argv: Sequence[str]) -> None:
         student_args.student, data_args.dataset, splits, args.group_column
     )
     student = make_student(splits, student_args, seed=args.seed)
-    if student.config.problem_type == REGRESSION and args.metric_for_best_model == "auroc":
-        args.metric_for_best_model = "r2"
+    settle_task(args, splits)
     folder = Path(args.output_dir)
     args.output_dir = str(folder / "training")
     settle_budget(args, len(splits["train"]), "validation" in splits)
@@ -42,7 +39,7 @@ def run(argv: Sequence[str]) -> None:
         args,
         "student",
         processing_class=extractor,
-        label_smoothing=student_args.student_label_smoothing if is_single_label(student) else 0.0,
+        label_smoothing=student_args.student_label_smoothing,
         augmentation=augmentation_of(
             settle_augmentation(student_args.student_augmentations, splits["train"], args.group_column),
             splits["train"],

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.config_checks import SINGLE_LABEL
 from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, TeacherArguments, parse
 from .run_results import print_scores
-from .training import prepare_teacher, settle_augmentation, settle_budget
+from .training import prepare_teacher, settle_augmentation, settle_budget, settle_task
 from .windows import load_splits
 
 
@@ -26,12 +25,8 @@ def run(argv: Sequence[str]) -> None:
     data_args, teacher_args, args = parse("finetune-teacher", DESCRIPTION, classes, argv, defaults)
     if teacher_args.teacher is not None:
         raise ValueError("--teacher names a teacher that is fine-tuned already; here one is made.")
-    if data_args.problem_type != SINGLE_LABEL:
-        raise ValueError(
-            f"dlink finetune-teacher trains classifiers, and --problem_type is {data_args.problem_type}: `dlink "
-            "finetune` trains a student on such labels; a teacher by make_trainer in Python."
-        )
     splits, extractor = load_splits(data_args, args)
+    settle_task(args, splits)
     settle_budget(args, len(splits["train"]), "validation" in splits)
     teacher_args.augmentations = settle_augmentation(teacher_args.augmentations, splits["train"], args.group_column)
     teacher = prepare_teacher(splits, extractor, teacher_args, args, source=data_args.dataset)

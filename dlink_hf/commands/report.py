@@ -3,27 +3,33 @@
 
 from __future__ import annotations
 
-import csv
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..core.atomic_files import staged
 from ..core.checks import MALFORMED
+from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from ..core.fetch import read_json
-from ..core.text import from_csv
 from ..distillation.training_card import CAPTIONS
-from ..evaluation.comparison import Interval, interval, subject_scores
-from ..evaluation.html_page import Html, escaped, facts, page, paragraph, picture, preformatted, side_by_side, table
-from ..evaluation.plots import plot_confusion_matrix, plot_loss_curves
-from ..evaluation.score_plots import plot_reliability, plot_subject_scores
-from ..hub.model_card import SCORE_NAMES
+from ..evaluation.comparison import Interval, Measure, measure_for
+from ..evaluation.html_page import Html, escaped, facts, page, paragraph, picture, preformatted, table
+from ..evaluation.plots import plot_loss_curves
+from ..evaluation.score_plots import plot_subject_scores
 from ..profiling.report import format_profile, plot_profile
 from .arguments import arg, named, parse
+from .report_scores import (
+    MOST_ROWS,
+    Predictions,
+    class_table,
+    drawn,
+    number,
+    prediction_pictures,
+    read_predictions,
+    score_table,
+    subject_table,
+)
 from .run_results import ALONE, DISTILLED, TEACHER
 
 
@@ -31,8 +37,6 @@ DESCRIPTION = (
     "Show a run as one HTML file: verdict and interval, scores, subjects, curves, confusions, calibration, montage, "
     "settings, card, versions. RUN is the folder of dlink distill, dlink demo, dlink evaluate or dlink profile."
 )
-# subjects that a table lists
-MOST_ROWS = 200
 # pictures that a run draws itself, in the order of the page
 OWN_PICTURES = ("loss_curves", "router_weights", "spectra", "montage")
 # arguments of a training that say what was done; all are in training_args.json
@@ -41,6 +45,8 @@ SETTINGS = (
     *("lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "bf16", "class_weighting", "augmented_views"),
     *("mimic_epochs", "load_best_model_at_end", "metric_for_best_model", "seed"),
 )
+# heading of what is told of each class, label or target
+PARTS = {SINGLE_LABEL: "Classes and calibration", MULTI_LABEL: "Labels", REGRESSION: "Targets"}
 # what comes first, and the sections by heading
 Parts = tuple[list[Html], list[tuple[str, list[Html]]]]
 
@@ -51,121 +57,6 @@ class ReportArguments:
 
     run: str = arg("", "Folder of the run; also taken as the first word after `report`.")
     output: str | None = arg(None, "HTML file to write; `report.html` in the folder of the run by default.")
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model said of the windows of a split.
-
-    Args:
-        labels: (N,) indices of the true labels.
-        probabilities: (N, num_labels).
-        groups: (N,) whose windows they are.
-        names: of the labels.
-    """
-
-    labels: np.ndarray
-    probabilities: np.ndarray
-    groups: np.ndarray
-    names: list[str]
-
-    @property
-    def by_subject(self) -> dict[str, float]:
-        """Subject -> balanced accuracy."""
-        return subject_scores(self.labels, self.probabilities, self.groups.tolist())
-
-
-def read_predictions(path: Path, group_column: str = "subject") -> Predictions:
-    """Read the predictions that a command wrote; windows that have a reason to be left out are left out.
-
-    Raises:
-        ValueError: the file is none of this package's.
-    """
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = [[from_csv(cell) for cell in row] for row in csv.reader(file)]
-    try:
-        head, rows = rows[0], rows[1:]
-        first, last = head.index("predicted") + 1, head.index("reason") if head[-1] == "reason" else len(head)
-        names = [name.removeprefix("p_") for name in head[first:last]]
-        if last < len(head):
-            rows = [row for row in rows if not row[last]]
-        true = head.index("label")
-        group = head.index(group_column) if group_column in head else None
-        return Predictions(
-            np.array([names.index(row[true]) for row in rows]),
-            np.array([[float(cell) for cell in row[first:last]] for row in rows]).reshape(-1, len(names)),
-            np.array(["" if group is None else row[group] for row in rows]),
-            names,
-        )
-    except (ValueError, IndexError) as error:
-        raise ValueError(f"{path} does not hold predictions of this package: {error}.") from error
-
-
-def drawn(caption: str, draw: Callable[[Path], Any]) -> Html:
-    """Return a picture that a function draws to the path it is given; a sentence where there is nothing to draw."""
-    with tempfile.TemporaryDirectory(prefix="dlink-report-") as folder:
-        path = Path(folder) / "picture.png"
-        try:
-            draw(path)
-        except ValueError as error:
-            return paragraph(f"{caption}: {error}", "missing")
-        return picture(path, caption)
-
-
-def score_table(caption: str, scores: Mapping[str, Any], predictions: Mapping[str, Predictions]) -> Html:
-    """Scores of one split: one row per model, with the interval over subjects where predictions are there."""
-
-    def with_interval(name: str) -> str | None:
-        found = list(predictions[name].by_subject.values()) if name in predictions else []
-        return interval(found).score() if found else None
-
-    rows = [
-        [name, with_interval(name), *(_number(one.get(key)) for key in SCORE_NAMES), one.get("n_windows")]
-        for name, one in scores.items()
-    ]
-    headings = ("model", "mean over subjects (95 % interval)", *SCORE_NAMES.values(), "windows")
-    return table(caption, headings, rows)
-
-
-def subject_table(caption: str, by_model: Mapping[str, Mapping[str, float]]) -> Html:
-    """Balanced accuracy of every subject by every model."""
-    subjects = sorted({subject for of in by_model.values() for subject in of})
-    rows = [[subject, *(_number(of.get(subject)) for of in by_model.values())] for subject in subjects[:MOST_ROWS]]
-    if len(subjects) > MOST_ROWS:
-        caption += f"; the first {MOST_ROWS} of {len(subjects)}"
-    return table(caption, ("subject", *by_model), rows)
-
-
-def class_table(caption: str, scores: Mapping[str, Any]) -> Html:
-    """Recall, precision and F1 of every class."""
-    keys = ("support", "recall", "precision", "f1")
-    rows = [
-        [name, *(_number(one.get(key)) if key != "support" else one.get(key) for key in keys)]
-        for name, one in scores.get("per_class", {}).items()
-    ]
-    return table(caption, ("class", "windows", *keys[1:]), rows)
-
-
-def prediction_pictures(predictions: Mapping[str, Predictions], split: str, of: Sequence[str]) -> list[Html]:
-    """Calibration of several models, and the confusions of each."""
-    chosen = {name: predictions[name] for name in of if name in predictions}
-    if not chosen:
-        return []
-    labels = next(iter(chosen.values())).labels
-    diagram = drawn(
-        f"Reliability ({split} windows): on the dashed line a model is as often right as it is sure",
-        lambda path: plot_reliability(labels, {name: one.probabilities for name, one in chosen.items()}, path),
-    )
-    shown = []
-    for name, one in chosen.items():
-        # long ones would leave no room for the picture
-        names = [label if len(label) <= 30 else f"{label[:29]}…" for label in one.names]
-
-        def draw(path: Path, name: str = name, one: Predictions = one, names: list[str] = names) -> Path:
-            return plot_confusion_matrix(one.labels, one.probabilities.argmax(1), names, path, title=name)
-
-        shown.append(drawn(f"Confusions of: {name} ({split} windows)", draw))
-    return [diagram, side_by_side(shown)]
 
 
 def verdict_box(results: Mapping[str, Any]) -> Html:
@@ -184,21 +75,23 @@ def distillation_sections(folder: Path) -> Parts:
     """What the folder of a distillation holds: what comes first, and the sections of the page."""
     results = _results(folder / "results.json")
     group = results.get("group_column", "subject")
-    scores = results["scores"]
+    scores, problem_type = results["scores"], results.get("problem_type", SINGLE_LABEL)
+    measure = Measure(**results.get("compared_by", {}))
     split = list(scores)[-1]
-    said = {one: split_predictions(folder, one, scores[one], group) for one in scores}
+    said = {one: split_predictions(folder, one, scores[one], group, problem_type) for one in scores}
     predictions = said[split]
-    by_model = {name: found for name, one in predictions.items() if (found := one.by_subject)}
-    tables = [score_table(f"Scores, {one}", scores[one], said[one]) for one in reversed(scores)]
+    by_model = {name: found for name, one in predictions.items() if (found := one.by_subject(measure))}
+    tables = [score_table(f"Scores, {one}", scores[one], said[one], measure, problem_type) for one in reversed(scores)]
     if results.get("unseen") is False:
         tables.append(paragraph("Whether a checkpoint that was given had seen the subjects scored on is not known."))
     subjects = []
     if by_model:
-        chance = 1 / len(results["labels"])
-        caption = f"Balanced accuracy of each {group} of the {split} split, a marker for each model"
+        chance = results.get("guess", {}).get(split, 1 / len(results["labels"]))
+        title = measure.title[0].upper() + measure.title[1:]
+        caption = f"{title} of each {group} of the {split} split, a marker for each model"
         subjects = [
-            drawn(caption, lambda path: plot_subject_scores(by_model, chance, path, DISTILLED)),
-            subject_table(f"Balanced accuracy by {group} ({split})", by_model),
+            drawn(caption, lambda path: plot_subject_scores(by_model, chance, path, DISTILLED, measure)),
+            subject_table(f"{title} by {group} ({split})", by_model),
         ]
     classes = [
         class_table(f"{name} ({split})", scores[split][name]) for name in (DISTILLED, ALONE) if name in scores[split]
@@ -212,7 +105,10 @@ def distillation_sections(folder: Path) -> Parts:
         ("Who and what", who_and_what(results, group)),
         ("Scores", tables),
         ("Subjects", subjects),
-        ("Classes and calibration", [*classes, *prediction_pictures(predictions, split, (TEACHER, DISTILLED, ALONE))]),
+        (
+            PARTS[problem_type],
+            [*classes, *prediction_pictures(predictions, split, (TEACHER, DISTILLED, ALONE), problem_type)],
+        ),
         ("Training", [*score_curves(folder), *own]),
         ("Cost", [cost_table(results)]),
         ("Settings", settings(folder)),
@@ -222,10 +118,12 @@ def distillation_sections(folder: Path) -> Parts:
     return [verdict_box(results)], sections
 
 
-def split_predictions(folder: Path, split: str, names: Iterable[str], group: str) -> dict[str, Predictions]:
+def split_predictions(
+    folder: Path, split: str, names: Iterable[str], group: str, problem_type: str
+) -> dict[str, Predictions]:
     """What the models of a distillation said of a split, of those whose predictions are there."""
     files = {name: folder / "predictions" / f"{split}_{name.replace(' ', '_')}.csv" for name in names}
-    return {name: read_predictions(path, group) for name, path in files.items() if path.is_file()}
+    return {name: read_predictions(path, group, problem_type) for name, path in files.items() if path.is_file()}
 
 
 def who_and_what(results: Mapping[str, Any], group: str) -> list[Html]:
@@ -233,7 +131,7 @@ def who_and_what(results: Mapping[str, Any], group: str) -> list[Html]:
     experts = results.get("experts")
     told = [
         ("recordings", results["source"]),
-        ("labels", ", ".join(results["labels"])),
+        ("targets" if results.get("problem_type") == REGRESSION else "labels", ", ".join(results["labels"])),
         ("teacher", results.get("teacher")),
         ("experts", ", ".join(f"{name} {share:.0%}" for name, share in experts.items()) if experts else None),
         ("alignment", results.get("alignment") or "none"),
@@ -251,7 +149,7 @@ def who_and_what(results: Mapping[str, Any], group: str) -> list[Html]:
 def cost_table(results: Mapping[str, Any]) -> Html:
     """Parameters, operations, time of a window and minutes of training."""
     rows = [
-        [name, f"{one['parameters']:,}", _number(one["mflop"], 1), _number(one["ms"], 2), _number(minutes, 2)]
+        [name, f"{one['parameters']:,}", number(one["mflop"], 1), number(one["ms"], 2), number(minutes, 2)]
         for name, one in results.get("cost", {}).items()
         for minutes in [results.get("minutes", {}).get(name)]
     ]
@@ -265,7 +163,8 @@ def score_curves(folder: Path) -> list[Html]:
     if not path.is_file():
         return []
     history = [entry for entry in read_json(path).get("log_history", []) if isinstance(entry, dict)]
-    names = [name for name in ("balanced_accuracy", "auroc") if any(f"eval_{name}" in entry for entry in history)]
+    known = ("balanced_accuracy", "auroc", "macro_f1", "r2", "spearman")
+    names = [name for name in known if any(f"eval_{name}" in entry for entry in history)]
     if not names:
         return []
     caption = "Scores of the student on the validation split over the steps of its training"
@@ -299,7 +198,7 @@ def demo_sections(folder: Path) -> Parts:
     found = read_json(folder / "demo.json")
     rows, leads = [], []
     for name, one in found.items():
-        rows.append([name, ", ".join(_number(value) for value in one["draws"]), _number(one["mean"])])
+        rows.append([name, ", ".join(number(value) for value in one["draws"]), number(one["mean"])])
         if "distilled_less_this" in one:
             lead = Interval(**{key: _nan(value) for key, value in one["distilled_less_this"].items()})
             leads.append(paragraph(f"The distilled student's lead over the {name}: {lead.points()} points."))
@@ -314,16 +213,23 @@ def evaluation_sections(folder: Path) -> Parts:
     """What `dlink evaluate` left."""
     scores, model = read_json(folder / "scores.json"), "the model"
     path = folder / "predictions.csv"
-    predictions = {model: read_predictions(path)} if path.is_file() else {}
-    by_model = {name: found for name, one in predictions.items() if (found := one.by_subject)}
+    problem_type = REGRESSION if "per_target" in scores else MULTI_LABEL if "per_label" in scores else SINGLE_LABEL
+    predictions = {model: read_predictions(path, problem_type=problem_type)} if path.is_file() else {}
+    measure = measure_for(problem_type)
+    if problem_type == REGRESSION and predictions:
+        measure = measure_for(problem_type, predictions[model].labels.std(0))
+    by_model = {name: found for name, one in predictions.items() if (found := one.by_subject(measure))}
     rows = {model: scores, **({f"{model}, all windows": scores["all_windows"]} if "all_windows" in scores else {})}
-    sections = [("Scores", [score_table("Scores", rows, predictions), class_table("Classes", scores)])]
+    parts = {REGRESSION: "Targets", MULTI_LABEL: "Labels"}.get(problem_type, "Classes")
+    table_of = score_table("Scores", rows, predictions, measure, problem_type)
+    sections = [("Scores", [table_of, class_table(parts, scores)])]
     if by_model:
-        chance = 1 / len(predictions[model].names)
-        caption = "Balanced accuracy of each subject"
-        picture_of = drawn(caption, lambda target: plot_subject_scores(by_model, chance, target))
+        chance = 1 / len(predictions[model].names) if measure.of_classes else None
+        caption = f"{measure.title[0].upper()}{measure.title[1:]} of each subject"
+        picture_of = drawn(caption, lambda target: plot_subject_scores(by_model, chance, target, measure=measure))
         sections.append(("Subjects", [picture_of, subject_table(caption, by_model)]))
-    return [], [*sections, ("Calibration", prediction_pictures(predictions, "judged", [model]))]
+    heading = "Calibration" if problem_type == SINGLE_LABEL else "Numbers"
+    return [], [*sections, (heading, prediction_pictures(predictions, "judged", [model], problem_type))]
 
 
 def profile_sections(path: Path) -> Parts:
@@ -391,12 +297,8 @@ def _results(path: Path) -> dict[str, Any]:
     return results
 
 
-def _number(value: Any, digits: int = 3) -> str | None:
-    return None if value is None else f"{float(value):.{digits}f}"
-
-
 def _nan(value: Any) -> Any:
     return float("nan") if value is None else value
 
 
-__all__ = ["ReportArguments", "build_report", "read_predictions", "run"]
+__all__ = ["ReportArguments", "build_report", "run"]

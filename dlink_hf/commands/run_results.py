@@ -16,28 +16,32 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from ..core.atomic_files import write_json
+from ..core.config_checks import SINGLE_LABEL
 from ..core.environment import package_versions
 from ..data.aligned_windows import alignment_text
 from ..data.collator import TEACHER_VALUES, EEGDataCollator
-from ..data.description import signal_info, task_info
+from ..data.description import signal_info
+from ..data.missing_labels import labels_of
 from ..data.model_contract import label_names
 from ..data.public.own_sets import EEG_SETS
+from ..data.targets import is_single_label
 from ..data.views import with_teacher_view
 from ..distillation.experts import ExpertEnsemble
 from ..distillation.modeling_studio import DLinkStudioModel
 from ..distillation.trainer import DLinkTrainer
 from ..distillation.training_args import DLinkTrainingArguments
 from ..distillation.training_card import CAPTIONS, costs_by_window, draw_student_plots, mimic_steps, student_facts
-from ..evaluation.comparison import distillation_verdict, subject_scores
+from ..evaluation.comparison import Measure, distillation_verdict, measure_for
+from ..evaluation.metrics import score_names
 from ..evaluation.plots import plot_representation_spectra, plot_router_weights
 from ..evaluation.predict import dataset_predictions, evaluate_model
-from ..hub.model_card import build_model_card, save_model_card, score_titles
+from ..hub.model_card import build_model_card, save_model_card
 from ..profiling.measure import cost_of
+from .score_tables import print_tables
 from .training import PreparedTeacher
 from .views import Views
 
 
-CHANCE = "chance"
 # names of the models of a run, in tables, files and results.json
 TEACHER, DISTILLED, ALONE = "teacher", "DLink student", "student without a teacher"
 # what a verdict calls the better one -> the folder it lies in
@@ -47,33 +51,6 @@ WHOLE_SESSION = (
     "`session_recordings`. An alignment that is fitted on a recording of one condition is wrong."
 )
 UNKNOWN_PEOPLE = "Whether the checkpoint that was given had seen the subjects scored on is not known."
-
-
-def format_table(
-    scores: Mapping[str, Mapping[str, Any]], cost: Mapping[str, Mapping[str, float]], n_labels: int, subjects: str
-) -> str:
-    """Return the comparison as fixed-width text: one row a model, and chance.
-
-    Args:
-        scores: name -> scores of one split.
-        cost: name -> what [`cost_of`] measured.
-        n_labels: number of classes.
-        subjects: who was tested on, for the heading.
-    """
-    width = max(34, *(len(name) + 2 for name in scores))
-    lines = [
-        f"{'on ' + subjects:<{width}}"
-        f"{'balanced acc.':>14}{'AUROC':>8}{'kappa':>8}{'parameters':>13}{'MFLOP':>9}{'ms':>8}",
-        "-" * (width + 60),
-    ]
-    for name, score in scores.items():
-        one = cost[name]
-        lines.append(
-            f"{name:<{width}}{score['balanced_accuracy']:>14.3f}{score['auroc']:>8.3f}{score['cohen_kappa']:>8.3f}"
-            f"{one['parameters']:>13,}{one['mflop']:>9.1f}{one['ms']:>8.2f}"
-        )
-    lines.append(f"{CHANCE:<{width}}{1 / n_labels:>14.3f}{0.5:>8.3f}{0.0:>8.3f}{'-':>13}{'-':>9}{'-':>8}")
-    return "\n".join(lines)
 
 
 @torch.no_grad()
@@ -123,16 +100,17 @@ def draw_plots(
     Returns:
         name -> picture, and the router's mean weights (L,); None where no layer was mimicked.
     """
-    labels = np.asarray(dataset["labels"][:])
+    names, labels = label_names(studio), labels_of(dataset)
     plots = draw_student_plots(folder, studio.student, log_history, first_steps, (probabilities, labels))
     if not studio.config.uses_layers:
         return {name: plots[name] for name in CAPTIONS if name in plots}, None
     states = studio_states(studio, dataset)
+    if not is_single_label(studio):
+        # of no class: all windows are drawn as one
+        names, labels = ["all windows"], np.zeros(len(dataset), dtype=int)
     config = studio.config.student_config
     plots |= {
-        "router_weights": plot_router_weights(
-            states["weights"], labels, label_names(studio), folder / "router_weights.png"
-        ),
+        "router_weights": plot_router_weights(states["weights"], labels, names, folder / "router_weights.png"),
         "spectra": plot_representation_spectra(
             states["routed"],
             {"student, mimicked": states["mimic"], "student, compressed": states["decoded"]},
@@ -175,40 +153,6 @@ def score_splits(
     return scores, probabilities
 
 
-def print_tables(
-    scores: Mapping[str, Mapping[str, Any]],
-    cost: Mapping[str, Mapping[str, float]],
-    n_labels: int,
-    splits: Mapping[str, Dataset],
-    group_column: str,
-    unseen: bool = True,
-    use: str = "were watched while training",
-) -> None:
-    """Print one table a split, and how to read it.
-
-    Args:
-        scores: split -> model -> scores.
-        cost: name -> what [`cost_of`] measured.
-        n_labels: number of classes.
-        splits: the windows, by split.
-        group_column: what the splits keep apart.
-        unseen: whether it is known that no model has seen the subjects tested.
-        use: what the validation subjects were good for.
-    """
-    for split, of_models in scores.items():
-        groups = len(set(splits[split][group_column][:]))
-        what = f"{groups} {split} {group_column}{'s' if groups != 1 else ''}"
-        print("\n" + format_table(of_models, cost, n_labels, what))
-    if unseen:
-        seen = f"the test {group_column}s were seen by none of the models."
-    else:
-        seen = f"whether a checkpoint that was given has seen the test {group_column}s is not known."
-    print(
-        f"\nMFLOP: 2 x MAC of one window; ms: median of one window on one CPU thread. The validation {group_column}s "
-        f"{use}; {seen}"
-    )
-
-
 def print_scores(
     models: Mapping[str, PreTrainedModel], splits: DatasetDict, group_column: str, unseen: bool = True
 ) -> None:
@@ -216,19 +160,7 @@ def print_scores(
     info = signal_info(splits["train"])
     scores, _ = score_splits(models, splits)
     cost = cost_of(models, info.n_chans, info.n_times)
-    task = task_info(splits["train"])
-    if task is None:
-        print_tables(scores, cost, len(splits["train"].features["labels"].names), splits, group_column, unseen)
-        return
-    titles = score_titles(task["problem_type"])
-    for split, of_models in scores.items():
-        groups = len(set(splits[split][group_column][:]))
-        print(f"\non {groups} {split} {group_column}{'s' if groups != 1 else ''}")
-        for name, own in of_models.items():
-            told = ", ".join(f"{title} {own[key]:.3f}" for key, title in titles.items())
-            print(f"{name}: {told}; {cost[name]['parameters']:,} parameters, {cost[name]['ms']:.2f} ms a window")
-    if not unseen:
-        print(f"\nWhether a checkpoint that was given has seen the test {group_column}s is not known.")
+    print_tables(scores, cost, next(iter(models.values())), splits, group_column, unseen)
 
 
 @dataclass(frozen=True)
@@ -266,9 +198,19 @@ class Run:
         """The studio that was trained."""
         return self.trainer.accelerator.unwrap_model(self.trainer.model)
 
+    @property
+    def measure(self) -> Measure:
+        """What the models are compared by."""
+        config = self.studio.student.config
+        return measure_for(config.problem_type, config.target_std)
+
     def splits_of(self, name: str) -> DatasetDict:
         """The splits that a model reads."""
         return self.views.teacher if name == TEACHER else self.views.student
+
+    def guessed(self, split: str) -> dict[str, float]:
+        """Subject of a split -> what a guess that reads no EEG scores."""
+        return self.views.guessed(split, self.measure)
 
 
 def judge_distillation(run: Run, probabilities: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
@@ -280,15 +222,16 @@ def judge_distillation(run: Run, probabilities: Mapping[str, np.ndarray]) -> dic
         for split in ("validation", "test"):
             if f"{split}/{name}" in probabilities:
                 windows = run.splits_of(name)[split]
-                found = subject_scores(
-                    windows["labels"][:], probabilities[f"{split}/{name}"], windows[run.views.group_column][:]
+                found = run.measure.by_subject(
+                    labels_of(windows), probabilities[f"{split}/{name}"], windows[run.views.group_column][:]
                 )
                 if found:
                     by_model.setdefault(name, {})[split] = found
     if DISTILLED not in by_model or ALONE not in by_model:
         return None
-    n_labels = len(run.views.labels)
-    return distillation_verdict(by_model[DISTILLED], by_model[ALONE], by_model.get(TEACHER, {}), n_labels)
+    guessed = {split: run.guessed(split) for split in by_model[DISTILLED]}
+    students = by_model[DISTILLED], by_model[ALONE], by_model.get(TEACHER, {})
+    return distillation_verdict(*students, len(run.views.labels), run.measure, guessed)
 
 
 def write_report(output_dir: Path, run: Run) -> dict[str, Any]:
@@ -319,6 +262,9 @@ def write_report(output_dir: Path, run: Run) -> dict[str, Any]:
     results: dict[str, Any] = {
         "source": views.source,
         "labels": views.labels,
+        "problem_type": studio.student.config.problem_type or SINGLE_LABEL,
+        "compared_by": run.measure.to_dict(),
+        "guess": {one: float(np.mean(list(run.guessed(one).values()))) for one in scores},
         "group_column": views.group_column,
         "cost": cost,
         "minutes": dict(run.minutes),
@@ -346,7 +292,7 @@ def write_report(output_dir: Path, run: Run) -> dict[str, Any]:
     write_card(card, run, results, plots)
 
     use = "were watched while training" if run.experts is None else "weighed what is taught"
-    print_tables(scores, cost, len(views.labels), views.student, views.group_column, run.is_unseen, use)
+    print_tables(scores, cost, studio.student, views.student, views.group_column, run.is_unseen, use)
     if verdict is not None:
         print(f"\n{verdict['text']}")
         if verdict["advice"]:
@@ -368,13 +314,15 @@ def write_card(path: Path, run: Run, results: Mapping[str, Any], plots: Mapping[
     args, views, studio = run.args, run.views, run.studio
     source, split = views.source, list(results["scores"])[-1]
     known_set = EEG_SETS.get(source.split(":")[0])
+    compared = score_names(studio.student.config)[0]
     known = student_facts(
         studio,
         args,
         path.parent,
         results={name: scores[DISTILLED] for name, scores in results["scores"].items()},
         costs=results["cost"],
-        scores={name: scores["balanced_accuracy"] for name, scores in results["scores"][split].items()},
+        scores={name: scores[compared] for name, scores in results["scores"][split].items()},
+        score_name=compared,
         plots=plots,
         minutes=results["minutes"][DISTILLED],
         keeps_best=args.load_best_model_at_end and "validation" in results["scores"],
@@ -433,9 +381,7 @@ __all__ = [
     "Run",
     "TEACHER",
     "draw_plots",
-    "format_table",
     "print_scores",
-    "print_tables",
     "score_splits",
     "studio_states",
     "write_report",

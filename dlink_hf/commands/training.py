@@ -12,16 +12,17 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedModel, Trainer, set_seed
 
-from ..core.config_checks import REGRESSION
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..data.aligned_windows import check_alignment
 from ..data.description import signal_fields, signal_info, task_info
 from ..data.model_contract import check_training_windows
+from ..data.targets import check_targets
 from ..distillation.student_teacher import load_teacher, student_as_teacher
 from ..distillation.training_args import DLinkTrainingArguments
 from ..models.mic.configuration_mic import MiCConfig
-from ..models.mic.modeling_mic import MiCForEEGClassification, MiCWithHead, student_class
+from ..models.mic.modeling_mic import MiCWithHead, student_class
 from ..models.teacher.configuration_teacher import BACKBONES, DLinkTeacherConfig
-from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
+from ..models.teacher.modeling_teacher import DLinkTeacherWithHead, teacher_class
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..training.augmentation import EEGAugmentation, parse_augmentations
 from ..training.finetuning import make_trainer
@@ -45,6 +46,8 @@ PACKAGED_TEACHER = "dlink-teacher-cbramod-4"
 OWN_DESIGN = "MiC"
 # of windows whose labels are no classes
 NUMBER_AUGMENTATION = "time_shift,sign_flip"
+# scores of which less is better, where a training is to keep its best weights
+ERRORS = ("mae", "rmse")
 
 
 def settle_budget(args: DLinkTrainingArguments, n_windows: int, has_validation: bool) -> None:
@@ -61,6 +64,37 @@ def settle_budget(args: DLinkTrainingArguments, n_windows: int, has_validation: 
         args.max_steps = default_steps(n_windows)
     if not has_validation:
         args.eval_strategy = "no"
+
+
+def settle_task(args: DLinkTrainingArguments, splits: Mapping[str, Dataset]) -> None:
+    """Check labels that are numbers, or several at once; set what of the recipe fits them, and say what is left out.
+
+    Numbers have no classes to weigh, and are watched by R2 unless another score was asked for; of errors the least is
+    the best.
+
+    Args:
+        args: changed in place.
+        splits: the windows, by split.
+
+    Raises:
+        ValueError: a label is missing or not finite, or never varies among the training windows.
+    """
+    task = task_info(splits["train"])
+    if task is None:
+        return
+    config = MiCConfig(problem_type=task["problem_type"], id2label=dict(enumerate(task["names"])))
+    for name, split in splits.items():
+        check_targets(config, split, name)
+    names = ", ".join(task["names"])
+    if task["problem_type"] == MULTI_LABEL:
+        print(f"task: several labels at once ({names}): no label smoothing, each label weighed by how often it holds")
+        return
+    print(f"task: numbers ({names}): no label smoothing and no weights of classes")
+    args.class_weighting = "none"
+    if args.metric_for_best_model == "auroc":
+        args.metric_for_best_model = "r2"
+    if (args.metric_for_best_model or "").removeprefix("eval_") in ERRORS:
+        args.greater_is_better = False
 
 
 def plain_arguments(args: DLinkTrainingArguments, output_dir: Path, **changes: Any) -> DLinkTrainingArguments:
@@ -118,12 +152,14 @@ def make_augmentation(text: str, dataset: Dataset, seed: int) -> EEGAugmentation
 def train_plain(
     model: PreTrainedModel, splits: Mapping[str, Dataset], args: DLinkTrainingArguments, name: str, **kwargs: Any
 ) -> Trainer:
-    """Train a model only by cross-entropy, with the classes, subjects and patience that the arguments say."""
+    """Train a model only by its labels, with the classes, subjects and patience that the arguments say."""
+    if model.config.problem_type in (REGRESSION, MULTI_LABEL):
+        kwargs["label_smoothing"] = 0.0
     trainer = make_trainer(
         model,
         splits,
         args,
-        class_weighting="none" if model.config.problem_type == REGRESSION else args.class_weighting,
+        class_weighting=args.class_weighting,
         early_stopping_patience=args.early_stopping_patience,
         group_column=args.group_column,
         **kwargs,
@@ -144,7 +180,7 @@ class PreparedTeacher:
         is_unseen: whether it is known that the checkpoint has seen none of the subjects who are scored.
     """
 
-    model: DLinkTeacherForEEGClassification
+    model: DLinkTeacherWithHead
     folder: Path | str
     description: str
     started_from: str | None
@@ -237,7 +273,8 @@ def _prepare_own_design(
     """A teacher of the student's own design, size `base`, trained as a student is."""
     folder = Path(args.output_dir) / "teacher"
     set_seed(args.seed)
-    network = MiCForEEGClassification(MiCConfig.from_size("base", **signal_fields(splits["train"])))
+    signal = signal_fields(splits["train"])
+    network = student_class(signal.get("problem_type"))(MiCConfig.from_size("base", **signal))
     plain = plain_arguments(args, folder / "training", max_steps=args.max_steps, resume_from_checkpoint=None)
     train_plain(
         network,
@@ -306,11 +343,12 @@ def _packaged_teacher_unfit(splits: Mapping[str, Dataset], source: str, group_co
 
 def _start_teacher(
     teacher_args: TeacherArguments, checkpoint: str | None, signal: dict[str, Any], seed: int
-) -> DLinkTeacherForEEGClassification:
+) -> DLinkTeacherWithHead:
     """A teacher to be fine-tuned: pre-trained weights with a head for this montage and these labels, or fresh ones."""
     set_seed(seed)
+    model_class = teacher_class(signal.get("problem_type"))
     if checkpoint is not None:
-        return DLinkTeacherForEEGClassification.from_pretrained(checkpoint, ignore_mismatched_sizes=True, **signal)
+        return model_class.from_pretrained(checkpoint, ignore_mismatched_sizes=True, **signal)
     backbone = teacher_args.teacher_backbone
     if backbone not in BACKBONES:
         raise ValueError(f"--teacher_backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}.")
@@ -320,7 +358,7 @@ def _start_teacher(
         input_scale=teacher_args.teacher_input_scale,
         **signal,
     )
-    return DLinkTeacherForEEGClassification(config)
+    return model_class(config)
 
 
 def make_student(

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datasets import Dataset, DatasetDict
 
 from ..data import EEG_SETS
-from ..data.description import signal_info
-from ..data.missing_labels import load_unlabelled, with_unlabelled
+from ..data.description import signal_info, task_info
+from ..data.missing_labels import labels_of, load_unlabelled, with_unlabelled
 from ..data.views import student_extractor, student_view, teacher_view, with_teacher_view
 from ..distillation.training_args import DLinkTrainingArguments
+from ..evaluation.comparison import Measure
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .arguments import DataArguments, ViewArguments
 from .windows import chosen_alignment, load_splits, load_windows, settle_alignment, split_windows
@@ -55,8 +56,17 @@ class Views:
 
     @property
     def labels(self) -> list[str]:
-        """Names of the classes."""
-        return self.teacher["train"].features["labels"].names
+        """Names of the classes, labels or targets."""
+        train = self.teacher["train"]
+        task = task_info(train)
+        return train.features["labels"].names if task is None else task["names"]
+
+    def guessed(self, split: str, measure: Measure) -> dict[str, float]:
+        """Return what each subject of a split scores by a guess that reads no EEG."""
+        windows = self.teacher[split]
+        return measure.guessed(
+            labels_of(self.teacher["train"]), labels_of(windows), windows[self.group_column][:], len(self.labels)
+        )
 
 
 def load_views(data_args: DataArguments, view_args: ViewArguments, args: DLinkTrainingArguments) -> Views:

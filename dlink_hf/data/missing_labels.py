@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Training windows without a label, -1 in the column `labels`, mixed with those that have one."""
+"""Training windows without a label, -1 in the column `labels` (of numbers NaN), mixed with those that have one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, IterableDataset
 
+from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..core.unlabelled import UNLABELLED
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .aligned_windows import align_dataset
@@ -21,13 +22,16 @@ from .description import (
     concatenate_windows,
     set_signal_info,
     signal_info,
+    task_info,
     teacher_description,
     teacher_signal_info,
     with_alignment_info,
+    with_task,
     with_teacher_signal,
 )
 from .labels import WholeRecording
 from .splits import check_no_shared_subjects
+from .targets import target_values
 from .views import teacher_view
 
 
@@ -38,19 +42,25 @@ EVALUATED_WITHOUT_LABEL = "There is nothing to score them by: leave them out. On
 
 
 def labels_of(dataset: Dataset) -> np.ndarray:
-    """(N,) int64: the labels, -1 where a window has none.
+    """(N,) int64: the labels, -1 where a window has none; of numbers or several labels at once (N, L) float64.
 
     Raises:
         ValueError: there is no column `labels`.
     """
+    if task_info(dataset) is not None:
+        return target_values(dataset)
     if "labels" not in dataset.column_names:
         raise ValueError(f"The dataset has no column 'labels'; it has {dataset.column_names}.")
     return np.asarray(dataset.select_columns(["labels"]).with_format(None)[:]["labels"], dtype=np.int64)
 
 
 def is_labelled(dataset: Dataset) -> np.ndarray:
-    """(N,) bool: which windows have a label."""
-    return labels_of(dataset) != UNLABELLED
+    """(N,) bool: which windows have a label; of several labels or targets, which have all of them."""
+    labels, task = labels_of(dataset), task_info(dataset)
+    if task is None:
+        return labels != UNLABELLED
+    # a target may well be -1
+    return (~np.isnan(labels) if task["problem_type"] == REGRESSION else labels != UNLABELLED).all(1)
 
 
 def labelled_rows(dataset: Dataset) -> Dataset:
@@ -94,7 +104,8 @@ def with_unlabelled(
         group_column: column that tells subjects apart.
 
     Returns:
-        `train`, then `unlabelled` with the label -1, with the columns and the format of `train`.
+        `train`, then `unlabelled` with the label -1 (NaN, where labels are numbers), with the columns and the format
+        of `train`.
 
     Raises:
         ValueError: channels, rate, window or alignment differ, a subject is in a held-out split too, or a column that
@@ -105,7 +116,7 @@ def with_unlabelled(
         lacking = [column for column in needed if column not in dataset.column_names]
         if lacking:
             raise ValueError(f"The dataset {name!r} has no column {lacking[0]!r}; it has {dataset.column_names}.")
-    if not isinstance(train.features.get("labels"), ClassLabel):
+    if task_info(train) is None and not isinstance(train.features.get("labels"), ClassLabel):
         raise ValueError("The column 'labels' of the training windows has no class names: make it a ClassLabel.")
     if "soft_targets" in train.column_names:
         raise ValueError(
@@ -129,11 +140,16 @@ def with_unlabelled(
 
 
 def _as_rows_of(unlabelled: Dataset, train: Dataset) -> Dataset:
-    """The windows with the columns of others, the label -1, and their notes on signal and alignment."""
-    features = train.features
+    """The windows with the columns of others, without a label, and their notes on signal and alignment."""
+    features, task = train.features, task_info(train)
+    absent: Any = UNLABELLED
+    if task is not None:
+        absent = float("nan") if task["problem_type"] == REGRESSION else float(UNLABELLED)
+        if task["problem_type"] == MULTI_LABEL or len(task["names"]) > 1:
+            absent = [absent] * len(task["names"])
     rows = unlabelled.with_format(None).select_columns([c for c in unlabelled.column_names if c in features])
     rows = rows.remove_columns([c for c in rows.column_names if c == "labels"])
-    rows = rows.add_column("labels", [UNLABELLED] * len(rows), feature=features["labels"])
+    rows = rows.add_column("labels", [absent] * len(rows), feature=features["labels"])
     for column in features:
         if column not in rows.column_names:
             rows = rows.add_column(column, [None] * len(rows), feature=features[column])
@@ -145,6 +161,8 @@ def _as_rows_of(unlabelled: Dataset, train: Dataset) -> Dataset:
     rows, facts = set_signal_info(rows, signal_info(unlabelled)), alignment_info(train)
     if facts is not None:
         rows.info.description = with_alignment_info(rows.info.description, facts)
+    if task is not None:
+        rows.info.description = with_task(rows.info.description, **task)
     if teacher_signal_info(train) is not None:
         rows.info.description = with_teacher_signal(rows.info.description, teacher_description(train))
     return rows

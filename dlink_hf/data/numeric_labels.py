@@ -43,7 +43,7 @@ def with_numbers(dataset: Dataset, problem_type: str, targets: Sequence[str] | N
     present = np.unique(np.asarray(dataset.with_format(None)["labels"][:], dtype=np.int64)).tolist()
     used = [texts[index] for index in present]
     if problem_type == MULTI_LABEL and targets is None:
-        parts = {text: _names_in(text) for text in used}
+        parts = {text: names_in(text) for text in used}
         names = sorted({name for found in parts.values() for name in found})
         if not names:
             raise ValueError("No row of the table names a label that holds.")
@@ -69,7 +69,8 @@ def _numbered(count: int) -> list[str]:
     return [f"target {index + 1}" for index in range(count)]
 
 
-def _names_in(text: str) -> set[str]:
+def names_in(text: str) -> set[str]:
+    """Return the labels that a text names: `"alpha;beta"`, or `"none"` for none."""
     return {name.strip() for name in text.split(SEPARATOR)} - {"", NO_LABEL}
 
 
@@ -110,4 +111,4 @@ def describe_labels(dataset: Dataset) -> str:
     return first_names(spread) if spread else "no target is known"
 
 
-__all__ = ["NO_LABEL", "describe_labels", "with_numbers"]
+__all__ = ["NO_LABEL", "describe_labels", "names_in", "with_numbers"]

@@ -36,11 +36,11 @@ def target_values(dataset: Any) -> np.ndarray:
     return found[:, None] if found.ndim == 1 else found
 
 
-def check_targets(model: nn.Module, dataset: Any, name: str, allow_unlabelled: bool = False) -> None:
+def check_targets(model: Any, dataset: Any, name: str, allow_unlabelled: bool = False) -> None:
     """Refuse labels that a model of numbers, or of several labels at once, can't be trained on or scored by.
 
     Args:
-        model: a student, a teacher or a studio.
+        model: a student, a teacher or a studio; or the config of one.
         dataset: windows with a column `labels`; streams, and what has no such column, are not checked.
         name: what to call the dataset; in `"train"` labels must vary.
         allow_unlabelled: whether a window may lack its label (NaN; of several labels, -1).
@@ -87,7 +87,7 @@ def check_targets(model: nn.Module, dataset: Any, name: str, allow_unlabelled: b
         wrong = values[rows[0]][~good[rows[0]]][0]
         raise ValueError(
             f"{len(rows)} of {len(values)} windows of {name!r} have a label that is not {expected}: the first is "
-            f"window {rows[0]}, {wrong:g}. Leave these windows out (dataset.select)"
+            f"window {rows[0]}, {wrong:g}. Leave these windows out (their rows of the table, or dataset.select)"
             + ("." if allow_unlabelled else ", or distil (DLinkTrainer), where a window may lack its label.")
         )
     if name != "train":
@@ -150,9 +150,10 @@ def label_weights(labels: np.ndarray, names: list[str]) -> np.ndarray:
     return lacks / holds
 
 
-def _config(model: nn.Module) -> Any:
-    """The config of a model, or of a studio's student."""
-    return getattr(model, "student", model).config
+def _config(model: Any) -> Any:
+    """The config of a model, or of a studio's student; a config is returned as it is."""
+    model = getattr(model, "student", model)
+    return getattr(model, "config", model)
 
 
 __all__ = [

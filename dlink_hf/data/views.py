@@ -34,8 +34,10 @@ from .description import (
     build_report,
     describe,
     signal_info,
+    task_info,
     teacher_description,
     teacher_signal_info,
+    with_task,
     with_teacher_signal,
 )
 
@@ -177,7 +179,9 @@ def _cropped(
 ) -> Dataset:
     """Write some channels of the end of each window to the cache, a portion at a time."""
     names = tuple(info.ch_names[pick] for pick in picks)
+    task = task_info(dataset)
     source = {"dataset": dataset._fingerprint, "view": {"ch_names": names, "n_times": n_times}}
+    source |= {"task": task} if task else {}
     folder = (default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()) / (
         f"view-{fingerprint_of(source)}"
     )
@@ -199,6 +203,7 @@ def _cropped(
         bar = tqdm(total=len(dataset), desc="student's view", unit="window", disable=not progress, delay=1)
         with bar:
             description = describe(SignalInfo(names, info.sfreq, n_times), build_report(dataset))
+            description = with_task(description, **task) if task else description
             view = write_windows(folder, batches(bar), features, lambda: description)
     layout = dataset.format
     return view.with_format(layout["type"], columns=layout["columns"], **layout["format_kwargs"])

@@ -21,7 +21,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from ..core.checkpoint_names import found_checkpoint
 from ..core.checks import one_of
-from ..core.config_checks import REGRESSION, SINGLE_LABEL
+from ..core.config_checks import REGRESSION
 from ..core.electrodes import canonical_name
 from ..data.array_windows import windows_from_arrays
 from ..data.description import signal_fields
@@ -134,13 +134,10 @@ class StudentEstimator(BaseEstimator):
     ) -> DLinkTeacherWithHead:
         """The foundation model of `teacher` with a head for these labels, fine-tuned as `dlink distill` does it."""
         set_seed(self.random_state)
-        signal, probes = signal_fields(dataset), problem_type == SINGLE_LABEL
-        head = {"head_size": None} if probes else {}
         teacher = teacher_class(problem_type).from_pretrained(
-            self.teacher, ignore_mismatched_sizes=True, **signal, **head
+            self.teacher, ignore_mismatched_sizes=True, **signal_fields(dataset), head_size=None
         )
-        if probes:
-            fit_probe(teacher, dataset)
+        fit_probe(teacher, dataset)
         steps = TEACHER_STEPS if self.steps is None else min(TEACHER_STEPS, self.steps)
         with tempfile.TemporaryDirectory(prefix="dlink-fit-") as folder:
             args = TrainingArguments(**self._arguments(folder, steps, learning_rate=TEACHER_LEARNING_RATE))

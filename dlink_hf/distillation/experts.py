@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Experts: models of several kinds that give probabilities for windows of subjects they have not seen.
+"""Experts: models of several kinds that give probabilities, or numbers, for windows of subjects they have not seen.
 
 A student learns from these in addition to, or instead of, a teacher's layers ([`DLinkTrainer`] and the column
 `soft_targets`).
@@ -18,16 +18,21 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from ..core.config_checks import REGRESSION, SINGLE_LABEL
 from ..data.description import signal_fields
 from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled, is_labelled, labelled_rows, labels_of
-from ..evaluation.comparison import subject_scores
-from ..evaluation.predict import predict_probabilities
+from ..data.targets import settle_target_scale
+from ..evaluation.comparison import Measure, measure_for
+from ..evaluation.predict import predict_outputs
 from ..models.mic.configuration_mic import MiCConfig
-from ..models.mic.modeling_mic import MiCForEEGClassification
+from ..models.mic.modeling_mic import MiCWithHead, student_class
+from ..models.task_losses import head_loss
 from ..training.augmentation import EEGAugmentation
-from ..training.base_trainer import balanced_class_weights
-from ..training.linear_experts import MEASURES, check_every_class, fit_linear
+from ..training.base_trainer import class_weights_of
+from ..training.linear_experts import MEASURES, fit_linear
+from ..training.linear_models import check_every_class, problem_of
 from ..training.recipe import BATCH_SIZE, LABEL_SMOOTHING, LEARNING_RATE, WARMUP, WEIGHT_DECAY, default_steps
+from .mixtures import mixture_weights_for
 from .soft_targets import Predict, add_soft_targets, fold_shares, person_folds
 from .teacher_windows import Augment, augmented
 
@@ -35,10 +40,6 @@ from .teacher_windows import Augment, augmented
 logger = logging.getLogger(__name__)
 
 EXPERTS = ("student", *MEASURES)
-# subjects whose scores weigh as much as the belief that all experts are worth the same
-EQUAL_WEIGHTS_PEOPLE = 4.0
-# the least probability that a mixture takes from one of its members
-_FLOOR = 1e-4
 # windows that are read, and that an expert is asked about, at a time
 _PORTION = 256
 
@@ -47,7 +48,7 @@ Kind = str | Callable[[datasets.Dataset], Predict]
 
 
 class StudentExpert:
-    """A trained student, called with a dataset it gives probabilities (N, num_labels).
+    """A trained student, called with a dataset it gives probabilities, or numbers (N, num_labels).
 
     Args:
         model: the student.
@@ -55,16 +56,16 @@ class StudentExpert:
 
     reads_views = True
 
-    def __init__(self, model: MiCForEEGClassification):
+    def __init__(self, model: MiCWithHead):
         self.model = model
 
     def __call__(self, dataset: datasets.Dataset) -> np.ndarray:
-        """(N, num_labels) probabilities."""
-        return predict_probabilities(self.model, dataset)
+        """(N, num_labels) probabilities, or numbers."""
+        return predict_outputs(self.model, dataset)
 
     def of_windows(self, windows: np.ndarray) -> np.ndarray:
-        """(N, num_labels) probabilities of windows (N, C, T) in microvolts."""
-        return predict_probabilities(self.model, windows)
+        """(N, num_labels) probabilities, or numbers, of windows (N, C, T) in microvolts."""
+        return predict_outputs(self.model, windows)
 
 
 def fit_student(
@@ -93,13 +94,15 @@ def fit_student(
     train = labelled_rows(train)
     check_every_class(train, "The expert 'student'")
     steps = default_steps(len(train)) if steps is None else steps
-    labels = torch.from_numpy(labels_of(train))
+    labels, problem_type = torch.from_numpy(labels_of(train)), problem_of(train)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # the caller's random numbers go on as if nothing had happened
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        model = MiCForEEGClassification(MiCConfig.from_size(size, **signal_fields(train))).to(device).train()
-        weights = balanced_class_weights(labels, model.config.num_labels).to(device)
+        config = MiCConfig.from_size(size, **signal_fields(train))
+        model = student_class(problem_type)(config).to(device).train()
+        settle_target_scale(model, train)
+        weights = None if problem_type == REGRESSION else class_weights_of(model, train).to(device)
         optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         warmup = max(1.0, WARMUP * steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -112,7 +115,11 @@ def fit_student(
             if augmentation is not None:
                 batch = augmentation(batch, step)
             logits = model(batch.to(device)).logits.float()
-            loss = F.cross_entropy(logits, labels[rows].to(device), weights, label_smoothing=LABEL_SMOOTHING)
+            wanted = labels[rows].to(device)
+            if problem_type == SINGLE_LABEL:
+                loss = F.cross_entropy(logits, wanted, weights, label_smoothing=LABEL_SMOOTHING)
+            else:
+                loss = head_loss(config, logits, wanted, weights)
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -147,8 +154,8 @@ def fit_expert(
     | kind | what it is |
     |---|---|
     | `student` | a student of the usual design on these windows, which may be a fuller view than the student has |
-    | `bandpower` | logistic regression on log band power |
-    | `riemann` | logistic regression in the tangent space of the channels' covariances; needs pyriemann |
+    | `bandpower` | logistic regression on log band power; of numbers, ridge regression |
+    | `riemann` | the same in the tangent space of the channels' covariances; needs pyriemann |
 
     Args:
         kind: one of these; or a function that takes labelled windows and returns a `predict(dataset)`.
@@ -158,7 +165,7 @@ def fit_expert(
         group_column: column that tells subjects apart.
 
     Returns:
-        `predict(dataset)` -> (N, num_labels) probabilities.
+        `predict(dataset)` -> (N, num_labels) probabilities, or numbers.
 
     Raises:
         ImportError: the kind needs pyriemann, which is absent.
@@ -183,7 +190,8 @@ class ExpertEnsemble:
         models: for each expert the models of the F folds.
         folds: the subjects of each fold; its models have not seen them.
         group_column: column that tells subjects apart.
-        scores: expert -> mean over subjects of the balanced accuracy on subjects it has not seen.
+        measure: what they are compared by.
+        scores: expert -> mean over subjects of that measure, on subjects it has not seen.
     """
 
     names: list[str]
@@ -191,10 +199,11 @@ class ExpertEnsemble:
     models: list[list[Predict]]
     folds: list[set[Any]]
     group_column: str = "subject"
+    measure: Measure = field(default_factory=Measure)
     scores: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, dataset: datasets.Dataset) -> np.ndarray:
-        """(N, num_labels) probabilities of windows of subjects no model has seen: validation and test."""
+        """(N, num_labels) probabilities, or numbers, of windows of subjects no model has seen: validation and test."""
         return np.einsum("m,mnk->nk", self.weights, self._by_expert(dataset))
 
     def _by_expert(self, dataset: datasets.Dataset) -> np.ndarray:
@@ -330,8 +339,10 @@ def fit_experts(
                 chosen_by = validation if len(set(part[group_column][:])) < 2 else None
                 fitted.append(fit_expert(kind, part, chosen_by, seed, **fields, progress=progress))
                 bar.update()
-    ensemble = ExpertEnsemble(names, np.full(len(names), 1.0 / len(names)), models, folds, group_column)
-    return _weighed(ensemble, labelled_rows(train), validation)
+    labelled, problem_type = labelled_rows(train), problem_of(train)
+    measure = measure_for(problem_type, labels_of(labelled).std(0) if problem_type == REGRESSION else None)
+    equal = np.full(len(names), 1.0 / len(names))
+    return _weighed(ExpertEnsemble(names, equal, models, folds, group_column, measure), labelled, validation)
 
 
 def _weighed(ensemble: ExpertEnsemble, train: datasets.Dataset, validation: datasets.Dataset | None) -> ExpertEnsemble:
@@ -343,10 +354,10 @@ def _weighed(ensemble: ExpertEnsemble, train: datasets.Dataset, validation: data
     said = np.concatenate(parts, axis=1)
     labels = np.concatenate([labels_of(dataset) for dataset in watched])
     groups = np.concatenate([np.asarray(dataset[ensemble.group_column][:]) for dataset in watched])
-    ensemble.weights = mixture_weights(said, labels, groups)
+    ensemble.weights = mixture_weights_for(problem_of(train), said, labels, groups)
     for name, weight, one in zip(ensemble.names, ensemble.weights, said, strict=True):
-        ensemble.scores[name] = float(np.mean(list(subject_scores(labels, one, groups).values())))
-        logger.info("expert %s: balanced accuracy %.3f, weight %.2f", name, ensemble.scores[name], weight)
+        ensemble.scores[name] = float(np.mean(list(ensemble.measure.by_subject(labels, one, groups).values())))
+        logger.info("expert %s: %s %.3f, weight %.2f", name, ensemble.measure.title, ensemble.scores[name], weight)
     return ensemble
 
 
@@ -378,59 +389,6 @@ def _members(kinds: Sequence[Kind], seeds: Sequence[int]) -> tuple[list[str], li
         name = getattr(kind, "__name__", type(kind).__name__) if callable(kind) else kind
         names.append(f"{name} {seed}" if kind == "student" and len(seeds) > 1 else name)
     return [f"{name} {i}" if names.count(name) > 1 else name for i, name in enumerate(names)], members
-
-
-def mixture_weights(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray | None = None,
-    equal_weights_people: float = EQUAL_WEIGHTS_PEOPLE,
-) -> np.ndarray:
-    """What each expert should have to say in a mixture of their probabilities.
-
-    The weights on the simplex with the least cross-entropy of the mixture, found by expectation maximisation; every
-    subject counts alike, and every class within a subject. By few subjects the best of several like experts is found
-    by
-    luck: of n subjects the weights are taken to the part n / (n + `equal_weights_people`), equal ones for the rest.
-
-    Args:
-        probabilities: (M, N, num_labels) of M experts.
-        labels: (N,) class indices.
-        groups: (N,) the subject of each window; one subject by default.
-        equal_weights_people: 0 for the best weights as they are.
-
-    Returns:
-        (M,) of sum 1.
-
-    Raises:
-        ValueError: shapes do not agree, or there are no windows.
-    """
-    probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    groups = np.zeros(len(labels), dtype=int) if groups is None else np.asarray(groups)
-    if probabilities.ndim != 3 or probabilities.shape[1:2] != labels.shape or len(groups) != len(labels):
-        raise ValueError(
-            f"Probabilities are (experts, N, num_labels) with N labels and N groups; got {probabilities.shape}, "
-            f"{labels.shape} and {groups.shape}."
-        )
-    if not len(labels):
-        raise ValueError("There are no windows to weigh experts by.")
-    importance = np.zeros(len(labels))
-    people = np.unique(groups)
-    for person in people:
-        rows = np.flatnonzero(groups == person)
-        classes, index, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
-        importance[rows] = 1.0 / (len(people) * len(classes) * counts[index])
-    # (M, N): what each expert gave to the class that it was
-    likelihood = probabilities[:, np.arange(len(labels)), labels].clip(_FLOOR)
-    weights = np.full(len(likelihood), 1.0 / len(likelihood))
-    for _ in range(5000):
-        updated = weights * ((likelihood / (weights @ likelihood)) @ importance)
-        done = np.abs(updated - weights).max() < 1e-9
-        weights = updated / updated.sum()
-        if done:
-            break
-    trust = len(people) / (len(people) + equal_weights_people)
-    return trust * weights + (1 - trust) / len(weights)
 
 
 def expert_soft_targets(
@@ -478,5 +436,4 @@ __all__ = [
     "fit_expert",
     "fit_experts",
     "fit_student",
-    "mixture_weights",
 ]

@@ -306,7 +306,8 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             teacher_pooled (`torch.Tensor`, (B, L, D), *optional*): their means over channels and patches.
             teacher_logits (`torch.Tensor`, (B, num_labels), *optional*): the teacher's, with `teacher_states`.
             soft_targets (`torch.Tensor`, (B, num_labels), *optional*): probabilities of the classes by other models,
-                such as [`cross_fitted_soft_targets`]; the student is distilled from them too.
+                such as [`cross_fitted_soft_targets`], or of each label, or their numbers; the student is distilled
+                from them too.
             teacher_input_values (`torch.Tensor`, (B, C_t, T_t), *optional*): the same windows as the teachers read
                 them, in microvolts, where these see more than the student; `input_values` by default.
 
@@ -465,10 +466,12 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         if output.teacher_logits is not None:
             terms["kd_loss"] = (config.kd_weight, self._taught(output.logits, output.teacher_logits))
         if soft_targets is not None:
-            # a probability of zero has no logarithm
-            logits = soft_targets.clamp_min(1e-4).log()
-            taught = logit_distillation_loss(output.logits, logits, config.kd_temperature)
-            terms["soft_target_loss"] = (config.soft_target_weight, taught)
+            told = soft_targets
+            if self.student.config.problem_type != REGRESSION:
+                # a probability of zero has no logarithm
+                several = self.student.config.problem_type == MULTI_LABEL
+                told = soft_targets.logit(1e-4) if several else soft_targets.clamp_min(1e-4).log()
+            terms["soft_target_loss"] = (config.soft_target_weight, self._taught(output.logits, told))
         return terms
 
 

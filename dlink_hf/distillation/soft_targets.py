@@ -11,6 +11,8 @@ import numpy as np
 from sklearn.model_selection import GroupKFold
 from tqdm.auto import tqdm
 
+from ..core.config_checks import MULTI_LABEL, REGRESSION
+from ..data.description import task_info
 from ..data.missing_labels import is_labelled
 
 
@@ -112,7 +114,8 @@ def add_soft_targets(dataset: datasets.Dataset, probabilities: np.ndarray) -> da
         dataset: N windows.
         probabilities: (N, num_labels), each row of sum 1; or (N, V, num_labels) of V augmented views of each window,
             view 0 being the window itself. [`DLinkTrainer`] then gives each view its own, with as many
-            `augmented_views` of the same augmentation.
+            `augmented_views` of the same augmentation. Of several labels at once, one probability a label; of a
+            regression, numbers in the targets' unit.
 
     Raises:
         ValueError: they are not probabilities, or not of so many windows.
@@ -123,7 +126,8 @@ def add_soft_targets(dataset: datasets.Dataset, probabilities: np.ndarray) -> da
             f"Soft targets are (N, num_labels), or (N, views, num_labels), here N = {len(dataset)}; got "
             f"{probabilities.shape}."
         )
-    check_soft_targets(probabilities, probabilities.shape[-1])
+    task = task_info(dataset)
+    check_soft_targets(probabilities, probabilities.shape[-1], None if task is None else task["problem_type"])
     if SOFT_TARGETS in dataset.column_names:
         dataset = dataset.remove_columns(SOFT_TARGETS)
     feature: Any = datasets.Value("float32")
@@ -132,11 +136,12 @@ def add_soft_targets(dataset: datasets.Dataset, probabilities: np.ndarray) -> da
     return dataset.add_column(SOFT_TARGETS, probabilities.tolist(), feature=feature)
 
 
-def check_soft_targets(probabilities: Any, num_labels: int) -> None:
-    """Refuse what is not (N, num_labels), or (N, views, num_labels), probabilities.
+def check_soft_targets(probabilities: Any, num_labels: int, problem_type: str | None = None) -> None:
+    """Refuse what is not (N, num_labels), or (N, views, num_labels), probabilities, or numbers of a regression.
 
     Raises:
-        ValueError: they have another number of classes, are not finite or negative, or don't sum to 1.
+        ValueError: they have another number of classes, are not finite or negative, or don't sum to 1 (where one class
+            holds).
     """
     values = np.asarray(probabilities)
     n_windows = len(values)
@@ -144,14 +149,18 @@ def check_soft_targets(probabilities: Any, num_labels: int) -> None:
         values = values.reshape(-1, values.shape[-1])
     if values.ndim != 2 or values.shape[1] != num_labels:
         raise ValueError(f"Soft targets are (N, {num_labels}) here, one probability a class; got {values.shape}.")
-    good = np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < 1e-3)
+    good, expected = np.isfinite(values).all(1), "numbers of a regression: finite"
+    if problem_type == MULTI_LABEL:
+        good, expected = good & ((values >= 0) & (values <= 1)).all(1), "probabilities of each label, between 0 and 1"
+    elif problem_type != REGRESSION:
+        good &= (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < 1e-3)
+        expected = "probabilities: finite, not negative, of sum 1"
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         window = row * n_windows // len(values)
-        raise ValueError(
-            f"Soft targets are probabilities: finite, not negative, of sum 1. Those of window {window} are "
-            f"{values[row].tolist()}; of logits, give the softmax."
-        )
+        hint = "." if problem_type == REGRESSION else "; of logits, give the "
+        hint += "" if problem_type == REGRESSION else "sigmoid." if problem_type == MULTI_LABEL else "softmax."
+        raise ValueError(f"Soft targets are {expected}. Those of window {window} are {values[row].tolist()}{hint}")
 
 
 def views_of_soft_targets(dataset: Any) -> int:

@@ -166,12 +166,8 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
         check_teacher_view(model, train_dataset)
         streamed = isinstance(train_dataset, datasets.IterableDataset)
         if not streamed and SOFT_TARGETS in (getattr(train_dataset, "column_names", None) or ()):
-            if not is_single_label(model):
-                raise ValueError(
-                    f"The column {SOFT_TARGETS!r} holds probabilities of classes of which one is right; the student "
-                    f"is of problem_type={model.student.config.problem_type!r}. Leave the column out."
-                )
-            check_soft_targets(train_dataset[SOFT_TARGETS][:], model.config.num_labels)
+            config = model.student.config
+            check_soft_targets(train_dataset[SOFT_TARGETS][:], config.num_labels, config.problem_type)
             check_views_of_soft_targets(
                 views_of_soft_targets(train_dataset), teacher_cache, args.augmented_views, augmentation
             )

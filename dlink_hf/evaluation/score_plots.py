@@ -1,21 +1,24 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Plots of scores: how sure a model is and how often it is right, and the score of every subject."""
+"""Plots of scores: how sure a model is and how often it is right, the score of every subject, numbers."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.text import for_plot
+from .comparison import BALANCED_ACCURACY, Measure
 from .style import COLOURS, MARKERS, new_figure, plain_axes, save_figure
 
 
 # more names than this would run into each other
 MOST_NAMES = 24
+# targets that have a panel of their own
+MOST_PANELS = 4
 
 
 def reliability(labels: Any, probabilities: Any, n_bins: int = 10) -> dict[str, Any]:
@@ -104,16 +107,21 @@ def plot_reliability(labels: Any, probabilities: Mapping[str, Any], path: str | 
 
 
 def plot_subject_scores(
-    scores: Mapping[str, Mapping[str, float]], chance: float, path: str | os.PathLike, highlight: str | None = None
+    scores: Mapping[str, Mapping[str, float]],
+    chance: float | None,
+    path: str | os.PathLike,
+    highlight: str | None = None,
+    measure: Measure = BALANCED_ACCURACY,
 ) -> Path:
     """Plot the score of every subject by every model: one column per subject, one marker per model.
 
     Args:
-        scores: name of a model -> subject -> balanced accuracy (0 to 1). Subjects that not all models have are left
-            out.
-        chance: of the task.
+        scores: name of a model -> subject -> balanced accuracy (0 to 1), or another measure. Subjects that not all
+            models have are left out.
+        chance: of the task, or what a guess scores; None for no line.
         path: file to write.
         highlight: the model whose score orders the subjects; the first by default.
+        measure: what the scores are.
 
     Returns:
         `path`.
@@ -140,10 +148,12 @@ def plot_subject_scores(
             color=COLOURS[index % len(COLOURS)],
             edgecolors="black",
             linewidths=0.4,
-            label=f"{for_plot(name)} (mean {row.mean():.3f})",
+            label=f"{for_plot(name)} (mean {measure.value(row.mean())})",
             zorder=2 + index,
         )
-    axes.axhline(chance, color="0.4", linewidth=1, linestyle="--", label=f"chance ({chance:.3f})")
+    if chance is not None:
+        label = f"{measure.guess_name} ({measure.value(chance)})"
+        axes.axhline(chance, color="0.4", linewidth=1, linestyle="--", label=label)
     if len(subjects) <= MOST_NAMES:
         names = [for_plot(name if len(name) <= 16 else f"{name[:15]}…") for name in subjects]
         axes.set_xticks(
@@ -151,8 +161,10 @@ def plot_subject_scores(
         )
     else:
         axes.set_xticks([])
-    axes.set(xlabel=f"subject, ordered by the score of: {for_plot(by)}", ylabel="balanced accuracy")
-    axes.set_ylim(max(0.0, min(values.min(), chance) - 0.08), 1.03)
+    axes.set(xlabel=f"subject, ordered by the score of: {for_plot(by)}", ylabel=measure.title)
+    lines = [] if chance is None else [chance]
+    lowest, highest = min([values.min(), *lines]), max([values.max(), *lines])
+    axes.set_ylim(*((0.0, 1.08 * highest) if measure.is_error else (max(0.0, lowest - 0.08), 1.03)))
     axes.margins(x=0.03)
     plain_axes(axes)
     axes.grid(axis="x", visible=False)
@@ -160,4 +172,43 @@ def plot_subject_scores(
     return save_figure(figure, path)
 
 
-__all__ = ["plot_reliability", "plot_subject_scores", "reliability"]
+def plot_numbers(
+    targets: Any, predictions: Any, names: Sequence[str], path: str | os.PathLike, title: str = ""
+) -> Path:
+    """Plot the numbers that a model gives for windows against the true ones: one panel for each target.
+
+    Args:
+        targets, predictions: (N, L), in the targets' units.
+        names: of the L targets, with their units.
+        path: file to write.
+        title: above the panels.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: shapes do not agree, there are no windows, or a number is not finite.
+    """
+    targets, predictions = (np.asarray(values, dtype=float) for values in (targets, predictions))
+    if targets.ndim != 2 or targets.shape != predictions.shape or targets.shape[1] != len(names) or not targets.size:
+        raise ValueError(
+            f"`targets` and `predictions` must both be (windows, {len(names)}), got {targets.shape} and "
+            f"{predictions.shape}."
+        )
+    if not (np.isfinite(targets).all() and np.isfinite(predictions).all()):
+        raise ValueError("Targets or predictions are NaN or Inf, which can't be drawn.")
+    shown = min(len(names), MOST_PANELS)
+    figure = new_figure(3.6 * shown + 0.4, 3.9)
+    for index, axes in enumerate(np.atleast_1d(figure.subplots(1, shown))):
+        true, told = targets[:, index], predictions[:, index]
+        ends = [min(true.min(), told.min()), max(true.max(), told.max())]
+        axes.plot(ends, ends, "--", color="0.4", linewidth=1)
+        axes.scatter(true, told, s=14, color=COLOURS[0], alpha=0.6, edgecolors="none")
+        name = for_plot(names[index])
+        axes.set(xlabel=f"{name}, true", ylabel=f"{name}, told")
+        plain_axes(axes)
+    figure.suptitle(f"{for_plot(title)} ({len(targets)} windows)", fontsize=11)
+    return save_figure(figure, path)
+
+
+__all__ = ["plot_numbers", "plot_reliability", "plot_subject_scores", "reliability"]

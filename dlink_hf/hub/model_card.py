@@ -386,8 +386,8 @@ def build_model_card(
         dataset: `name`, optionally `id` (on the Hub), `license`, `source`, and anything else to show; `synthetic=True`
             is reported in the first lines and among the limits; `subject_wise=True`: no subject is in two splits.
         comparison: one row per model: `name`, and any of `parameters` (number), `mflop` (2 x MAC of a window, 1e6),
-            `p50_ms` (milliseconds), `balanced_accuracy`.
-        comparison_split: the split whose balanced accuracy is in `comparison`.
+            `p50_ms` (milliseconds), `balanced_accuracy` (of numbers `r2`, of several labels `macro_f1`).
+        comparison_split: the split whose score is in `comparison`.
         router: `mean_weights` (L values), optionally `layer_names`, `entropy` (nats), `split`.
         plots: caption -> image, a path relative to the card. The caption is below the image too; the one named
             `"montage"` has none and is shown with the channels.
@@ -420,6 +420,7 @@ def build_model_card(
     images = {
         caption: f"![{for_markdown(caption)}]({Path(path).as_posix()})" for caption, path in (plots or {}).items()
     }
+    compared = next(iter(score_titles(kind).values()))
     all_limits = list(LIMITS)
     if dataset.get("synthetic"):
         all_limits.insert(
@@ -447,6 +448,7 @@ def build_model_card(
             scores=_scores(results, len(labels), bool(dataset.get("subject_wise")), kind),
             comparison=_comparison(comparison) if comparison else "",
             comparison_split=None if comparison_split is None else for_markdown(comparison_split),
+            compared=compared[0].upper() + compared[1:],
             router=_router(router) if router else "",
             training=_training(training, teacher, dataset),
             distilled=bool(teacher),

@@ -1,9 +1,11 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Classifiers that take seconds: logistic regression on log band power, or in the tangent space of covariances."""
+"""Linear models that take seconds, on log band power or in the tangent space of covariances.
+
+Logistic regression of classes, one of each label where several may hold at once, ridge regression of numbers.
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +14,12 @@ import numpy as np
 from datasets import Dataset
 from scipy.signal import butter, sosfiltfilt, welch
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer
 
 from ..data.description import signal_info
 from ..data.missing_labels import labelled_rows, labels_of
+from .linear_models import LinearModel, all_vary, check_every_class, problem_of
 
 
 # Hz: delta, theta, two halves of alpha, two of beta, gamma
@@ -151,44 +150,29 @@ MEASURES = {
 
 
 class LinearExpert:
-    """A fitted linear classifier of windows; called with a dataset it gives probabilities (N, num_labels).
+    """A fitted linear model of windows; called with a dataset it gives probabilities, or numbers (N, num_labels).
 
     Args:
         kind: a key of `MEASURES`.
         measure: what it reads of a window.
-        model: numbers of the measure to probabilities.
+        vectors: the measure's transformer, fitted.
+        model: of these vectors.
         sfreq: Hz, of the windows it was fitted on.
     """
 
     # silent channels, an augmentation, are far from all that it has seen: it says more of the window as it is
     reads_views = False
 
-    def __init__(self, kind: str, measure: Measure, model: Pipeline, sfreq: float):
-        self.kind, self.measure, self.model, self.sfreq = kind, measure, model, sfreq
+    def __init__(self, kind: str, measure: Measure, vectors: Any, model: LinearModel, sfreq: float):
+        self.kind, self.measure, self.vectors, self.model, self.sfreq = kind, measure, vectors, model, sfreq
 
     def __call__(self, dataset: Dataset) -> np.ndarray:
-        """(N, num_labels) probabilities."""
-        return self.model.predict_proba(self.measure.of_dataset(dataset))
+        """(N, num_labels) probabilities, or numbers."""
+        return self.model.predict(self.vectors.transform(self.measure.of_dataset(dataset)))
 
     def of_windows(self, windows: np.ndarray) -> np.ndarray:
-        """(N, num_labels) probabilities of windows (N, C, T) in microvolts."""
-        return self.model.predict_proba(self.measure.of_windows(windows, self.sfreq))
-
-
-def check_every_class(dataset: Dataset, what: str) -> None:
-    """Refuse labelled windows that lack a class.
-
-    Raises:
-        ValueError: naming the classes.
-    """
-    names = dataset.features["labels"].names
-    found = set(labels_of(dataset).tolist())
-    absent = [name for index, name in enumerate(names) if index not in found]
-    if absent:
-        raise ValueError(
-            f"{what} needs labelled windows of every class, and there are none of {', '.join(map(repr, absent))} "
-            f"among {len(dataset)}. Label more subjects, or take fewer folds, so that every part has all classes."
-        )
+        """(N, num_labels) probabilities, or numbers, of windows (N, C, T) in microvolts."""
+        return self.model.predict(self.vectors.transform(self.measure.of_windows(windows, self.sfreq)))
 
 
 def fit_linear(
@@ -198,21 +182,22 @@ def fit_linear(
     group_column: str = "subject",
     strengths: Sequence[float] = STRENGTHS,
 ) -> LinearExpert:
-    """Fit a logistic regression whose classes count alike on measures of the windows.
+    """Fit a [`LinearModel`] on measures of the windows: logistic regressions, or ridge regression of numbers.
 
     What is measured (of `bandpower`: seven bands, or bands of 1 Hz; of `riemann`: one band, or three) and the strength
-    of the regularisation are chosen by the least cross-entropy on the validation subjects; without them, on folds of
-    the training subjects; of a single subject, the first measure and a strength of 0.01 are taken.
+    of the regularisation are chosen by the least cross-entropy (of numbers, squared error) on the validation subjects;
+    without them, on folds of the training subjects; of a single subject, the first measure and a strength of 0.01 are
+    taken.
 
     Args:
         kind: `"bandpower"` or `"riemann"` (needs pyriemann).
         train: windows; those without a label are left out.
         validation: labelled windows of other subjects.
         group_column: column that tells subjects apart.
-        strengths: C of the logistic regression, each above 0.
+        strengths: C of the logistic regression, each above 0; ridge regression takes 1 / C.
 
     Returns:
-        the expert: `expert(dataset)` gives (N, num_labels) probabilities.
+        the expert: `expert(dataset)` gives (N, num_labels) probabilities, or numbers.
 
     Raises:
         ImportError: pyriemann is needed and absent.
@@ -223,7 +208,8 @@ def fit_linear(
     train = labelled_rows(train)
     check_every_class(train, f"The expert {kind!r}")
     labels, watched = labels_of(train), None if validation is None else labelled_rows(validation)
-    splits = [] if watched is not None and len(watched) else _inner_folds(train, labels, group_column)
+    problem_type = problem_of(train)
+    splits = [] if watched is not None and len(watched) else _inner_folds(train, labels, group_column, problem_type)
     best: tuple[float, Measure, Any, np.ndarray, float] | None = None
     for measure in MEASURES[kind]:
         vectors = measure.vectors()
@@ -233,33 +219,19 @@ def fit_linear(
         else:
             tried = [(numbers[rest], labels[rest], numbers[fold], labels[fold]) for rest, fold in splits]
         for strength in strengths if tried else (1e-2,):
-            loss = float(np.mean([_loss(strength, *parts) for parts in tried])) if tried else 0.0
+            losses = [LinearModel(problem_type, strength).fit(*part[:2]).loss(*part[2:]) for part in tried]
+            loss = float(np.mean(losses)) if losses else 0.0
             if best is None or loss < best[0]:
                 best = loss, measure, vectors, numbers, strength
     assert best is not None
     _, measure, vectors, numbers, strength = best
-    regression = _fit(make_pipeline(*_regression(strength)), numbers, labels)
-    return LinearExpert(kind, measure, make_pipeline(vectors, regression), signal_info(train).sfreq)
+    model = LinearModel(problem_type, strength).fit(numbers, labels)
+    return LinearExpert(kind, measure, vectors, model, signal_info(train).sfreq)
 
 
-def _regression(strength: float) -> tuple[StandardScaler, LogisticRegression]:
-    return StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
-
-
-def _fit(model: Pipeline, numbers: np.ndarray, labels: np.ndarray) -> Pipeline:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(numbers, labels)
-
-
-def _loss(strength: float, numbers: np.ndarray, labels: np.ndarray, others: np.ndarray, targets: np.ndarray) -> float:
-    """Cross-entropy on others, classes alike."""
-    model = _fit(make_pipeline(*_regression(strength)), numbers, labels)
-    weights = 1.0 / np.bincount(targets)[targets]
-    return float(log_loss(targets, model.predict_proba(others), sample_weight=weights, labels=model.classes_))
-
-
-def _inner_folds(train: Dataset, labels: np.ndarray, group_column: str) -> list[tuple[np.ndarray, np.ndarray]]:
+def _inner_folds(
+    train: Dataset, labels: np.ndarray, group_column: str, problem_type: str
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Folds of subjects, those whose rest has every class; none where that can't be had."""
     if group_column not in train.column_names:
         return []
@@ -268,7 +240,7 @@ def _inner_folds(train: Dataset, labels: np.ndarray, group_column: str) -> list[
     if n_folds < 2:
         return []
     folds = GroupKFold(n_folds).split(groups, groups=groups)
-    return [(rest, fold) for rest, fold in folds if len(set(labels[rest])) == len(set(labels))]
+    return [(rest, fold) for rest, fold in folds if all_vary(labels[rest], labels, problem_type)]
 
 
 def band_power_probabilities(
@@ -283,7 +255,7 @@ def band_power_probabilities(
         group_column: column that tells subjects apart.
 
     Returns:
-        (N, num_labels) probabilities of the windows of `test`.
+        (N, num_labels) probabilities of the windows of `test`; numbers, where the labels are.
     """
     return fit_linear("bandpower", train, validation, group_column)(test)
 
@@ -295,7 +267,6 @@ __all__ = [
     "LinearExpert",
     "band_covariances",
     "band_power_probabilities",
-    "check_every_class",
     "fit_linear",
     "log_band_power",
 ]

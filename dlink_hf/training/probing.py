@@ -1,26 +1,23 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Start a teacher's head from a logistic regression on what the frozen backbone says."""
+"""Start a teacher's head from a linear model of what the frozen backbone says."""
 
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from datasets import Dataset
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ..data.collator import EEGDataCollator
 from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled, labelled_rows, labels_of
 from ..data.model_contract import check_training_windows
-from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification
+from ..data.targets import check_targets, is_single_label, settle_target_scale
+from ..models.teacher.modeling_teacher import DLinkTeacherWithHead
+from .linear_models import LinearModel
 
 
 logger = logging.getLogger(__name__)
@@ -29,7 +26,7 @@ STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
 @torch.no_grad()
-def pooled_features(model: DLinkTeacherForEEGClassification, dataset: Dataset, batch_size: int = 64) -> np.ndarray:
+def pooled_features(model: DLinkTeacherWithHead, dataset: Dataset, batch_size: int = 64) -> np.ndarray:
     """Return what the head's last layer reads of every window: (N, features) float32, without dropout.
 
     Args:
@@ -52,7 +49,7 @@ def pooled_features(model: DLinkTeacherForEEGClassification, dataset: Dataset, b
 
 
 def fit_probe(
-    model: DLinkTeacherForEEGClassification,
+    model: DLinkTeacherWithHead,
     train: Dataset,
     validation: Dataset | None = None,
     strengths: Sequence[float] = STRENGTHS,
@@ -61,20 +58,23 @@ def fit_probe(
     """Set the last layer of a teacher's head to a logistic regression on the frozen backbone's features.
 
     Features are standardised on the training windows, classes count alike (`class_weight="balanced"`), and of the
-    strengths the one with the least cross-entropy on the validation subjects is taken. The standardisation is folded
-    into the layer's weights, so that the teacher is an ordinary one. Fine-tuning from here rather than from a random
-    head changes a pre-trained backbone less, and holds better on other subjects (Kumar et al. 2022, arXiv 2202.10054).
+    strengths the one with the least cross-entropy on the validation subjects is taken. Of several labels at once there
+    is one regression for each; of numbers it is ridge regression, judged by its squared error. The standardisation is
+    folded into the layer's weights, so that the teacher is an ordinary one. Fine-tuning from here rather than from a
+    random head changes a pre-trained backbone less, and holds better on other subjects (Kumar et al. 2022, arXiv
+    2202.10054).
 
     Args:
         model: a teacher whose head has `head_size=None`: its last layer reads the pooled tokens themselves.
         train: windows to fit on.
         validation: windows of other subjects, to choose the strength by; without them the first of `strengths` is
             taken.
-        strengths: inverse regularisations C, as in scikit-learn.
+        strengths: inverse regularisations C, as in scikit-learn; ridge regression takes 1 / C.
         batch_size: windows a forward pass.
 
     Returns:
-        strength -> cross-entropy on the validation subjects, classes counting alike; empty without them.
+        strength -> cross-entropy on the validation subjects, classes counting alike, or squared error in standard
+        deviations of the targets; empty without them.
 
     Raises:
         ValueError: the head has layers of its own before the last one, or the labels are not the model's.
@@ -85,48 +85,42 @@ def fit_probe(
         )
     if not strengths or min(strengths) <= 0:
         raise ValueError(f"`strengths` must be positive numbers, got {list(strengths)}.")
-    for split in (train, validation):
+    for name, split in (("train", train), ("validation", validation)):
         if split is not None:
             check_training_windows(model, split)
-    if validation is not None:
+            if not is_single_label(model):
+                check_targets(model, split, name)
+    if validation is not None and is_single_label(model):
         check_all_labelled(validation, "validation", EVALUATED_WITHOUT_LABEL)
     train = labelled_rows(train)
     labels = labels_of(train)
-    missing = sorted(set(range(model.config.num_labels)) - set(labels.tolist()))
-    if missing:
-        raise ValueError(f"The training windows hold none of class {missing}; a probe needs every class.")
-    scaler = StandardScaler()
-    features = scaler.fit_transform(pooled_features(model, train, batch_size).astype(np.float64))
-    others = weights = None
+    if is_single_label(model):
+        missing = sorted(set(range(model.config.num_labels)) - set(labels.tolist()))
+        if missing:
+            raise ValueError(f"The training windows hold none of class {missing}; a probe needs every class.")
+    settle_target_scale(model, train)
+    features = pooled_features(model, train, batch_size).astype(np.float64)
+    others = targets = None
     if validation is not None:
-        others = scaler.transform(pooled_features(model, validation, batch_size).astype(np.float64))
-        targets = np.asarray(validation["labels"][:])
-        weights = 1.0 / np.bincount(targets, minlength=model.config.num_labels)[targets]
+        others = pooled_features(model, validation, batch_size).astype(np.float64)
+        targets = labels_of(validation)
     losses: dict[float, float] = {}
-    best: LogisticRegression | None = None
+    best: LinearModel | None = None
     for strength in tqdm(strengths, desc="probe", unit="strength", leave=False, delay=2):
-        regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=500)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            regression.fit(features, labels)
+        regression = LinearModel(model.config.problem_type, strength, max_iter=500).fit(features, labels)
         if others is None:
             best = regression
             break
-        probabilities = regression.predict_proba(others)
-        losses[strength] = float(
-            log_loss(targets, probabilities, sample_weight=weights, labels=np.arange(model.config.num_labels))
-        )
+        losses[strength] = regression.loss(others, targets)
         if losses[strength] == min(losses.values()):
             best = regression
-    weight, bias = best.coef_ / scaler.scale_, best.intercept_ - best.coef_ @ (scaler.mean_ / scaler.scale_)
-    if len(weight) == 1:
-        # two classes: scikit-learn has one logit, that of the second over the first
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    assert best is not None
+    weight, bias = best.layer()
     layer = model.head.classifier
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight))
         layer.bias.copy_(torch.from_numpy(bias))
-    logger.info("probe: C=%g of %s", best.C, losses)
+    logger.info("probe: C=%g of %s", best.strength, losses)
     return losses
 
 

@@ -15,7 +15,8 @@ from toy_training import toy_dataset
 
 from dlink_hf import EEGFeatureExtractor, SignalInfo, set_signal_info
 from dlink_hf.commands import main
-from dlink_hf.commands.report import build_report, read_predictions
+from dlink_hf.commands.report import build_report
+from dlink_hf.commands.report_scores import read_predictions
 from dlink_hf.commands.run_results import ALONE, DISTILLED, TEACHER
 from dlink_hf.evaluation.comparison import distillation_verdict, subject_scores
 from dlink_hf.evaluation.html_page import MOST_BYTES, escaped, page, paragraph, picture
@@ -123,7 +124,7 @@ def test_predictions_come_back_as_they_were(tmp_path):
     )
     found = read_predictions(path)
     assert found.names == ["-x", "p_y"] and found.groups.tolist() == ["=1", "b"] and found.labels.tolist() == [0, 0]
-    np.testing.assert_allclose(found.probabilities, probabilities[[0, 2]])
+    np.testing.assert_allclose(found.outputs, probabilities[[0, 2]])
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"other\.csv does not hold predictions"):
         read_predictions(tmp_path / "other.csv")

@@ -25,7 +25,8 @@ from dlink_hf import (  # noqa: E402
     set_signal_info,
     with_unlabelled,
 )
-from dlink_hf.distillation.experts import StudentExpert, fit_expert, mixture_weights  # noqa: E402
+from dlink_hf.distillation.experts import StudentExpert, fit_expert  # noqa: E402
+from dlink_hf.distillation.mixtures import mixture_weights  # noqa: E402
 from dlink_hf.distillation.teacher_batches import NumberedCollator, NumberedRows  # noqa: E402
 from dlink_hf.evaluation.predict import predict_probabilities  # noqa: E402
 
