@@ -61,6 +61,8 @@ EXTRAS_REQUIRE = {
     # what LabRecorder of Lab Streaming Layer writes
     "xdf": ["pyxdf>=1.16.6"],
     "demo": [*TRAIN, "matplotlib>=3.9", "tensorboard>=2.18"],
+    # examples/hyperparameter_search.py
+    "search": [*TRAIN, "optuna>=4.2,<6"],
     # the web demo
     "web": [*TRAIN, "gradio>=6,<7", "matplotlib>=3.9"],
     # the pages of docs/

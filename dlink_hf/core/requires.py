@@ -24,6 +24,7 @@ EXTRAS = {
     "stream": ("pylsl",),
     "brainflow": ("brainflow",),
     "demo": ("matplotlib", "tensorboard"),
+    "search": ("optuna",),
     "web": ("gradio",),
 }
 # `datasets` brings pyarrow

@@ -111,7 +111,8 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
             view, row)`, as [`EEGAugmentation`] takes it; see `args.augmented_views`.
         label_counts (`Mapping[str, int]`, *optional*): windows of each label, for balanced class weights of a stream,
             which can't be counted: `data.shards.load.label_counts(path)`.
-        **kwargs: `train_dataset`, `eval_dataset`, `processing_class` (the feature extractor) ... as for `Trainer`. A
+        **kwargs: `train_dataset`, `eval_dataset`, `processing_class` (the feature extractor) ... as for `Trainer`;
+            `model_init` makes the studio anew for each trial of `hyperparameter_search`. A
             stream ([`load_shards`]) is trained from too; give it its length by `data.shards.sized`, or `max_steps`.
 
     Raises:

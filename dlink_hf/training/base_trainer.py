@@ -139,11 +139,15 @@ class BaseTrainer(Trainer):
     [`dlink_hf.hub.publish.publishable_files`]: the state of the training stays in `output_dir`.
 
     Args:
-        *args, **kwargs: as for `Trainer`.
+        *args, **kwargs: as for `Trainer`. `model_init` is taken beside `model`, against which the windows are checked:
+            it makes the model anew for every `train()`, and so for each trial of `hyperparameter_search`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
+        model_init = kwargs.pop("model_init", None) if kwargs.get("model") is not None else None
         super().__init__(*args, **kwargs)
+        if model_init is not None:
+            self.model_init = model_init
         if self.args.push_to_hub and self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             logger.warning(
                 "hub_strategy=%r publishes the model at every checkpoint, like 'every_save'. The state of the "

@@ -101,6 +101,10 @@ class FineTuningTrainer(AugmentedTrainer):
         check_rates(learning_rate_decay, head_learning_rate_multiplier)
         check_adaptation(adaptation, lora_rank)
         super().__init__(*args, augmentation=augmentation, **kwargs)
+        if adaptation != "full" and self.model_init is not None:
+            raise ValueError(
+                f"`model_init` makes the whole model anew; with `adaptation={adaptation!r}` leave it out."
+            )
         if (adaptation, learning_rate_decay, head_learning_rate_multiplier) != ("full", 1.0, 1.0):
             check_is_teacher(self.model, "Training a part of the model, or each layer at a rate of its own,")
         self.adaptation, self.lora_rank = adaptation, lora_rank
@@ -172,7 +176,8 @@ def make_trainer(
         label_smoothing: share of each label that is spread over all classes; `args.label_smoothing_factor` where None.
         augmentation: changes to the training windows: names, `"time_shift,noise=0.3"`, names with probabilities, or an
             [`EEGAugmentation`] with strengths of your own.
-        **kwargs: further arguments of `Trainer`, such as `processing_class` (the feature extractor) and `callbacks`.
+        **kwargs: further arguments of `Trainer`, such as `processing_class` (the feature extractor), `callbacks`, and
+            `model_init`, which makes the model anew for each trial of `hyperparameter_search`.
 
     Returns:
         the `Trainer`, ready for `train()`.
