@@ -127,6 +127,7 @@ _PUBLIC_NAMES = {
     "inference.open_eeg_bench": ["open_eeg_bench_settings"],
     "inference.recording_classifier": ["RecordingClassifier"],
     "inference.pipeline": ["EEGClassificationPipeline", "EEGRegressionPipeline"],
+    "inference.token_pipeline": ["EEGTokenClassificationPipeline"],
     "profiling.measure": ["count_flops", "count_parameters", "measure_latency", "peak_memory"],
     "profiling.run": ["profile_models"],
     "evaluation.explanation": ["explain_window"],
@@ -329,6 +330,9 @@ if TYPE_CHECKING:
     )
     from .inference.recording_classifier import (
         RecordingClassifier as RecordingClassifier,
+    )
+    from .inference.token_pipeline import (
+        EEGTokenClassificationPipeline as EEGTokenClassificationPipeline,
     )
     from .models.mic.configuration_mic import (
         MiCConfig as MiCConfig,

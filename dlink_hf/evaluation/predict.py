@@ -22,6 +22,7 @@ from ..data.model_contract import check_label_names, label_names, montage_argume
 from ..data.targets import check_targets, is_single_label, target_values
 from ..models.configuration_base import DLinkPreTrainedConfig
 from ..models.mic.modeling_mic import MiCForEEGClassification, MiCForEEGRegression
+from ..models.mic.token_classification import MiCForEEGTokenClassification
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification, DLinkTeacherForEEGRegression
 from .prediction_files import label_of, write_predictions
 
@@ -113,28 +114,80 @@ def load_classifier(
         ValueError: it holds another kind of model, or a backbone without a head.
     """
     with found_checkpoint(name_or_path, hub_kwargs.get("revision"), hub_kwargs.get("subfolder")) as resolved:
-        return _load_classifier(resolved, allow_backbone, hub_kwargs)
+        fields = _fields_of(resolved, hub_kwargs)
+        if labels_patches(fields):
+            raise ValueError(
+                f"{name_or_path} holds a student that labels patches, not whole windows: dlink_hf.pipeline("
+                "'eeg-token-classification', model=...) labels recordings, "
+                "MiCForEEGTokenClassification.from_pretrained(...) is the model itself."
+            )
+        is_regression = fields.get("problem_type") == REGRESSION
+        kinds: dict[str, Any] = {
+            "dlink_mic": MiCForEEGRegression if is_regression else MiCForEEGClassification,
+            "dlink_teacher": DLinkTeacherForEEGRegression if is_regression else DLinkTeacherForEEGClassification,
+        }
+        return _load_trained(kinds[fields["model_type"]], resolved, allow_backbone, hub_kwargs)
 
 
-def _load_classifier(name_or_path: str, allow_backbone: bool, hub_kwargs: dict[str, Any]) -> PreTrainedModel:
-    kinds: dict[str, Any] = {"dlink_mic": MiCForEEGClassification, "dlink_teacher": DLinkTeacherForEEGClassification}
+def load_token_classifier(name_or_path: str | os.PathLike, **hub_kwargs: Any) -> PreTrainedModel:
+    """Load a trained student that labels patches.
+
+    Args:
+        name_or_path: folder or Hub id.
+        **hub_kwargs: as for [`load_classifier`].
+
+    Returns:
+        [`MiCForEEGTokenClassification`], in evaluation mode.
+
+    Raises:
+        OSError: there is no such checkpoint, or it can't be reached.
+        ValueError: it holds another kind of model, or a backbone without a head.
+    """
+    with found_checkpoint(name_or_path, hub_kwargs.get("revision"), hub_kwargs.get("subfolder")) as resolved:
+        fields = _fields_of(resolved, hub_kwargs)
+        if not labels_patches(fields):
+            raise ValueError(
+                f"{name_or_path} holds {', '.join(fields.get('architectures') or ['another model'])}, which does not "
+                "label patches. Give a MiCForEEGTokenClassification; recordings are classified window by window by "
+                "dlink_hf.pipeline('eeg-classification')."
+            )
+        return _load_trained(MiCForEEGTokenClassification, resolved, False, hub_kwargs)
+
+
+def labels_patches(fields: dict[str, Any]) -> bool:
+    """Whether a config.json is that of a model that labels patches."""
+    return any(name.endswith("ForEEGTokenClassification") for name in fields.get("architectures") or ())
+
+
+def checkpoint_labels_patches(name_or_path: str | os.PathLike, **hub_kwargs: Any) -> bool:
+    """Whether a checkpoint holds a model that labels patches; as [`load_classifier`] finds it."""
+    with found_checkpoint(name_or_path, hub_kwargs.get("revision"), hub_kwargs.get("subfolder")) as resolved:
+        return labels_patches(_fields_of(resolved, hub_kwargs))
+
+
+def _fields_of(name_or_path: str, hub_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What the config.json of a student or a teacher says.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it is of another kind of model.
+    """
     config_file = os.path.join(name_or_path, hub_kwargs.get("subfolder") or "", "config.json")
     if os.path.isdir(name_or_path) and not os.path.isfile(config_file):
         raise FileNotFoundError(f"{name_or_path} holds no config.json: it is not the folder of a saved model.")
-    fields, _ = DLinkPreTrainedConfig.read_config_dict(name_or_path, **hub_kwargs)
-    if str(fields.get("model_type")) not in kinds:
+    options = {name: value for name, value in hub_kwargs.items() if name != "dtype"}
+    fields, _ = DLinkPreTrainedConfig.read_config_dict(name_or_path, **options)
+    if str(fields.get("model_type")) not in ("dlink_mic", "dlink_teacher"):
         raise ValueError(
             f"{name_or_path} holds a model of type {fields.get('model_type')!r}; a student is 'dlink_mic', a teacher "
             "'dlink_teacher'."
         )
-    if "MiCForEEGTokenClassification" in (fields.get("architectures") or ()):
-        raise ValueError(
-            f"{name_or_path} holds a student that labels patches, not whole windows: "
-            "MiCForEEGTokenClassification.from_pretrained(...)."
-        )
-    if fields.get("problem_type") == REGRESSION:
-        kinds = {"dlink_mic": MiCForEEGRegression, "dlink_teacher": DLinkTeacherForEEGRegression}
-    model_class = kinds[fields["model_type"]]
+    return fields
+
+
+def _load_trained(
+    model_class: Any, name_or_path: str, allow_backbone: bool, hub_kwargs: dict[str, Any]
+) -> PreTrainedModel:
     model, info = model_class.from_pretrained(name_or_path, output_loading_info=True, **hub_kwargs)
     if model.lacked_head(info) and not allow_backbone:
         raise ValueError(
@@ -220,9 +273,12 @@ def dataset_predictions(
 
 
 __all__ = [
+    "checkpoint_labels_patches",
     "dataset_predictions",
     "evaluate_model",
+    "labels_patches",
     "load_classifier",
+    "load_token_classifier",
     "predict_outputs",
     "predict_probabilities",
     "write_predictions",

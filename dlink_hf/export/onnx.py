@@ -27,8 +27,9 @@ from ..core.fetch import fetch
 from ..core.requires import require
 from ..data.description import alignment_info
 from ..data.model_contract import check_label_names, label_names, montage_arguments
-from ..evaluation.predict import load_classifier
+from ..evaluation.predict import checkpoint_labels_patches, load_classifier, load_token_classifier
 from ..models.mic.modeling_mic import MiCForEEGClassification, MiCWithHead
+from ..models.mic.token_classification import MiCForEEGTokenClassification
 from ..preprocessing.alignment import Alignment
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .exported_student import ExportedStudent, Runner, check_montage, check_windows
@@ -258,10 +259,17 @@ def _student(
 ) -> tuple[MiCForEEGClassification, EEGFeatureExtractor | None]:
     """A copy of the student on the CPU in float32, for the montage that is asked for; and its feature extractor."""
     if isinstance(model, (str, os.PathLike)):
-        name, model = model, load_classifier(model)
+        name = model
+        model = load_token_classifier(name) if checkpoint_labels_patches(name) else load_classifier(name)
         with found_checkpoint(name) as resolved:
             if extractor is None and fetch(resolved, "preprocessor_config.json", {}) is not None:
                 extractor = EEGFeatureExtractor.from_pretrained(resolved)
+    if isinstance(model, MiCForEEGTokenClassification):
+        raise TypeError(
+            "A MiCForEEGTokenClassification is not exported: other runtimes run students of one answer a window. "
+            "Label recordings with dlink_hf.pipeline('eeg-token-classification', model=...), or train a "
+            "MiCForEEGClassification on windows of one label's length and export that."
+        )
     if not isinstance(model, MiCWithHead):
         raise TypeError(
             f"Only students are exported, a MiCForEEGClassification or its name; got {type(model).__name__}. Distil "

@@ -14,7 +14,7 @@ from ..core.fetch import HUB_OPTIONS, fetch
 from ..export.exported_student import ExportedStudent
 from ..export.loading import check_backend, load_exported
 from ..preprocessing.eeg_reader import SETTINGS_FILE, EEGReader
-from .recording_classifier import FEATURE_TASK, REGRESSION_TASK, TASK, RecordingClassifier
+from .recording_classifier import FEATURE_TASK, REGRESSION_TASK, TASK, TOKEN_TASK, RecordingClassifier
 
 
 if TYPE_CHECKING:
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from .window_pipeline import EEGWindowPipeline
 
 
-TASKS = (TASK, REGRESSION_TASK, FEATURE_TASK)
+TASKS = (TASK, REGRESSION_TASK, TOKEN_TASK, FEATURE_TASK)
 
 # transformers.pipeline knows the task from here on; a program that never imports transformers is spared it
 if "transformers" in sys.modules:
     import_module(".pipeline", __package__)
     import_module(".feature_pipeline", __package__)
+    import_module(".token_pipeline", __package__)
 
 
 def pipeline(
@@ -47,8 +48,8 @@ def pipeline(
     """Return a pipeline that runs a model on EEG recordings window by window.
 
     Args:
-        task: "eeg-classification" or "eeg-regression", the one that the model was made for by default; or
-            "eeg-feature-extraction", of any model but an export.
+        task: "eeg-classification", "eeg-regression" or "eeg-token-classification" (a label for each patch), the one
+            that the model was made for by default; or "eeg-feature-extraction", of any model but an export.
         model: folder, Hub id or short name of a student or a teacher, or a model itself.
         feature_extractor: the same for the [`EEGFeatureExtractor`]; the one saved with the model by default.
         device: as in transformers: the first accelerator by default, else the CPU; -1 or "cpu" for the CPU.
@@ -61,9 +62,9 @@ def pipeline(
             is loaded by name; `batch_size`, `num_workers` and the options of the call, to hold for all calls.
 
     Returns:
-        [`EEGClassificationPipeline`], [`EEGRegressionPipeline`] or [`EEGFeatureExtractionPipeline`]; its call says
-        what it takes and gives. Of an exported student a [`RecordingClassifier`], which does the same; with ONNX
-        Runtime it imports neither torch nor transformers.
+        [`EEGClassificationPipeline`], [`EEGRegressionPipeline`], [`EEGTokenClassificationPipeline`] or
+        [`EEGFeatureExtractionPipeline`]; its call says what it takes and gives. Of an exported student a
+        [`RecordingClassifier`], which does the same; with ONNX Runtime it imports neither torch nor transformers.
 
     Raises:
         ImportError: of another backend, a package is missing.
@@ -102,12 +103,14 @@ def pipeline(
             # made for the montage of the export
             settings = EEGReader.from_pretrained(model.folder)
     elif name is not None:
-        from ..evaluation.predict import load_classifier
-
-        options: dict[str, Any] = {**hub, **({} if dtype is None else {"dtype": dtype})}
+        from ..evaluation.predict import checkpoint_labels_patches, load_classifier, load_token_classifier
         from .feature_pipeline import load_backbone
 
-        model = (load_backbone if task == FEATURE_TASK else load_classifier)(name, **options)
+        options: dict[str, Any] = {**hub, **({} if dtype is None else {"dtype": dtype})}
+        if task is None and checkpoint_labels_patches(name, **options):
+            task = TOKEN_TASK
+        load = {FEATURE_TASK: load_backbone, TOKEN_TASK: load_token_classifier}.get(task or TASK, load_classifier)
+        model = load(name, **options)
     if settings is None and name is not None:
         settings = name
     if isinstance(model, ExportedStudent):
@@ -124,13 +127,20 @@ def pipeline(
     from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
     from .feature_pipeline import EEGFeatureExtractionPipeline
     from .pipeline import EEGClassificationPipeline, EEGRegressionPipeline
+    from .token_pipeline import EEGTokenClassificationPipeline
 
     if isinstance(settings, (str, os.PathLike)):
         settings = _load_settings(os.fspath(settings), hub, EEGFeatureExtractor)
     if task is None:
         problem_type = getattr(getattr(model, "config", None), "problem_type", None)
         task = REGRESSION_TASK if problem_type == REGRESSION else TASK
-    kinds = {TASK: EEGClassificationPipeline, REGRESSION_TASK: EEGRegressionPipeline}
+        if type(model).__name__.endswith("ForEEGTokenClassification"):
+            task = TOKEN_TASK
+    kinds = {
+        TASK: EEGClassificationPipeline,
+        REGRESSION_TASK: EEGRegressionPipeline,
+        TOKEN_TASK: EEGTokenClassificationPipeline,
+    }
     kind: Any = kinds.get(task, EEGFeatureExtractionPipeline)
     return kind(model=model, feature_extractor=settings, task=task, device=device, **kwargs)
 

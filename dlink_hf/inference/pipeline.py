@@ -176,7 +176,7 @@ class EEGRegressionPipeline(EEGWindowPipeline):
         return self._number_answers(*self.gather(model_outputs), label_all)
 
 
-class _TrainedMixin:
+class TrainedMixin:
     """What `transformers.pipeline` loads the model by: a checkpoint without a trained head would guess."""
 
     @classmethod
@@ -189,11 +189,11 @@ class _TrainedMixin:
         return model
 
 
-class _TrainedClassifier(_TrainedMixin, AutoModelForEEGClassification):
+class _TrainedClassifier(TrainedMixin, AutoModelForEEGClassification):
     """A classifier with its head."""
 
 
-class _TrainedRegressor(_TrainedMixin, AutoModelForEEGRegression):
+class _TrainedRegressor(TrainedMixin, AutoModelForEEGRegression):
     """A model of numbers with its head."""
 
 
@@ -208,4 +208,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["BATCH_SIZE", "REGRESSION_TASK", "TASK", "EEGClassificationPipeline", "EEGRegressionPipeline"]
+__all__ = [
+    "BATCH_SIZE",
+    "REGRESSION_TASK",
+    "TASK",
+    "EEGClassificationPipeline",
+    "EEGRegressionPipeline",
+    "TrainedMixin",
+]

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 TASK = "eeg-classification"
 REGRESSION_TASK = "eeg-regression"
+TOKEN_TASK = "eeg-token-classification"
 FEATURE_TASK = "eeg-feature-extraction"
 BATCH_SIZE = 64
 
@@ -400,6 +401,7 @@ __all__ = [
     "FEATURE_TASK",
     "REGRESSION_TASK",
     "TASK",
+    "TOKEN_TASK",
     "RecordingClassification",
     "RecordingClassifier",
     "call_options",

@@ -99,6 +99,7 @@ class StreamClassifier:
         n_restarts (`int`): how often the window had to start again.
 
     Raises:
+        TypeError: the model labels patches, not windows.
         ValueError: the stream lacks channels, its unit is unknown, or an argument is out of range.
 
     Example:
@@ -138,6 +139,12 @@ class StreamClassifier:
                 raise ValueError(f"{name} must be a number of seconds, at least {least:g}, got {value!r}.")
         if isinstance(reject_below, bool) or not 0 <= reject_below < 1:
             raise ValueError(f"reject_below must be a probability, at least 0 and below 1, got {reject_below!r}.")
+        if type(model).__name__.endswith("ForEEGTokenClassification"):
+            raise TypeError(
+                f"A stream is told one answer a window, and {type(model).__name__} labels every patch of a stretch. "
+                "Label the recording when it is over, dlink_hf.pipeline('eeg-token-classification', model=...), or "
+                "stream a MiCForEEGClassification that was trained on windows of one label's length."
+            )
         self.model, self.labels, self._say = model, label_names(model), say
         # a device that runs an exported student has no torch
         self._is_torch = not isinstance(model, ExportedStudent)
