@@ -74,6 +74,7 @@ _PUBLIC_NAMES = {
     "distillation.configuration_studio": ["DLinkStudioConfig"],
     "models.mic.modeling_mic": ["MiCForEEGClassification", "MiCForEEGRegression", "MiCModel"],
     "models.mic.token_classification": ["MiCForEEGTokenClassification"],
+    "models.teacher.token_classification": ["DLinkTeacherForEEGTokenClassification"],
     "models.teacher.modeling_teacher": [
         "DLinkTeacherForEEGClassification",
         "DLinkTeacherForEEGRegression",
@@ -355,6 +356,9 @@ if TYPE_CHECKING:
         DLinkTeacherForEEGClassification as DLinkTeacherForEEGClassification,
         DLinkTeacherForEEGRegression as DLinkTeacherForEEGRegression,
         DLinkTeacherModel as DLinkTeacherModel,
+    )
+    from .models.teacher.token_classification import (
+        DLinkTeacherForEEGTokenClassification as DLinkTeacherForEEGTokenClassification,
     )
     from .preprocessing.alignment import (
         EuclideanAlignment as EuclideanAlignment,

@@ -67,6 +67,8 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         router_task_weight (`float`, defaults to 1.0): cross-entropy of the router's own head.
         router_balance_weight (`float`, defaults to 0.1): keeps the mean weights of a batch from collapsing.
         router_entropy_weight (`float`, defaults to 0.0): pushes every input's weights to be sharp.
+        labels_patches (`bool`, defaults to `False`): whether teacher and student label every patch, or every few, of a
+            stretch. They are then compared by the logits of each place alone; labels last as long in both.
 
     Raises:
         ValueError: a field is unknown, out of range, or contradicts another; the message names it.
@@ -111,6 +113,7 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
     router_task_weight: float | int = 1.0
     router_balance_weight: float | int = 0.1
     router_entropy_weight: float | int = 0.0
+    labels_patches: bool = False
 
     def __post_init__(self, **kwargs):
         reject_unknown_fields(self, kwargs)
@@ -151,6 +154,8 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
         self.spectral_placement = list(PLACEMENTS) if self.spectral_placement is None else self.spectral_placement
         self._check_objective()
         self._check_agreement()
+        if self.labels_patches:
+            self._check_places()
         num_labels = kwargs.get("num_labels")
         require(
             num_labels in (None, self.student_config.num_labels),
@@ -225,6 +230,27 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
             names,
             f"in the order of `teacher_config.id2label`, which is {expected}",
         )
+
+    def _check_places(self) -> None:
+        """Labels of patches are of the same times, and nothing but their logits is compared."""
+        fields = "zero where patches are labelled: their distillation compares the logits of each place alone"
+        for weight in ("route_weight", "spectral_weight"):
+            require(getattr(self, weight) == 0, weight, getattr(self, weight), fields)
+        student = self.student_config
+        for config in self.all_teachers:
+            require(
+                config.n_times / config.sfreq == student.n_times / student.sfreq,
+                "n_times",
+                config.n_times,
+                f"as long as the student's stretch, {student.n_times / student.sfreq:g} s",
+            )
+            seconds = [one.patch_size * one.patches_per_label / one.sfreq for one in (config, student)]
+            require(
+                seconds[0] == seconds[1],
+                "patches_per_label",
+                config.patches_per_label,
+                f"such that labels of teacher and student last as long: {seconds[0]:g} and {seconds[1]:g} s",
+            )
 
     def _check_further_teacher(self, field: str, other: DLinkTeacherConfig) -> None:
         """Another teacher reads the same windows, as far as its channels and rate go, and knows the same classes."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,26 +18,26 @@ from ..core.config_checks import MULTI_LABEL, REGRESSION
 from ..core.licences import join_licences
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.mic.modeling_mic import MiCModelOutput, MiCWithHead, student_class
+from ..models.mic.token_classification import MiCForEEGTokenClassification
 from ..models.modeling_base import DLinkPreTrainedModel
 from ..models.task_losses import as_targets, head_loss, in_target_unit
 from ..models.teacher.modeling_teacher import (
     DLinkTeacherWithHead,
     teacher_class,
 )
+from ..models.teacher.token_classification import DLinkTeacherForEEGTokenClassification
 from ..models.token_grid import common_grid, shared_tokens, to_grid, windows_for
 from .configuration_studio import DLinkStudioConfig
 from .losses import (
     classification_loss,
-    feature_distance,
     label_distillation_loss,
     logit_distillation_loss,
     router_balance_loss,
     router_entropy,
-    spectral_losses,
     target_distillation_loss,
-    target_spectrum,
 )
 from .modeling_router import DLinkRouter, normalise_layers
+from .objective import mean_logits, mimic_terms, place_terms
 
 
 STAGES = ("mimic", "compress")
@@ -100,50 +99,6 @@ class MiCDecoder(nn.Module):
         return self.features(tokens).transpose(1, 2)
 
 
-def mean_logits(logits: torch.Tensor | Sequence[torch.Tensor], problem_type: str | None = None) -> torch.Tensor:
-    """Return the logits of a teacher; of several, the log of the mean of their probabilities.
-
-    The mean of probabilities, not of their logarithms: a single teacher that is sure can't overrule all others. Of
-    several labels at once it is taken of each, and of a regression's numbers it is their mean.
-
-    Args:
-        logits: (B, num_labels), or one such tensor a teacher.
-        problem_type: of the models' configs.
-    """
-    if isinstance(logits, torch.Tensor):
-        return logits
-    if problem_type == REGRESSION:
-        return torch.stack([one.float() for one in logits]).mean(0)
-    if problem_type == MULTI_LABEL:
-        return torch.stack([one.float().sigmoid() for one in logits]).mean(0).logit(1e-6)
-    return torch.stack([one.float().log_softmax(-1) for one in logits]).logsumexp(0) - math.log(len(logits))
-
-
-def mimic_terms(
-    config: DLinkStudioConfig,
-    target: torch.Tensor,
-    mimic_state: torch.Tensor,
-    decoded_state: torch.Tensor,
-    **over: Any,
-) -> dict[str, tuple[float, torch.Tensor]]:
-    """The terms that hold a student against the routed target, by name; each with its weight. They need no label.
-
-    Args:
-        config: weights, distance, axes and placement.
-        target: (B, C, P, D), the routed state, detached.
-        mimic_state, decoded_state: (B, C, P, D), the student's states on the same grid.
-        **over: `over_processes`, as [`losses.target_spectrum`] takes it.
-    """
-    places = {"mimic": mimic_state, "compressed": decoded_state}
-    terms = {"route_loss": (config.route_weight, feature_distance(mimic_state, target, config.route_distance))}
-    target_bins = target_spectrum(target, config.spectral_axes, **over) if config.spectral_placement else None
-    for place in config.spectral_placement:
-        magnitude, phase = spectral_losses(places[place], target_bins, config.magnitude_kind)
-        terms[f"magnitude_{place}_loss"] = (config.spectral_weight * config.magnitude_weight, magnitude)
-        terms[f"phase_{place}_loss"] = (config.spectral_weight * config.phase_weight, phase)
-    return terms
-
-
 class DLinkStudioModel(DLinkPreTrainedModel):
     """Everything that takes part in a distillation. The teachers are frozen; router, student and decoder learn.
 
@@ -169,14 +124,17 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             given["teacher"] = teachers[0]
             given["more_teachers"] = nn.ModuleList(teachers[1:]) if len(teachers) > 1 else None
         else:
-            kind = teacher_class(config.student_config.problem_type)
+            kind: Any = teacher_class(config.student_config.problem_type)
+            if config.labels_patches:
+                kind = DLinkTeacherForEEGTokenClassification
             self.teacher = kind(config.teacher_config)
             if config.teacher_configs is not None:
                 self.more_teachers = nn.ModuleList(map(kind, config.all_teachers[1:]))
         if router is None:
             self.router = DLinkRouter(config.router_config)
         if student is None:
-            self.student = student_class(config.student_config.problem_type)(config.student_config)
+            own: Any = student_class(config.student_config.problem_type)
+            self.student = (MiCForEEGTokenClassification if config.labels_patches else own)(config.student_config)
         self.decoder = MiCDecoder(config.student_config)
         self.post_init()
         # parts that hold weights already join after the initialisation of those that are new
@@ -208,6 +166,16 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         teachers = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
         if not teachers:
             raise ValueError("`teacher` is an empty list: a studio needs at least one teacher.")
+        labels_patches = isinstance(student, MiCForEEGTokenClassification)
+        for one in teachers:
+            if isinstance(one, DLinkTeacherForEEGTokenClassification) != labels_patches:
+                raise ValueError(
+                    f"{type(one).__name__} and {type(student).__name__} do not go together: one labels patches, the "
+                    "other whole windows. Give DLinkTeacherForEEGTokenClassification with "
+                    "MiCForEEGTokenClassification."
+                )
+        if labels_patches:
+            fields["labels_patches"] = True
         # what is made from weights keeps their licences
         given = [part.config.weights_licenses for part in (student, *teachers)]
         student.config.weights_licenses = join_licences(*given)
@@ -294,7 +262,8 @@ class DLinkStudioModel(DLinkPreTrainedModel):
             labels (`torch.Tensor`, *optional*): class indices (B,), -1 for a window without a label, which takes
                 part in all terms but the cross-entropies; without any labels there is no loss. Of several labels at
                 once (B, num_labels) zeros and ones, -1 where one is not known; of a regression (B, num_labels)
-                targets in their unit, NaN where there is none.
+                targets in their unit, NaN where there is none. Of models that label patches (B, S), -100 for a place
+                without a label.
             class_weights (`torch.Tensor`, (num_labels,), *optional*): weights of the classes in both cross-entropies;
                 of several labels at once, of a label that holds over one that does not.
             stage (`str`, *optional*, defaults to `"compress"`): `"mimic"`: the feature and spectral terms, and the
@@ -320,6 +289,9 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         """
         one_of("`stage`", stage, STAGES)
         return_dict = self.config.return_dict if return_dict is None else return_dict
+        if self.config.labels_patches:
+            windows = input_values if teacher_input_values is None else teacher_input_values
+            return self._distil_places(input_values, windows, labels, class_weights, teacher_logits, return_dict)
         if (teacher_states is None) != (teacher_logits is None):
             raise ValueError(
                 "`teacher_states` and `teacher_logits` replace the teacher together: give both or neither."
@@ -384,6 +356,30 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         loss = sum(weight * term for weight, term in terms.values() if weight > 0)
         losses = {name: term.detach() for name, (_, term) in terms.items()}
         output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})
+        return output if return_dict else output.to_tuple()
+
+    def _distil_places(
+        self,
+        input_values: torch.Tensor,
+        teacher_input_values: torch.Tensor,
+        labels: torch.Tensor | None,
+        class_weights: torch.Tensor | None,
+        teacher_logits: torch.Tensor | Sequence[torch.Tensor] | None,
+        return_dict: bool,
+    ) -> DLinkStudioOutput | tuple[Any, ...]:
+        """A step of models that label patches: each place of a stretch counts as a window of its own."""
+        config = self.config
+        logits = self.student(input_values, return_dict=True).logits
+        if teacher_logits is None and (config.kd_weight > 0 or labels is None):
+            teacher_logits = self._run_teachers(teacher_input_values, with_states=False)[2]
+        told = None if teacher_logits is None else mean_logits(teacher_logits)
+        output = DLinkStudioOutput(logits=logits, teacher_logits=told)
+        if labels is not None:
+            over = {"over_processes": process_mean} if is_shared() else {}
+            terms = place_terms(config, logits, told, labels, class_weights, **over)
+            loss = sum(weight * term for weight, term in terms.values() if weight > 0)
+            losses = {name: term.detach() for name, (_, term) in terms.items()}
+            output = DLinkStudioOutput(**{**output, "loss": loss, "losses": losses})
         return output if return_dict else output.to_tuple()
 
     def _check_one_view(self) -> None:
@@ -475,4 +471,4 @@ class DLinkStudioModel(DLinkPreTrainedModel):
         return terms
 
 
-__all__ = ["STAGES", "DLinkStudioModel", "DLinkStudioOutput", "MiCDecoder", "mean_logits", "mimic_terms"]
+__all__ = ["STAGES", "DLinkStudioModel", "DLinkStudioOutput", "MiCDecoder"]

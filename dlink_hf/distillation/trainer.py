@@ -20,6 +20,7 @@ from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled
 from ..data.model_contract import check_teacher_view, check_training_windows, label_names
 from ..data.targets import check_targets, is_single_label, settle_target_scale
 from ..evaluation.metrics import compute_metrics_for
+from ..models.mic.token_classification import token_loss
 from ..models.task_losses import mean_loss
 from ..training.base_trainer import TRAINING_ARGS_NAME, StudioTrainer, check_groups, class_weights_of
 from .modeling_studio import DLinkStudioModel
@@ -199,7 +200,8 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
             model=model,
             args=args,
             data_collator=data_collator or EEGDataCollator(),
-            compute_metrics=compute_metrics or compute_metrics_for(model.student.config),
+            compute_metrics=compute_metrics
+            or compute_metrics_for(model.config if model.config.labels_patches else model.student.config),
             callbacks=callbacks,
             **kwargs,
         )
@@ -303,7 +305,9 @@ class DLinkTrainer(PublishingMixin, StudioTrainer):
             config = self.studio.student.config
             if is_single_label(self.studio):
                 labels = labels.long()
-            output.metrics[name] = mean_loss(config, logits.double(), labels).item()
+            of_places = self.studio.config.labels_patches
+            loss = token_loss(logits, labels) if of_places else mean_loss(config, logits.double(), labels)
+            output.metrics[name] = loss.item()
         return output
 
     def _save_weights(self, folder: Path, state_dict: dict | None) -> None:

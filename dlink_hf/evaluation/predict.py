@@ -24,6 +24,7 @@ from ..models.configuration_base import DLinkPreTrainedConfig
 from ..models.mic.modeling_mic import MiCForEEGClassification, MiCForEEGRegression
 from ..models.mic.token_classification import MiCForEEGTokenClassification
 from ..models.teacher.modeling_teacher import DLinkTeacherForEEGClassification, DLinkTeacherForEEGRegression
+from ..models.teacher.token_classification import DLinkTeacherForEEGTokenClassification
 from .prediction_files import label_of, write_predictions
 
 
@@ -117,7 +118,7 @@ def load_classifier(
         fields = _fields_of(resolved, hub_kwargs)
         if labels_patches(fields):
             raise ValueError(
-                f"{name_or_path} holds a student that labels patches, not whole windows: dlink_hf.pipeline("
+                f"{name_or_path} holds a model that labels patches, not whole windows: dlink_hf.pipeline("
                 "'eeg-token-classification', model=...) labels recordings, "
                 "MiCForEEGTokenClassification.from_pretrained(...) is the model itself."
             )
@@ -130,14 +131,14 @@ def load_classifier(
 
 
 def load_token_classifier(name_or_path: str | os.PathLike, **hub_kwargs: Any) -> PreTrainedModel:
-    """Load a trained student that labels patches.
+    """Load a trained student or teacher that labels patches.
 
     Args:
         name_or_path: folder or Hub id.
         **hub_kwargs: as for [`load_classifier`].
 
     Returns:
-        [`MiCForEEGTokenClassification`], in evaluation mode.
+        [`MiCForEEGTokenClassification`] or [`DLinkTeacherForEEGTokenClassification`], in evaluation mode.
 
     Raises:
         OSError: there is no such checkpoint, or it can't be reached.
@@ -151,7 +152,11 @@ def load_token_classifier(name_or_path: str | os.PathLike, **hub_kwargs: Any) ->
                 "label patches. Give a MiCForEEGTokenClassification; recordings are classified window by window by "
                 "dlink_hf.pipeline('eeg-classification')."
             )
-        return _load_trained(MiCForEEGTokenClassification, resolved, False, hub_kwargs)
+        kinds: dict[str, Any] = {
+            "dlink_mic": MiCForEEGTokenClassification,
+            "dlink_teacher": DLinkTeacherForEEGTokenClassification,
+        }
+        return _load_trained(kinds[fields["model_type"]], resolved, False, hub_kwargs)
 
 
 def labels_patches(fields: dict[str, Any]) -> bool:

@@ -14,6 +14,8 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.mic.token_classification import MiCForEEGTokenClassification
+from ..models.teacher.configuration_teacher import DLinkTeacherConfig
+from ..models.teacher.token_classification import DLinkTeacherForEEGTokenClassification
 from ..preprocessing.preparation import EEGPreparation
 from .auto import AutoModelForEEGClassification
 from .pipeline import TrainedMixin
@@ -28,7 +30,7 @@ class EEGTokenClassificationPipeline(EEGWindowPipeline):
     window, one after the other: each place has one label. What is left at the end, less than a stretch, has none.
 
     Args:
-        model: [`MiCForEEGTokenClassification`].
+        model: [`MiCForEEGTokenClassification`] or [`DLinkTeacherForEEGTokenClassification`].
         feature_extractor: the [`EEGFeatureExtractor`] that prepares recordings as in the model's training.
         **kwargs: as for [`EEGClassificationPipeline`].
 
@@ -67,7 +69,7 @@ class EEGTokenClassificationPipeline(EEGWindowPipeline):
     @staticmethod
     def check_model(model: Any) -> None:
         """Refuse a model that labels no patches."""
-        if not isinstance(model, MiCForEEGTokenClassification):
+        if not isinstance(model, MiCForEEGTokenClassification | DLinkTeacherForEEGTokenClassification):
             raise TypeError(
                 f"{type(model).__name__} does not label patches. Give a MiCForEEGTokenClassification, or take the "
                 "task 'eeg-classification', which has a label for each window."
@@ -118,13 +120,14 @@ class EEGTokenClassificationPipeline(EEGWindowPipeline):
         return {**super()._when(onset, reason), "duration": duration}
 
 
-class _TrainedTokenClassifier(TrainedMixin, AutoModelForEEGClassification):
+class _TrainedTokenClassifier(TrainedMixin, AutoModelForEEGClassification):  # type: ignore[misc]
     """A model that labels patches, with its head."""
 
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
 
 
 _TrainedTokenClassifier.register(MiCConfig, MiCForEEGTokenClassification)
+_TrainedTokenClassifier.register(DLinkTeacherConfig, DLinkTeacherForEEGTokenClassification)
 PIPELINE_REGISTRY.register_pipeline(TOKEN_TASK, EEGTokenClassificationPipeline, pt_model=_TrainedTokenClassifier)
 
 

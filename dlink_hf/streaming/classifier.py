@@ -99,7 +99,7 @@ class StreamClassifier:
         n_restarts (`int`): how often the window had to start again.
 
     Raises:
-        TypeError: the model labels patches, not windows.
+        TypeError: the model has no head, or labels patches.
         ValueError: the stream lacks channels, its unit is unknown, or an argument is out of range.
 
     Example:
@@ -144,6 +144,14 @@ class StreamClassifier:
                 f"A stream is told one answer a window, and {type(model).__name__} labels every patch of a stretch. "
                 "Label the recording when it is over, dlink_hf.pipeline('eeg-token-classification', model=...), or "
                 "stream a MiCForEEGClassification that was trained on windows of one label's length."
+            )
+        heads = ("ForEEGClassification", "ForEEGRegression")
+        answers = any(kind.__name__.endswith(heads) for kind in type(model).__mro__)
+        if not answers and not isinstance(model, ExportedStudent):
+            raise TypeError(
+                "A stream is told by a student or a teacher with a trained head, or by an export; got "
+                f"{type(model).__name__}. Fine-tune a backbone first (dlink finetune --student NAME); of a studio "
+                "give its `student`."
             )
         self.model, self.labels, self._say = model, label_names(model), say
         # a device that runs an exported student has no torch

@@ -21,7 +21,6 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..core.atomic_files import staged
 from ..core.config_checks import MULTI_LABEL, REGRESSION
-from ..core.unlabelled import UNLABELLED
 from ..data.model_contract import label_names
 from ..data.splits import check_no_shared_subjects
 from ..data.targets import label_weights, target_values
@@ -40,7 +39,7 @@ def balanced_class_weights(labels: Any, num_labels: int) -> torch.Tensor:
     """Return the weights N / (num_labels * count), as scikit-learn's `class_weight="balanced"`.
 
     Args:
-        labels: (N,) class indices; windows without a label, -1, are not counted.
+        labels: (N,) class indices, or (N, S) of places; those without a label, -1 or -100, are not counted.
         num_labels: number of classes.
 
     Returns:
@@ -50,7 +49,7 @@ def balanced_class_weights(labels: Any, num_labels: int) -> torch.Tensor:
         ValueError: a class does not occur.
     """
     labels = torch.as_tensor(labels)
-    counts = torch.bincount(labels[labels != UNLABELLED], minlength=num_labels).float()
+    counts = torch.bincount(labels[labels >= 0], minlength=num_labels).float()
     absent = (counts == 0).nonzero().flatten().tolist()
     if absent:
         raise ValueError(f"The training set holds no window of class {absent}; balanced weights need every class.")

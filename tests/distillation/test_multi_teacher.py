@@ -39,7 +39,7 @@ from dlink_hf import (  # noqa: E402
     TeacherCache,
 )
 from dlink_hf.distillation.losses import feature_distance, logit_distillation_loss  # noqa: E402
-from dlink_hf.distillation.modeling_studio import mean_logits  # noqa: E402
+from dlink_hf.distillation.objective import mean_logits  # noqa: E402
 from dlink_hf.models.token_grid import common_grid, student_fields, time_weights, to_grid, windows_for  # noqa: E402
 
 

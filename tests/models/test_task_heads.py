@@ -29,7 +29,7 @@ from dlink_hf import (
     load_classifier,
 )
 from dlink_hf.distillation.losses import label_distillation_loss, target_distillation_loss
-from dlink_hf.distillation.modeling_studio import mean_logits
+from dlink_hf.distillation.objective import mean_logits
 from dlink_hf.hub.remote_code import add_remote_code
 from dlink_hf.models.task_losses import head_loss
 

@@ -24,7 +24,8 @@ from ..configuration_router import DLinkRouterConfig
 from ..configuration_studio import DLinkStudioConfig
 from ..losses import classification_loss, router_balance_loss, router_entropy
 from ..modeling_router import DLinkRouter, normalise_layers
-from ..modeling_studio import MiCDecoder, mimic_terms
+from ..modeling_studio import MiCDecoder
+from ..objective import mimic_terms
 
 
 # of a window's channels, at least this share is left where the student sees a part of them

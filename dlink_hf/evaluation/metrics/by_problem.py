@@ -13,14 +13,17 @@ from ...core.model_facts import predictions_of
 from .eeg_classification import SCORES, classification_scores, compute_metrics
 from .eeg_multi_label import MULTI_LABEL_SCORES, compute_multi_label_metrics, multi_label_scores
 from .eeg_regression import REGRESSION_SCORES, compute_regression_metrics, regression_scores
+from .eeg_tokens import compute_token_metrics, token_scores
 
 
 def compute_metrics_for(config: Any) -> Callable[[Any], dict[str, float]]:
     """Return the `compute_metrics` of transformers' `Trainer` that fits a model.
 
     Args:
-        config: of the model.
+        config: of the model, or of a studio.
     """
+    if getattr(config, "labels_patches", False):
+        return compute_token_metrics
     kinds = {REGRESSION: compute_regression_metrics, MULTI_LABEL: compute_multi_label_metrics}
     return kinds.get(getattr(config, "problem_type", None), compute_metrics)
 
@@ -39,10 +42,12 @@ def scores_for(
     Args:
         config: of the model.
         labels: as the windows have them.
-        predictions: probabilities (N, L), or numbers (N, L) of a regression.
+        predictions: probabilities (N, L), or numbers (N, L) of a regression; (N, S, L) of S places of a stretch.
         subjects: (N,) subject of each window, or None.
         names: of the L outputs.
     """
+    if np.ndim(predictions) == 3:
+        return token_scores(labels, predictions, subjects, names)
     kinds = {REGRESSION: regression_scores, MULTI_LABEL: multi_label_scores}
     score = kinds.get(getattr(config, "problem_type", None), classification_scores)
     return score(labels, predictions, subjects=subjects, label_names=names)

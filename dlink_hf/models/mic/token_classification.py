@@ -7,13 +7,14 @@ B stretches, C channels, P patches, S labels (P over `patches_per_label`), K spa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
-from ...core.config_checks import REGRESSION
+from ...core.config_checks import MULTI_LABEL, REGRESSION
 from ...core.unlabelled import IGNORED
 from .configuration_mic import MiCConfig
 from .modeling_mic import MiCModel, MiCPreTrainedModel
@@ -61,11 +62,7 @@ class MiCForEEGTokenClassification(MiCPreTrainedModel):
     _head_keys = ("classifier.", "context.", "token_norm.")
 
     def __init__(self, config: MiCConfig):
-        if config.problem_type == REGRESSION:
-            raise ValueError(
-                "MiCForEEGTokenClassification tells classes, this config has problem_type='regression'. Numbers of "
-                "whole windows are told by MiCForEEGRegression."
-            )
+        check_tells_classes(type(self).__name__, config)
         super().__init__(config)
         self.num_labels = config.num_labels
         self.mic = MiCModel(config)
@@ -133,13 +130,40 @@ class MiCForEEGTokenClassification(MiCPreTrainedModel):
         logits = self.classifier(self.dropout(tokens))
         loss = None
         if labels is not None:
-            check_token_labels(labels, logits)
-            # a batch without any label has no loss, not one that is not a number
-            flat = logits.float().flatten(0, 1)
-            total = F.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction="sum")
-            loss = total / (labels != IGNORED).sum().clamp_min(1)
+            loss = token_loss(logits, labels)
         output = MiCTokenClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
         return output if return_dict else output.to_tuple()
+
+
+def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy of logits (B, S, num_labels) over all labels (B, S) but -100; 0 where there is none.
+
+    Raises:
+        ValueError: as [`check_token_labels`].
+    """
+    check_token_labels(labels, logits)
+    flat = logits.float().flatten(0, 1)
+    total = F.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    # a batch without any label has no loss, not one that is not a number
+    return total / (labels != IGNORED).sum().clamp_min(1)
+
+
+def check_tells_classes(name: str, config: Any) -> None:
+    """Refuse a config of numbers, or of several labels at once, for a model that tells one class of each place.
+
+    Args:
+        name: of the model's class.
+        config: its `problem_type` says what is wanted.
+
+    Raises:
+        ValueError: naming the class that fits.
+    """
+    if config.problem_type in (REGRESSION, MULTI_LABEL):
+        kind = "Regression" if config.problem_type == REGRESSION else "Classification"
+        raise ValueError(
+            f"{name} tells one class of each place, this config has problem_type={config.problem_type!r}. Labels of "
+            f"that kind are told of whole windows, by {name.replace('TokenClassification', kind)}."
+        )
 
 
 def check_token_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
@@ -162,4 +186,10 @@ def check_token_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
         )
 
 
-__all__ = ["MiCForEEGTokenClassification", "MiCTokenClassifierOutput", "check_token_labels"]
+__all__ = [
+    "MiCForEEGTokenClassification",
+    "MiCTokenClassifierOutput",
+    "check_tells_classes",
+    "check_token_labels",
+    "token_loss",
+]

@@ -69,6 +69,8 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
             patches, which a probe needs.
         head_dropout (`float`, *optional*, defaults to 0.2):
             Dropout before the last linear layer.
+        patches_per_label (`int`, *optional*, defaults to 1):
+            Of [`DLinkTeacherForEEGTokenClassification`]: the teacher's patches that one label is for.
         module_info (`dict`, *optional*):
             Where a network of the user's own is read, as `from_module` measured it; None for braindecode's models.
         target_mean, target_std (`list[float]`, *optional*):
@@ -105,6 +107,7 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
     input_scale: float | int | None = None
     head_size: int | None = 32
     head_dropout: float | int = 0.2
+    patches_per_label: int = 1
     module_info: dict | None = None
     target_mean: list | None = None
     target_std: list | None = None
@@ -140,6 +143,7 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
             "a positive integer, at most 16,384, or None",
         )
         require(0 <= self.head_dropout < 1, "head_dropout", self.head_dropout, "in [0, 1)")
+        require(self.patches_per_label >= 1, "patches_per_label", self.patches_per_label, "one patch or more")
         super().__post_init__(**kwargs)
         check_targets_fields(self)
 

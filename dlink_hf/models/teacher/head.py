@@ -30,10 +30,12 @@ class TeacherHead(nn.Module):
 
     def pool(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the features (B, C_t * width) of tokens (B, C_t, P_t, D), as the last layer reads them."""
+        return self.describe(tokens).mean(2).flatten(1)
+
+    def describe(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the features (B, C_t, P_t, width) of each token (B, C_t, P_t, D)."""
         tokens = self.norm(tokens)
-        if self.features is not None:
-            tokens = F.gelu(self.features(tokens))
-        return tokens.mean(2).flatten(1)
+        return tokens if self.features is None else F.gelu(self.features(tokens))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the logits (B, num_labels) of tokens (B, C_t, P_t, D)."""

@@ -161,7 +161,7 @@ def test_lengths_and_configs_that_do_not_fit() -> None:
         MiCForEEGTokenClassification(config(patches_per_label=2))(torch.randn(2, 4, 600))
     with pytest.raises(ValueError, match="'none' or 'gru'"):
         config(token_context="lstm")
-    with pytest.raises(ValueError, match="Numbers of whole windows are told by MiCForEEGRegression"):
+    with pytest.raises(ValueError, match="of whole windows, by MiCForEEGRegression"):
         MiCForEEGTokenClassification(config(problem_type="regression"))
 
 
