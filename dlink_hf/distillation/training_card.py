@@ -15,6 +15,7 @@ from datasets import Dataset
 from huggingface_hub import ModelCard
 
 from ..core.config_checks import SINGLE_LABEL
+from ..core.unlabelled import IGNORED
 from ..data.model_contract import label_names
 from ..evaluation.metrics import predictions_of, score_names, scores_for
 from ..evaluation.plots import plot_confusion_matrix, plot_loss_curves, plot_montage
@@ -156,6 +157,10 @@ def draw_student_plots(
     plots = {"montage": plot_montage(config.channel_positions, config.ch_names, folder / "montage.png")}
     if predictions is not None and config.problem_type in (None, SINGLE_LABEL):
         given, labels = predictions
+        if given.ndim == 3:
+            # each labelled place of a stretch counts as a window
+            known = labels != IGNORED
+            given, labels = given[known], labels[known]
         plots["confusion_matrix"] = plot_confusion_matrix(
             labels, given.argmax(1), label_names(student), folder / "confusion_matrix.png"
         )
@@ -336,7 +341,9 @@ def build_training_card(trainer: Any, folder: Path, name: str, model_id: str, **
         emissions_kg=emissions_of(trainer),
     )
     known.update(name=name, model_id=model_id, dataset=trainer.dataset_facts(), router=router_facts(history))
-    return build_model_card(student.config, **{**known, **facts})
+    # a config names its class only once it has been saved
+    config = {**student.config.to_dict(), "architectures": [type(student).__name__]}
+    return build_model_card(config, **{**known, **facts})
 
 
 __all__ = [

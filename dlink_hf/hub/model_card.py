@@ -114,8 +114,9 @@ def score_titles(problem_type: str | None) -> dict[str, str]:
 
 
 def _summary(
-    problem_type: str | None, labels: Sequence[str], teacher: Mapping[str, Any], dataset: Mapping[str, Any]
+    config: Mapping[str, Any], labels: Sequence[str], teacher: Mapping[str, Any], dataset: Mapping[str, Any]
 ) -> str:
+    problem_type = config.get("problem_type")
     labels = [for_markdown(label) for label in labels]
     trained = (
         f"trained on {for_markdown(dataset['name'])}"
@@ -130,7 +131,8 @@ def _summary(
             f"A compact EEG classifier (MiC student of `dlink_hf`): it tells which of {told} hold in a window of EEG."
         )
     else:
-        text = f"A compact EEG classifier (MiC student of `dlink_hf`): it tells {told} apart from a window of EEG."
+        where = "at every place of a stretch" if _labels_patches(config) else "from a window"
+        text = f"A compact EEG classifier (MiC student of `dlink_hf`): it tells {told} apart {where} of EEG."
     text += f" It was {trained}"
     if teacher:
         text += f". It was distilled from {for_markdown(teacher.get('name', 'a teacher'))}"
@@ -158,6 +160,11 @@ def _contract(config: Mapping[str, Any], labels: Sequence[str]) -> str:
     return markdown_table(["", ""], rows)
 
 
+def _labels_patches(config: Mapping[str, Any]) -> bool:
+    """Whether a config is that of a student that labels patches."""
+    return "MiCForEEGTokenClassification" in (config.get("architectures") or ())
+
+
 def _usage(config: Mapping[str, Any], model_id: str) -> str:
     # a literal keeps a name with a quote, or a fence, in it valid Python within its block
     names, sfreq, n_times = list(config["ch_names"]), float(config["sfreq"]), int(config["n_times"])
@@ -165,12 +172,20 @@ def _usage(config: Mapping[str, Any], model_id: str) -> str:
     n_windows = max(2, math.ceil(30 * sfreq / n_times))
     kind = config.get("problem_type")
     model_class = "MiCForEEGRegression" if kind == "regression" else "MiCForEEGClassification"
+    if _labels_patches(config):
+        model_class = "MiCForEEGTokenClassification"
     if kind == "regression":
         loop = """for onset, values in zip(inputs["onset"], logits):
     print(f"{float(onset):.1f} s", dict(zip(model.config.id2label.values(), values.tolist())))"""
     elif kind == "multi_label_classification":
         loop = """for onset, scores in zip(inputs["onset"], logits.sigmoid()):
     print(f"{float(onset):.1f} s", dict(zip(model.config.id2label.values(), scores.tolist())))"""
+    elif _labels_patches(config):
+        seconds = int(config["patch_size"]) * int(config.get("patches_per_label") or 1) / sfreq
+        loop = f"""for onset, places in zip(inputs["onset"], logits.softmax(-1)):
+    for place, scores in enumerate(places):
+        label = model.config.id2label[int(scores.argmax())]
+        print(f"{{float(onset) + {seconds:g} * place:.1f}} s", label, f"{{scores.max():.2f}}")"""
     else:
         loop = """for onset, scores in zip(inputs["onset"], logits.softmax(-1)):
     print(f"{float(onset):.1f} s", model.config.id2label[int(scores.argmax())], f"{scores.max():.2f}")"""
@@ -442,7 +457,7 @@ def build_model_card(
                 kind,
             ).to_yaml(),
             name=for_markdown(name),
-            summary=_summary(kind, labels, teacher, dataset),
+            summary=_summary(config, labels, teacher, dataset),
             contract=_contract(config, labels),
             usage=_usage(config, str(model_id or name)),
             scores=_scores(results, len(labels), bool(dataset.get("subject_wise")), kind),

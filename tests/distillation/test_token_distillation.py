@@ -134,6 +134,12 @@ def test_a_trainer_distils_scores_and_saves_a_student_of_patches(tmp_path: Path)
     expected = F.cross_entropy(logits.flatten(0, 1), torch.from_numpy(labels).flatten()).item()
     assert found["eval_loss"] == pytest.approx(expected, rel=1e-4)
     assert all(math.isfinite(entry["kd_loss"]) for entry in trainer.state.log_history if "kd_loss" in entry)
+    trainer.create_model_card("bursts")
+    card = (tmp_path / "README.md").read_text("utf-8")
+    assert "MiCForEEGTokenClassification" in card and "+ 1 * place" in card and "MiCForEEGClassification" not in card
+    assert f"{scores['balanced_accuracy']:.3f}" in card and (tmp_path / "plots" / "confusion_matrix.png").is_file()
+    usage = card.split("```python\n")[1].split("```")[0]
+    compile(usage, "card", "exec")
     trainer.save_model(str(tmp_path / "student"))
     again = MiCForEEGTokenClassification.from_pretrained(tmp_path / "student").eval()
     with torch.no_grad():
