@@ -36,6 +36,7 @@ from .arguments import GENERAL_TRAINING_DEFAULTS, arg, parse
 from .pretrain_teacher import PretrainArguments, hold_out, load_unlabelled
 from .progress import name_progress
 from .reading import ReadingArguments
+from .run_results import shown_command
 from .windows import PEOPLE_NAME, seen_before
 
 
@@ -330,6 +331,7 @@ def run(argv: Sequence[str]) -> None:
         "steps": trainer.state.global_step,
         "device": f"{trainer.args.device.type}, {torch.get_num_threads()} thread(s)",
         "people": people,
+        "command": shown_command(["dlink", "distill-backbone", *argv]),
         "log": trainer.state.log_history,
     }
     write_json(folder / "student" / "results.json", results)

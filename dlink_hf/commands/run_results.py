@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from ..core.atomic_files import write_json
 from ..core.config_checks import SINGLE_LABEL
 from ..core.environment import package_versions
+from ..core.text import as_code
 from ..data.aligned_windows import alignment_text
 from ..data.collator import TEACHER_VALUES, EEGDataCollator
 from ..data.description import signal_info
@@ -337,7 +338,7 @@ def write_card(path: Path, run: Run, results: Mapping[str, Any], plots: Mapping[
     if results["teacher_verdict"] is not None:
         known["teacher"]["what it knows"] = results["teacher_verdict"]["text"]
     if run.command:
-        known["training"]["made by"] = f"`{shown_command(run.command)}`"
+        known["training"]["made by"] = as_code(shown_command(run.command))
     card = build_model_card(
         studio.config.student_config,
         **known,

@@ -106,6 +106,19 @@ def for_markdown(text: Any) -> str:
     return "".join(_MARKDOWN.get(sign, sign) for sign in line)
 
 
+def as_code(text: str) -> str:
+    """Return a line of text as a code span of Markdown; one that a span can't hold, as [`for_markdown`] does.
+
+    Example:
+
+    ```python
+    >>> as_code("dlink distill --dataset eegmat")
+    '`dlink distill --dataset eegmat`'
+    ```
+    """
+    return for_markdown(text) if re.search(r"[`|<>]|[^ -~]", text) else Markup(f"`{text}`")
+
+
 def for_plot(name: Any) -> str:
     r"""Return a name as matplotlib draws it letter by letter: a dollar is one, and begins no formula.
 
@@ -126,6 +139,7 @@ def literal(value: Any) -> str:
 
 __all__ = [
     "Markup",
+    "as_code",
     "for_csv",
     "for_markdown",
     "for_plot",

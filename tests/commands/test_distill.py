@@ -223,7 +223,7 @@ def test_a_run_says_whether_it_helped_wherever_one_would_look(distilled):
     assert len(used) == 1 and used[0].split()[-5].endswith(results["use"])
     card = (run / "student" / "README.md").read_text("utf-8")
     assert "did distillation help?" in card and verdict["text"] in card
-    assert "`dlink distill --dataset recordings --ch_names F3,C3,Cz,C4,Pz" in card
+    assert "| `made by` | `dlink distill --dataset recordings --ch_names F3,C3,Cz,C4,Pz" in card
     assert str(run.parent) not in card.split("made by")[1].splitlines()[0]
     assert "taught by 5 electrodes (2 s), reads 2 (1 s)" in card
     assert "# my-headset" in card and "from_pretrained('my-headset')" in card

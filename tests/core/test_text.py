@@ -17,7 +17,7 @@ from huggingface_hub import ModelCard
 
 from dlink_hf import MiCConfig, build_model_card, save_model_card
 from dlink_hf.commands.stream import PredictionLog
-from dlink_hf.core.text import for_csv, for_markdown, from_csv, without_surrogates
+from dlink_hf.core.text import as_code, for_csv, for_markdown, from_csv, without_surrogates
 from dlink_hf.evaluation.metrics import classification_scores
 from dlink_hf.evaluation.plots import plot_confusion_matrix, plot_loss_curves, plot_montage, plot_router_weights
 from dlink_hf.evaluation.predict import write_predictions
@@ -176,3 +176,9 @@ def test_every_mark_of_markdown_is_escaped() -> None:
     for sign, other in itertools.product("\\`*|[]<>", repeat=2):
         text = for_markdown(f"a{sign}{other}b")
         assert re.sub(r"\\(.)", r"\1", text).replace("&lt;", "<").replace("&gt;", ">") == f"a{sign}{other}b"
+
+
+def test_a_command_is_a_span_of_code_unless_it_could_end_one() -> None:
+    assert as_code(r"dlink distill --subject_pattern '(S\d+)_'") == r"`dlink distill --subject_pattern '(S\d+)_'`"
+    for text in ("a`b", "a|b", "a <!-- b -->", "ünder", "a\nb"):
+        assert as_code(text) == for_markdown(text)

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 
 from ..._version import __version__
 from ...core.licences import licence_of_result, what_is_asked
-from ...core.text import for_markdown
+from ...core.text import as_code, for_markdown
 from ...data.public.own_sets import EEG_SETS
 from ...evaluation.style import COLOURS, new_figure, plain_axes, save_figure
 from ...hub.card_merging import mark_generated, save_model_card
@@ -160,6 +160,8 @@ def write_backbone_card(folder: str | os.PathLike, student: MiCModel, results: M
         f"seed {training['seed']}",
         "time": f"{results['minutes']:.0f} minutes on {results['device']}",
     }
+    if "command" in results:
+        facts["made by"] = as_code(results["command"])
     table = []
     after, before = results["held_out"], results["held_out_before"]
     if after:
