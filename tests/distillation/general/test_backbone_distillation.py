@@ -347,7 +347,7 @@ def test_the_command_on_recordings_of_ones_own(tmp_path: Path, capsys: pytest.Ca
     assert math.isfinite(error) and results["steps"] == 4 and results["windows"] == 2 * 3 * 5
     card = (student / "README.md").read_text(encoding="utf-8")
     assert ModelCard(card).data.library_name == "dlink_hf" and f"{error:.3f} |" in card
-    assert "| made by | `dlink distill-backbone --teacher teacher --recordings four three" in card
+    assert "| made by | `dlink distill-backbone " in card and "--teacher teacher --recordings four three" in card
     assert str(tmp_path / "teacher") not in card + json.dumps(results)
     assert MiCModel.from_pretrained(student).config.ch_names[0] == "Fp1"
     assert run_command(tmp_path, "--recordings", folders[0], "--leave_out", "eegmat") == 1
