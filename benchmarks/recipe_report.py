@@ -76,7 +76,7 @@ def gains(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, Any]]
 
 
 def plot_gains(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A point and its interval for each set and regime: distilled less the best control."""
+    """A point and its interval for each set and regime: distilled less the best control; a gain blue, a loss red."""
     from dlink_hf.evaluation.style import COLOURS, new_figure, plain_axes, save_figure
 
     found = gains(lines)[::-1]
@@ -84,12 +84,12 @@ def plot_gains(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes = figure.subplots()
     axes.axvline(0, color="0.6", linewidth=1)
     for row, (_, _, _, gain) in enumerate(found):
-        colour = COLOURS[0] if gain.low > 0 else "0.45"
+        colour = COLOURS[0] if gain.low > 0 else COLOURS[1] if gain.high < 0 else "0.45"
         axes.plot([100 * gain.low, 100 * gain.high], [row, row], color=colour, linewidth=2)
         axes.plot(100 * gain.mean, row, "o", color=colour)
     axes.set_yticks(range(len(found)), [f"{name}: {REGIMES_TEXT[regime]}" for name, regime, _, _ in found])
     axes.set_ylim(-0.6, len(found) - 0.4)
-    axes.set_xlabel("distilled less the best control (points)")
+    axes.set_xlabel("distilled less the best control (points)", loc="right")
     plain_axes(axes)
     axes.grid(False, axis="y")
     save_figure(figure, path)
