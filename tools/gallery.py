@@ -28,7 +28,7 @@ from dlink_hf.evaluation.plots import (
     plot_router_weights,
 )
 from dlink_hf.evaluation.recording_plots import plot_band_maps, plot_explanation, plot_probabilities, plot_recording
-from dlink_hf.evaluation.score_plots import plot_reliability, plot_subject_scores
+from dlink_hf.evaluation.score_plots import plot_numbers, plot_reliability, plot_subject_scores
 from dlink_hf.models.teacher.modeling_teacher import DLinkTeacherModel
 from dlink_hf.profiling.report import plot_profile
 from dlink_hf.training.pretraining import DLinkTeacherForPretraining
@@ -118,6 +118,14 @@ def draw_reliability(path: Path) -> None:
     too_sure = 0.5 + 0.5 * ((sure - 0.5) * 2) ** 0.4
     models = {"calibrated": sure, "too sure": too_sure}
     plot_reliability(labels, {name: np.stack([p, 1 - p], 1) for name, p in models.items()}, path)
+
+
+def draw_numbers(path: Path) -> None:
+    """Two targets: one that is told well, and one that is told too near to the mean."""
+    rng = np.random.default_rng(9)
+    age, load = rng.uniform(20, 70, 150), rng.uniform(0, 10, 150)
+    told = np.stack([age + rng.normal(0, 3, 150), 5 + 0.3 * (load - 5) + rng.normal(0, 0.5, 150)], 1)
+    plot_numbers(np.stack([age, load], 1), told, ["age (years)", "workload"], path, "student")
 
 
 def draw_subjects(path: Path) -> None:
@@ -220,6 +228,7 @@ PLOTS = {
     "explanation": draw_explanation,
     "confusion": draw_confusion,
     "reliability": draw_reliability,
+    "numbers": draw_numbers,
     "subjects": draw_subjects,
     "losses": draw_losses,
     "router": draw_router,
