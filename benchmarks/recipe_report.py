@@ -20,6 +20,8 @@ from regimes import (
     table as regime_table,
 )
 
+from dlink_hf.evaluation.comparison import Interval
+
 
 DEFAULTS = Path(__file__).resolve().parent / "results" / "defaults"
 REGIMES_TEXT = {
@@ -48,8 +50,7 @@ def defaults_table(runs: Mapping[str, Mapping[str, Any]], grid: Sequence[Mapping
             f"{scores[model]['balanced_accuracy']:.3f} / {scores[model]['auroc']:.3f}"
             for model in ("teacher", "DLink student", "student without a teacher")
         ]
-        gain = run["verdict"]["difference"]
-        points = f"{100 * gain['mean']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
+        points = Interval(**run["verdict"]["difference"]).points()
         best = [
             mean_and_sd([line["scores"]["test"]["balanced_accuracy"] for line in chosen])
             for model in ("dlink_small", "no_teacher")

@@ -191,7 +191,7 @@ def test_the_first_part_tells_the_runs_and_where_distillation_pays(tmp_path):
     scores = {"balanced_accuracy": 0.75, "auroc": 0.8}
     run = {
         "scores": {"test": dict.fromkeys(("teacher", "DLink student", "student without a teacher"), scores)},
-        "verdict": {"difference": {"mean": 0.012, "low": -0.02, "high": 0.03}},
+        "verdict": {"difference": {"mean": 0.012, "low": -0.02, "high": 0.03, "n_subjects": 2}},
         "subjects": {"test": ["a", "b"]},
         "use": "baseline",
     }
