@@ -44,6 +44,8 @@ EXTRAS_REQUIRE = {
     "train": TRAIN,
     # teachers only: a student needs none of this. braindecode brings torchaudio, which must match torch
     "teachers": [*TRAIN, "braindecode>=1.8,<2", "peft>=0.21,<1", "pyriemann>=0.8,<1"],
+    # a teacher that braindecode does not have; needs no braindecode
+    "chronos": [*TRAIN, "chronos-forecasting>=2.3,<3"],
     "bids": [*TRAIN, "mne-bids>=0.18"],
     # data sets by name: those that braindecode put on the Hub, and those of MOABB
     "hub-data": [*TRAIN, "zarr>=3.0,<4"],
@@ -72,6 +74,7 @@ EXTRAS_REQUIRE = {
         # brings axe-core, which looks for barriers in a page
         "axe-playwright-python>=0.1.5",
         "build>=1.2",
+        "chronos-forecasting>=2.3,<3",
         "codespell>=2.4",
         "edfio>=0.4.4",
         "gradio>=6,<7",

@@ -16,7 +16,7 @@ from .flags import arg, parse
 
 
 DESCRIPTION = (
-    "Every EEG foundation model that can be a teacher: builds each with random weights, and prints as a "
+    "Every foundation model that can be a teacher: builds each with random weights, and prints as a "
     "Markdown table what it takes, what it costs, and how far its hidden states are from plain forward hooks."
 )
 
@@ -34,7 +34,7 @@ HEADINGS = {
     "parameters": "parameters",
     "gflop": "GFLOP",
     "difference": "max. difference from hooks",
-    "loads_bit_identical": "braindecode's checkpoint loads bit-identical",
+    "loads_bit_identical": "published format loads bit-identical",
 }
 
 

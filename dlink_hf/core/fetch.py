@@ -175,7 +175,7 @@ def find_weights(name: str, filename: str, hub: dict[str, Any]) -> Path:
     if pickled:
         raise ValueError(
             f"{name} has pickled weights only ({', '.join(pickled)}). Reading a pickle can run any code that its "
-            "author put there, so it is refused. Convert it where that does no harm: build the braindecode model, "
+            "author put there, so it is refused. Convert it where that does no harm: build the published model, "
             "`model.load_state_dict(torch.load(file, weights_only=True))`, `model.save_pretrained(folder)`; then give "
             "that folder."
         )

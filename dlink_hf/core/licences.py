@@ -35,7 +35,7 @@ class PublishedWeights:
     """What is known of the licence of published weights.
 
     Args:
-        backbone: class of braindecode that they are of.
+        backbone: teacher that they are of, as `dlink teachers` names it.
         license: identifier as the Hub has them; `"unknown"` where none was found.
         source: page that says so, or that was looked at.
         note: what else the authors say.
@@ -135,6 +135,9 @@ KNOWN_LICENCES: dict[str, PublishedWeights] = {
         )
         for size in ("s", "m")
     },
+    "amazon/chronos-2": PublishedWeights(
+        "Chronos2", "apache-2.0", f"{_HUB}/amazon/chronos-2", "a copy (autogluon/chronos-2) says the same"
+    ),
 }
 _BY_NAME = {name.casefold(): entry for name, entry in KNOWN_LICENCES.items()}
 

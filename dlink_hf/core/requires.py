@@ -14,6 +14,7 @@ from types import ModuleType
 EXTRAS = {
     "train": ("datasets", "accelerate", "evaluate", "sklearn", "pandas", "jinja2", "psutil"),
     "teachers": ("braindecode", "peft"),
+    "chronos": ("chronos",),
     "bids": ("mne_bids",),
     "hub-data": ("zarr",),
     "moabb": ("moabb",),

@@ -1,8 +1,8 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
 """What each teacher is and costs, measured: one row per model, its hidden states held against plain forward hooks.
 
-The reference here uses nothing of the wrapper's table: it hooks the unwrapped braindecode model and picks every token
-by its index.
+The reference here uses nothing of the wrapper's table: it hooks the unwrapped model of braindecode, or of the package
+that has it, and picks every token by its index.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..models.teacher.backbones import BACKBONES, PLACED_CHANNELS
 from ..models.teacher.building import braindecode_models, channel_infos
 from ..models.teacher.configuration_teacher import DLinkTeacherConfig
 from ..models.teacher.modeling_teacher import DLinkTeacherModel
+from ..models.teacher.time_series_networks import chronos2_network
 from .measure import count_flops, count_parameters
 
 
@@ -48,6 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "MVPFormer": {"n_layers": 3, "d_model": 32, "d_inner": 32, "n_heads": 4, "n_head_kv": 2, "segment_len": 200},
     "PBT": {"num_layers": 3, "embed_dim": 32},
     "MEDFormer": {"num_layers": 3, "embed_dim": 32, "dim_feedforward": 32},
+    "Chronos2": {"num_layers": 3, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_heads": 4},
     "ZUNA": {"n_layers": 3, "dim": 32, "n_heads": 2, "head_dim": 16, "multiple_of": 16},
 }
 
@@ -61,12 +63,16 @@ class PlainTaps:
         token: (output, layer, channel, patch, C, P) -> that token of every window, (B, D).
         inputs: the inputs of these modules are the layers before them; the last output is that of `last`.
         last: model -> the module whose output is the last layer.
+        make: config -> the unwrapped model, head and all, where it is not braindecode's.
+        call: (model, windows (B, C, T) in the model's own numbers) runs it, where `model(windows)` does not.
     """
 
     modules: Callable[[Any], list[nn.Module]]
     token: Callable[[Any, int, int, int, int, int], torch.Tensor]
     inputs: bool = False
     last: Callable[[Any], nn.Module] | None = None
+    make: Callable[[DLinkTeacherConfig], nn.Module] | None = None
+    call: Callable[[Any, torch.Tensor], Any] | None = None
 
 
 def _channel_by_channel(before: int) -> Callable[..., torch.Tensor]:
@@ -113,6 +119,15 @@ PLAIN: dict[str, PlainTaps] = {
     "MVPFormer": PlainTaps(lambda m: list(m.blocks), lambda out, layer, c, p, *_: out[:, p, c]),
     "PBT": PlainTaps(lambda m: list(m.transformer_encoder.encoder_block), _channel_by_channel(1)),
     "MEDFormer": PlainTaps(lambda m: list(m.encoder.attn_layers), lambda out, layer, c, p, *_: out[0][0][:, c]),
+    "Chronos2": PlainTaps(
+        lambda m: list(m.encoder.block),
+        # series on the first axis, a window's channels together
+        lambda out, layer, c, p, n_chans, n_patches: out[0][c::n_chans, p],
+        make=lambda config: chronos2_network(BACKBONES["Chronos2"].arguments(config.backbone_kwargs)),
+        call=lambda m, windows: m.encode(
+            windows.flatten(0, 1), group_ids=torch.arange(len(windows)).repeat_interleave(windows.shape[1])
+        ),
+    ),
     "ZUNA": PlainTaps(
         lambda m: list(m.encoder.layers),
         lambda out, layer, c, p, n_chans, n_patches: out[:, 2 * (c * n_patches + p)],
@@ -137,7 +152,7 @@ def example_config(backbone: str, full: bool = False, **fields: Any) -> DLinkTea
 
 
 def plain_model(config: DLinkTeacherConfig, weights: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
-    """Return the class of braindecode itself, head and all, in evaluation mode.
+    """Return the published class itself, head and all, in evaluation mode.
 
     Args:
         config: which class, and its arguments.
@@ -153,10 +168,15 @@ def plain_model(config: DLinkTeacherConfig, weights: Mapping[str, torch.Tensor] 
     kwargs = {key: tuple(v) if isinstance(v, list) else v for key, v in config.backbone_kwargs.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        model = getattr(braindecode_models(), config.backbone)(sfreq=config.sfreq, **arguments, **kwargs).eval()
+        if (make := PLAIN[config.backbone].make) is not None:
+            model = make(config)
+        else:
+            model = getattr(braindecode_models(), config.backbone)(sfreq=config.sfreq, **arguments, **kwargs)
+    model.eval()
     if weights is not None:
         result = model.load_state_dict(dict(weights), strict=False)
-        missing = [key for key in result.missing_keys if not key.startswith("final_layer.")]
+        heads = tuple(f"{head}." for head in BACKBONES[config.backbone].heads)
+        missing = [key for key in result.missing_keys if not key.startswith(heads)]
         if missing or result.unexpected_keys:
             raise ValueError(f"the weights of {config.backbone} don't fit: {missing + list(result.unexpected_keys)}")
     return model
@@ -195,8 +215,9 @@ def plain_hidden_states(
     """
     taps = PLAIN[config.backbone]
     names = {"ch_names": config.ch_names} if config.backbone == "Labram" else {}
+    call = taps.call or (lambda model, windows: model(windows, **names))
     with _watched(taps, model) as seen:
-        model(input_values * config.input_scale, **names)
+        call(model, input_values * config.input_scale)
     states = []
     for layer, out in enumerate(seen):
         rows = [
@@ -209,7 +230,7 @@ def plain_hidden_states(
 
 @torch.no_grad()
 def loads_its_own(plain: nn.Module, config: DLinkTeacherConfig, input_values: torch.Tensor) -> bool:
-    """Return whether a checkpoint that braindecode saves in a folder is loaded bit for bit.
+    """Return whether a checkpoint that the published class saves in a folder is loaded bit for bit.
 
     Every tensor must be equal. Hidden states may differ in the last bit, as the same weights at another place in
     memory can be summed in another order.
@@ -250,7 +271,7 @@ def describe_teacher(
         backbone: one of `BACKBONES`.
         full: the published size rather than a small variant of one.
         check_loading: (unwrapped model, config, windows) -> whether `from_pretrained` loads a checkpoint bit for bit
-            that braindecode saved of the unwrapped model; None leaves it out. The default loads it from a folder; one
+            that the unwrapped model saved; None leaves it out. The default loads it from a folder; one
             that serves it over HTTP can take its place.
 
     Returns:

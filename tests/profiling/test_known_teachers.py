@@ -7,12 +7,12 @@ import json
 
 import pytest
 from teacher_files import write_position_bank
+from teacher_packages import teachers
 
 
 pytest.importorskip("braindecode", reason="teachers need braindecode: pip install 'dlink-hf[teachers]'")
 
 from dlink_hf.commands import main  # noqa: E402
-from dlink_hf.models.teacher.backbones import BACKBONES  # noqa: E402
 from dlink_hf.profiling.known_teachers import describe_teacher  # noqa: E402
 
 
@@ -21,17 +21,18 @@ def _position_bank(tmp_path, monkeypatch):
     monkeypatch.setenv("REVE_POSITIONS_PATH", str(write_position_bank(tmp_path)))
 
 
-# parameters of the published sizes, as braindecode's classes have them without their heads (19 channels, 5 s)
+# parameters of the published sizes, as the classes have them without their heads (19 channels, 5 s)
 PARAMETERS = {
     "CBraMod": 4_924_000,
     "BENDR": 157_139_000,
     "REVE": 69_189_120,
     "STEEGFormer": 25_303_552,
     "ZUNA": 172_101_664,
+    "Chronos2": 115_824_384,
 }
 
 
-@pytest.mark.parametrize("backbone", ["EEGPT", "CodeBrain", "REVE"])
+@pytest.mark.parametrize("backbone", teachers(["EEGPT", "CodeBrain", "REVE", "Chronos2"]))
 def test_a_row(backbone):
     row = describe_teacher(backbone)
     assert row["loads"] and row["error"] is None and row["loads_bit_identical"] is True
@@ -41,7 +42,7 @@ def test_a_row(backbone):
     seen = []
     describe_teacher(backbone, check_loading=lambda model, config, inputs: seen.append((model, config, inputs)))
     model, config, inputs = seen[0]
-    assert type(model).__name__ == config.backbone == backbone
+    assert type(model).__name__.startswith(backbone) and config.backbone == backbone
     assert inputs.shape == (1, config.n_chans, config.n_times)
 
 
@@ -73,7 +74,7 @@ def test_the_command_prints_json_and_says_what_can_t_be_built(capsys, monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", teachers())
 def test_a_row_of_full_size(backbone):
     row = describe_teacher(backbone, full=True)
     assert row["loads"] and row["loads_bit_identical"] is True and row["difference"] < 1e-3

@@ -1,147 +1,22 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""The foundation models of braindecode that can be teachers: one row each, read off braindecode 1.8."""
+"""The table of teachers: one row for each foundation model; those of braindecode are read off its version 1.8."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
-from .token_layout import Tap, TokenLayout
-
-
-Arguments = Mapping[str, Any]
-
-# what the channels of a model must be
-ANY_CHANNELS = "any"  # told apart only by their place in the array, any number
-FIXED_CHANNELS = "fixed"  # number and order belong to the weights
-NAMED_CHANNELS = "names"  # a closed list of names
-PLACED_CHANNELS = "positions"  # every channel needs a place on the head
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """What the wrapper must know of one foundation model of braindecode.
-
-    `arguments` in the formulas below are the constructor's, those of `defaults` where none are given.
-
-    Args:
-        layers: name of the module whose output is layer i, with `{}` for i. Where `last` is given, the module whose
-            input is layer i - 1.
-        layout: einops pattern of that state; `b` batch, `c` channels, `p` patches, `d` width.
-        depth_argument: constructor argument that holds the number of layers.
-        defaults: braindecode's defaults of the arguments that the formulas read.
-        width: arguments -> width D of a layer.
-        window: arguments -> (first, step), samples: a window of `first + k * step` has k + 1 patches.
-        patch: arguments -> samples that a token spans.
-        channels: one of `ANY_CHANNELS`, `FIXED_CHANNELS`, `NAMED_CHANNELS`, `PLACED_CHANNELS`.
-        channel_contract: that requirement in words, for errors and tables.
-        sfreq: rate in Hz that the model was made for; None where any will do.
-        input_scale: factor from microvolts to the numbers that the model wants.
-        scale_note: what these are, as far as braindecode says it.
-        last: module whose output is the last layer's state, for models that only show the inputs of their blocks.
-        element: arguments -> indices of the state in what the module gives, where that is a tuple or a list.
-        prefix_tokens: (arguments, layer) -> tokens before those of the patches (class tokens), which are cut off.
-        suffix_tokens: arguments -> tokens behind them.
-        every: read every so many tokens.
-        final, final_layout, final_prefix: module whose output is `last_hidden_state`, its layout and class tokens; the
-            last layer's state where None.
-        token_chans: (arguments, channels) -> channels that the tokens have.
-        n_patches: (arguments, samples) -> patches, where `window` does not say it.
-        reads_tail: samples behind the last whole patch are allowed, though the model does not read them.
-        max_patches: arguments -> most patches that a window may have.
-        max_times: most samples that a window may have.
-        max_chans_argument: argument that holds the most channels.
-        passes_ch_names: `forward` takes `ch_names=`.
-        forward: arguments of `forward` that leave the classification head out.
-        heads: modules that a teacher has no use for; they are cut off.
-        build: constructor arguments that leave the head away.
-        fixed: constructor arguments on which the layout rests, with the one value that they may have.
-        check: arguments -> what is wrong with them, or None.
-    """
-
-    layers: str
-    layout: str
-    depth_argument: str
-    defaults: Arguments
-    width: Callable[[Arguments], int]
-    window: Callable[[Arguments], tuple[int, int]]
-    patch: Callable[[Arguments], int]
-    channels: str
-    channel_contract: str
-    sfreq: float | None
-    input_scale: float
-    scale_note: str
-    last: str | None = None
-    element: Callable[[Arguments], tuple[int, ...]] = lambda arguments: ()
-    prefix_tokens: Callable[[Arguments, int], int] = lambda arguments, layer: 0
-    suffix_tokens: Callable[[Arguments], int] = lambda arguments: 0
-    every: int = 1
-    final: str | None = None
-    final_layout: str = "b (c p) d"
-    final_prefix: int = 0
-    token_chans: Callable[[Arguments, int], int] = lambda arguments, n_chans: n_chans
-    n_patches: Callable[[Arguments, int], int] | None = None
-    reads_tail: bool = False
-    max_patches: Callable[[Arguments], int] | None = None
-    max_times: int | None = None
-    max_chans_argument: str | None = None
-    passes_ch_names: bool = False
-    forward: Arguments = field(default_factory=lambda: {"return_features": True})
-    heads: tuple[str, ...] = ("final_layer",)
-    build: Arguments = field(default_factory=dict)
-    fixed: Arguments = field(default_factory=dict)
-    check: Callable[[Arguments], str | None] = lambda arguments: None
-
-    def arguments(self, given: Arguments) -> dict[str, Any]:
-        """Return the constructor's arguments: those given, and the defaults that the formulas read."""
-        return {**self.defaults, **given}
-
-    def depth(self, given: Arguments) -> int:
-        """Return the number L of layers."""
-        return self.arguments(given)[self.depth_argument]
-
-    def grid(self, given: Arguments, n_chans: int, n_times: int) -> tuple[int, int]:
-        """Channels C_t and patches P_t of the tokens of a window of `n_chans` channels and `n_times` samples."""
-        arguments = self.arguments(given)
-        first, step = self.window(arguments)
-        patches = self.n_patches(arguments, n_times) if self.n_patches else (n_times - first) // step + 1
-        return self.token_chans(arguments, n_chans), patches
-
-    def longest(self, given: Arguments, n_times: int) -> int:
-        """Return the longest window that is allowed and has at most `n_times` samples; the shortest where none has."""
-        first, step = self.window(self.arguments(given))
-        return first + max(n_times - first, 0) // step * step
-
-    def taps(self, given: Arguments) -> tuple[list[Tap], Tap]:
-        """Return where each layer is read, the first layer first; and where the last hidden state is."""
-        arguments = self.arguments(given)
-        depth, element, suffix = self.depth(given), self.element(arguments), self.suffix_tokens(arguments)
-        layers = []
-        for layer in range(depth):
-            layout = TokenLayout(self.layout, self.prefix_tokens(arguments, layer), suffix, self.every)
-            if self.last is None:
-                layers.append(Tap(self.layers.format(layer), layout, element=element))
-            elif layer + 1 < depth:
-                layers.append(Tap(self.layers.format(layer + 1), layout, of_input=True))
-            else:
-                layers.append(Tap(self.last, layout))
-        if self.final is None:
-            return layers, layers[-1]
-        return layers, Tap(self.final, TokenLayout(self.final_layout, self.final_prefix))
-
-
-def _whole(argument: str) -> dict[str, Callable[[Arguments], Any]]:
-    """Patches of `argument` samples, without overlap or gap."""
-    return {
-        "window": lambda arguments: (arguments[argument], arguments[argument]),
-        "patch": lambda arguments: arguments[argument],
-    }
-
-
-def _of(argument: str) -> Callable[[Arguments], Any]:
-    return lambda arguments: arguments[argument]
+from .backbone import (
+    ANY_CHANNELS,
+    FIXED_CHANNELS,
+    MODULE,
+    NAMED_CHANNELS,
+    PLACED_CHANNELS,
+    Arguments,
+    Backbone,
+    argument_of,
+    whole_patches,
+)
+from .time_series import TIME_SERIES
 
 
 def _convolution_window(arguments: Arguments) -> tuple[int, int]:
@@ -198,8 +73,8 @@ BACKBONES: dict[str, Backbone] = {
         layout="b c p d",
         depth_argument="n_layer",
         defaults={"n_layer": 12, "emb_dim": 200, "patch_size": 200},
-        width=_of("emb_dim"),
-        **_whole("patch_size"),
+        width=argument_of("emb_dim"),
+        **whole_patches("patch_size"),
         channels=ANY_CHANNELS,
         channel_contract="any number of channels, any names",
         sfreq=200.0,
@@ -215,8 +90,8 @@ BACKBONES: dict[str, Backbone] = {
         prefix_tokens=lambda arguments, layer: 1,
         depth_argument="num_layers",
         defaults={"num_layers": 12, "embed_dim": 200, "patch_size": 200},
-        width=_of("embed_dim"),
-        **_whole("patch_size"),
+        width=argument_of("embed_dim"),
+        **whole_patches("patch_size"),
         channels=NAMED_CHANNELS,
         channel_contract="names of LaBraM's list of 128 electrodes, any number and order",
         sfreq=200.0,
@@ -224,7 +99,7 @@ BACKBONES: dict[str, Backbone] = {
         scale_note="microvolts / 100",
         final="norm",
         final_prefix=1,
-        max_patches=_of("embed_dim"),
+        max_patches=argument_of("embed_dim"),
         passes_ch_names=True,
         fixed={"patch_size": 200, "neural_tokenizer": True, "use_mean_pooling": False},
     ),
@@ -235,7 +110,7 @@ BACKBONES: dict[str, Backbone] = {
         layout="b (c p) d",
         depth_argument="num_layers",
         defaults={"num_layers": 4, "embed_dim": 256, "hop_length": 100},
-        width=_of("embed_dim"),
+        width=argument_of("embed_dim"),
         # frames of a short-time Fourier transform of one second
         window=lambda arguments: (200, arguments["hop_length"]),
         patch=lambda arguments: 200,
@@ -250,7 +125,7 @@ BACKBONES: dict[str, Backbone] = {
     "EEGPT": Backbone(
         layers="target_encoder.blocks.{}",
         layout="(b p) c d",
-        suffix_tokens=_of("embed_num"),
+        suffix_tokens=argument_of("embed_num"),
         depth_argument="depth",
         defaults={
             "depth": 8,
@@ -261,9 +136,9 @@ BACKBONES: dict[str, Backbone] = {
             "chan_proj_type": "conv1d_constraint",
             "n_chans_target": 19,
         },
-        width=_of("embed_dim"),
+        width=argument_of("embed_dim"),
         window=lambda arguments: (arguments["patch_size"], arguments["patch_stride"]),
-        patch=_of("patch_size"),
+        patch=argument_of("patch_size"),
         channels=FIXED_CHANNELS,
         channel_contract="any names; number and order belong to the weights, which project them to 19 channels of "
         "their own. With chan_proj_type='none': names of EEGPT's list of 62 electrodes, any number and order",
@@ -306,7 +181,7 @@ BACKBONES: dict[str, Backbone] = {
             "feature_encoder__conv_layers_spec": ((8, 32, 8), (16, 2, 2), (32, 2, 2), (64, 2, 2), (64, 2, 2)),
             "channel_embedding": "scratch",
         },
-        width=_of("transformer__d_model"),
+        width=argument_of("transformer__d_model"),
         window=_convolution_window,
         patch=lambda arguments: _convolution_window(arguments)[0],
         reads_tail=True,
@@ -324,9 +199,9 @@ BACKBONES: dict[str, Backbone] = {
         layout="b (c p) d",
         depth_argument="depth",
         defaults={"depth": 22, "embed_dim": 512, "patch_size": 200, "patch_overlap": 20},
-        width=_of("embed_dim"),
+        width=argument_of("embed_dim"),
         window=lambda arguments: (arguments["patch_size"], arguments["patch_size"] - arguments["patch_overlap"]),
-        patch=_of("patch_size"),
+        patch=argument_of("patch_size"),
         reads_tail=True,
         channels=NAMED_CHANNELS,
         channel_contract="names of REVE's bank of positions (a file that is downloaded once), any number and order",
@@ -341,7 +216,7 @@ BACKBONES: dict[str, Backbone] = {
         depth_argument="depth",
         defaults={"depth": 8, "embed_dim": 64, "num_queries": 4, "patch_size": 40},
         width=lambda arguments: arguments["embed_dim"] * arguments["num_queries"],
-        **_whole("patch_size"),
+        **whole_patches("patch_size"),
         channels=PLACED_CHANNELS,
         channel_contract=f"{_BY_POSITION}; any number and order",
         sfreq=None,
@@ -358,8 +233,8 @@ BACKBONES: dict[str, Backbone] = {
         element=lambda arguments: (0,),
         depth_argument="num_res_layers",
         defaults={"num_res_layers": 8, "res_channels": 200, "out_channels": 200, "patch_size": 200},
-        width=_of("res_channels"),
-        **_whole("patch_size"),
+        width=argument_of("res_channels"),
+        **whole_patches("patch_size"),
         channels=ANY_CHANNELS,
         channel_contract="any number of channels, any names",
         sfreq=200.0,
@@ -391,7 +266,7 @@ BACKBONES: dict[str, Backbone] = {
             ),
         },
         width=_convolution_width,
-        **_whole("patch_size"),
+        **whole_patches("patch_size"),
         channels=FIXED_CHANNELS,
         channel_contract=f"{_BY_ORDER}; at most 19, or as many as n_channel_embeddings says",
         sfreq=200.0,
@@ -406,8 +281,8 @@ BACKBONES: dict[str, Backbone] = {
         prefix_tokens=lambda arguments, layer: 1,
         depth_argument="depth",
         defaults={"depth": 8, "embed_dim": 512, "patch_size": 16, "n_chans_pos": 145, "chan_pos_idx": None},
-        width=_of("embed_dim"),
-        **_whole("patch_size"),
+        width=argument_of("embed_dim"),
+        **whole_patches("patch_size"),
         channels=NAMED_CHANNELS,
         channel_contract="names of the published vocabulary of 145 slots (a file that is downloaded once), "
         "any number and order; or the slot of every channel in backbone_kwargs['chan_pos_idx']",
@@ -424,8 +299,8 @@ BACKBONES: dict[str, Backbone] = {
         layout="b p c d",
         depth_argument="n_layers",
         defaults={"n_layers": 4, "d_model": 256, "segment_len": 2560, "max_segments": 110, "max_channels": 128},
-        width=_of("d_model"),
-        **_whole("segment_len"),
+        width=argument_of("d_model"),
+        **whole_patches("segment_len"),
         channels=FIXED_CHANNELS,
         channel_contract=f"{_BY_ORDER}; at most 128, or as many as max_channels says",
         sfreq=None,
@@ -433,7 +308,7 @@ BACKBONES: dict[str, Backbone] = {
         scale_note="any: each patch is brought to unit power first",
         final="ln_f",
         final_layout="b p c d",
-        max_patches=_of("max_segments"),
+        max_patches=argument_of("max_segments"),
         max_chans_argument="max_channels",
     ),
     "PBT": Backbone(
@@ -442,8 +317,8 @@ BACKBONES: dict[str, Backbone] = {
         prefix_tokens=lambda arguments, layer: 1,
         depth_argument="num_layers",
         defaults={"num_layers": 4, "embed_dim": 128, "d_input": 64},
-        width=_of("embed_dim"),
-        **_whole("d_input"),
+        width=argument_of("embed_dim"),
+        **whole_patches("d_input"),
         channels=FIXED_CHANNELS,
         channel_contract="any names; number and order belong to the weights (one embedding a token)",
         sfreq=None,
@@ -459,7 +334,7 @@ BACKBONES: dict[str, Backbone] = {
         element=lambda arguments: (0, min(enumerate(arguments["patch_len_list"]), key=lambda item: item[1])[0]),
         depth_argument="num_layers",
         defaults={"num_layers": 6, "embed_dim": 128, "patch_len_list": (2, 8, 16)},
-        width=_of("embed_dim"),
+        width=argument_of("embed_dim"),
         window=lambda arguments: (1, 1),
         patch=lambda arguments: 0,
         n_patches=lambda arguments, n_times: 1,
@@ -480,19 +355,17 @@ BACKBONES: dict[str, Backbone] = {
         every=2,
         depth_argument="n_layers",
         defaults={"n_layers": 16, "dim": 1024, "fine_time_pts": 32, "max_seqlen": 256},
-        width=_of("dim"),
-        **_whole("fine_time_pts"),
+        width=argument_of("dim"),
+        **whole_patches("fine_time_pts"),
         channels=PLACED_CHANNELS,
         channel_contract=f"{_BY_POSITION}; any number and order",
         sfreq=256.0,
         input_scale=0.05,
         scale_note=_UNKNOWN,
         final="encoder.norm",
-        max_patches=_of("max_seqlen"),
+        max_patches=argument_of("max_seqlen"),
     ),
+    **TIME_SERIES,
 }
-
-# a teacher made by `from_module` of a network of the user's own
-MODULE = "module"
 
 __all__ = ["ANY_CHANNELS", "BACKBONES", "FIXED_CHANNELS", "MODULE", "NAMED_CHANNELS", "PLACED_CHANNELS", "Backbone"]

@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Making the braindecode model that a teacher's config names, its channels checked by name first."""
+"""Making the network that a teacher's config names, its channels checked by name first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 from transformers import initialization
 
 from ...core.electrodes import canonical_name, channel_positions
-from .backbones import BACKBONES, PLACED_CHANNELS
+from .backbones import BACKBONES, PLACED_CHANNELS, Backbone
 from .configuration_teacher import DLinkTeacherConfig
 
 
@@ -197,46 +197,51 @@ def _as_python(value: Any) -> Any:
     return tuple(_as_python(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-def build_backbone(config: DLinkTeacherConfig) -> nn.Module:
-    """Make the braindecode model that a config names, without its classification head.
+def option_defaults(backbone: str) -> dict[str, Any]:
+    """Return the options that a backbone takes, with their defaults; `inspect.Parameter.empty` where there is none.
 
     Raises:
         ImportError: braindecode, or the torchaudio that it needs, is missing or does not load.
-        OSError: a file that the model looks its channels up in is neither here nor can be downloaded.
-        ValueError: braindecode refuses the arguments, or a channel is not among those that the model knows.
     """
-    spec = BACKBONES[config.backbone]
-    backbone_class = getattr(braindecode_models(), config.backbone)
-    own = [name for name in inspect.signature(backbone_class.__init__).parameters if name != "self"]
+    spec = BACKBONES[backbone]
+    if spec.make is not None:
+        return dict(spec.defaults)
+    parameters = inspect.signature(getattr(braindecode_models(), backbone).__init__).parameters
+    return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
+
+
+def build_backbone(config: DLinkTeacherConfig) -> nn.Module:
+    """Make the network that a config names, without its classification head.
+
+    Raises:
+        ImportError: the package that has the network, or the torchaudio that braindecode needs, is missing or does not
+            load.
+        OSError: a file that the model looks its channels up in is neither here nor can be downloaded.
+        ValueError: the class refuses the arguments, or a channel is not among those that the model knows.
+    """
+    spec, own = BACKBONES[config.backbone], option_defaults(config.backbone)
     unknown = sorted(set(config.backbone_kwargs) - set(own))
     if unknown:
         raise ValueError(
             f"`backbone_kwargs`: {config.backbone} takes no {', '.join(unknown)}. Its arguments are {', '.join(own)}."
         )
-    arguments: dict[str, Any] = {
-        "n_outputs": 1,
-        "n_chans": len(config.ch_names),
-        "n_times": config.n_times,
-        "sfreq": config.sfreq,
-        **spec.build,
-    }
     spelled = known_names(config)
-    places = spec.channels == PLACED_CHANNELS
-    if places or (spelled is not None and not spec.passes_ch_names):
-        arguments["chs_info"] = channel_infos(config.ch_names, spelled, places)
-    slots = {"chan_pos_idx": _slots(config)} if config.backbone == "STEEGFormer" else {}
+    signal = {} if spec.make else _signal_arguments(config, spec, spelled)
     # Buffers that no checkpoint holds must be real even where transformers builds a model without memory, to fill it
     # from a file: so this part is always built in memory, and only then without drawing the weights.
     loading = torch.get_default_device().type == "meta"
     try:
-        given = {key: _as_python(value) for key, value in config.backbone_kwargs.items() if key not in slots}
+        given = {key: _as_python(value) for key, value in config.backbone_kwargs.items() if key != "chan_pos_idx"}
         with warnings.catch_warnings(), contextlib.ExitStack() as stack:
             if loading:
                 stack.enter_context(torch.device("cpu"))
                 stack.enter_context(initialization.no_init_weights())
             # remarks of PBT and LUNA on their own layers, that no user can act on
             warnings.filterwarnings("ignore", message="dim_feedforward is set to|enable_nested_tensor is True")
-            backbone = backbone_class(**arguments, **given, **slots)
+            if spec.make is not None:
+                backbone = spec.make(spec.arguments(given))
+            else:
+                backbone = getattr(braindecode_models(), config.backbone)(**signal, **given)
     except (
         ArithmeticError,
         AssertionError,
@@ -254,6 +259,23 @@ def build_backbone(config: DLinkTeacherConfig) -> nn.Module:
     if spec.passes_ch_names:
         backbone.dlink_ch_names = spelled
     return backbone
+
+
+def _signal_arguments(config: DLinkTeacherConfig, spec: Backbone, spelled: list[str] | None) -> dict[str, Any]:
+    """What a class of braindecode is told of the signal, and that it needs no head."""
+    arguments: dict[str, Any] = {
+        "n_outputs": 1,
+        "n_chans": len(config.ch_names),
+        "n_times": config.n_times,
+        "sfreq": config.sfreq,
+        **spec.build,
+    }
+    places = spec.channels == PLACED_CHANNELS
+    if places or (spelled is not None and not spec.passes_ch_names):
+        arguments["chs_info"] = channel_infos(config.ch_names, spelled, places)
+    if config.backbone == "STEEGFormer":
+        arguments["chan_pos_idx"] = _slots(config)
+    return arguments
 
 
 def keep_constants(network: nn.Module) -> None:
@@ -278,5 +300,6 @@ __all__ = [
     "keep_constants",
     "known_names",
     "match_names",
+    "option_defaults",
     "restore_constants",
 ]

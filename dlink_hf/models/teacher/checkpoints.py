@@ -1,5 +1,7 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Pretrained checkpoints in braindecode's own format, from the Hub or a folder, fitted to a new task and montage.
+"""Pretrained checkpoints as they are published, from the Hub or a folder, fitted to a new task and montage.
+
+That is braindecode's own format, or, for networks of other packages, the one in which their authors publish them.
 
 braindecode's `from_pretrained` loads what fits and leaves the rest as it was initialised. Here every tensor is loaded,
 or its absence is one of a few that are known to be harmless and are reported, or the checkpoint is refused.
@@ -7,7 +9,6 @@ or its absence is one of a few that are known to be harmless and are reported, o
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,12 @@ from torch import nn
 from transformers.utils import logging
 from transformers.utils.hub import extract_commit_hash
 
-from ...core.checks import first_names, one_of
+from ...core.checks import MALFORMED, first_names, one_of
 from ...core.electrodes import canonical_name
 from ...core.fetch import HUB_OPTIONS, fetch, find_weights, read_json, read_tensors
 from ...core.licences import read_licence
 from .backbones import BACKBONES
-from .building import braindecode_models
+from .building import option_defaults
 from .configuration_teacher import DLinkTeacherConfig
 from .licence_notes import warn_of_no_derivatives
 
@@ -90,16 +91,17 @@ FITS: dict[str, Fit] = {
     "PBT": Fit("patching_projection.", by_channel=("pos_embedding.",)),
     "MEDFormer": Fit("enc_embedding.", by_channel=("enc_embedding.",)),
     "ZUNA": Fit("encoder.layers.0.attention_norm."),
+    "Chronos2": Fit("encoder.block.0.layer.1.self_attention."),
 }
 
 
 @dataclass
 class Checkpoint:
-    """A checkpoint in braindecode's format that has been found, its weights not read yet.
+    """A published checkpoint that has been found, its weights not read yet.
 
     Args:
         name: folder or Hub id.
-        saved: its config.json, in braindecode's or transformers' format; empty where there is none.
+        saved: its config.json, in the format of its package or of transformers; empty where there is none.
         hub: arguments by which its files are fetched.
     """
 
@@ -109,7 +111,7 @@ class Checkpoint:
 
 
 def find_checkpoint(name_or_path: str | os.PathLike | None, kwargs: dict[str, Any]) -> Checkpoint | None:
-    """Look whether a folder or Hub repository holds a checkpoint in braindecode's format.
+    """Look whether a folder or Hub repository holds a checkpoint in a published format.
 
     Args:
         name_or_path: folder or Hub id.
@@ -120,7 +122,7 @@ def find_checkpoint(name_or_path: str | os.PathLike | None, kwargs: dict[str, An
 
     Raises:
         OSError: no such folder or repository, no access, no such revision, or no network and nothing cached.
-        ValueError: a config.json that is neither of this package nor of braindecode, or none at all.
+        ValueError: a config.json that is neither of this package nor of a known teacher, or none at all.
     """
     if name_or_path is None:
         return None
@@ -138,12 +140,13 @@ def find_checkpoint(name_or_path: str | os.PathLike | None, kwargs: dict[str, An
         return None
     # some authors keep transformers' own format, under the name of the backbone and with its options
     named = str(kind).lower() in {backbone.lower() for backbone in BACKBONES}
+    named = named or _by_architecture(saved) is not None
     foreign = kind is not None or not _SIGNAL & set(saved)
     if foreign and not named and not kwargs.get("backbone"):
         what = f"a model of type {kind!r}" if kind else "no model of braindecode"
         raise ValueError(
             f"{name}: its {CONFIG} describes {what}, which is not an EEG teacher. Give a checkpoint of this package "
-            f"or of a model of braindecode ({', '.join(BACKBONES)}); `backbone=` names the class of bare weights."
+            f"or of a known teacher ({', '.join(BACKBONES)}); `backbone=` names the class of bare weights."
         )
     if path is not None and (commit := extract_commit_hash(str(path), None)):
         hub["revision"] = commit  # the weights come from the same commit as the config
@@ -153,7 +156,7 @@ def find_checkpoint(name_or_path: str | os.PathLike | None, kwargs: dict[str, An
 def load_checkpoint(
     cls: type[nn.Module], checkpoint: Checkpoint, kwargs: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """Build a teacher for a new task, montage and window, and load a braindecode checkpoint into it, whole.
+    """Build a teacher for a new task, montage and window, and load a published checkpoint into it, whole.
 
     Args:
         cls: `DLinkTeacherModel` or a class that holds one.
@@ -389,7 +392,14 @@ def _saved_options(checkpoint: Checkpoint, backbone: str, given: set[str]) -> tu
     saved = checkpoint.saved
     if not set(saved) - _SIGNAL - {"braindecode_version"}:
         return {}, {}
-    defaults = inspect.signature(getattr(braindecode_models(), backbone).__init__).parameters
+    defaults, read = option_defaults(backbone), BACKBONES[backbone].saved_options
+    if read is not None:
+        try:
+            found = read(saved)
+        except MALFORMED as error:
+            raise ValueError(f"{checkpoint.name}: {error}") from error
+        known = {key: value for key, value in found.items() if key in defaults and key not in given}
+        return {key: value for key, value in known.items() if _plain(value) != _plain(defaults[key])}, {}
     decided = _SIGNAL | _OUTPUT | {"braindecode_version"} | given
     options, ignored = {}, {}
     for key, value in saved.items():
@@ -399,7 +409,7 @@ def _saved_options(checkpoint: Checkpoint, backbone: str, given: set[str]) -> tu
             if "model_type" not in saved:  # transformers' format has many more fields
                 ignored[key] = value
             continue
-        default = defaults[key].default
+        default = defaults[key]
         if isinstance(default, type):  # such as an activation, saved as the path of its class
             default = f"{default.__module__}.{default.__qualname__}"
             if not str(value).startswith("torch.nn."):
@@ -410,6 +420,12 @@ def _saved_options(checkpoint: Checkpoint, backbone: str, given: set[str]) -> tu
         if _plain(value) != _plain(default):
             options[key] = value
     return options, ignored
+
+
+def _by_architecture(saved: dict[str, Any]) -> str | None:
+    """The backbone whose class config.json names as `architectures`; None where it names none of them."""
+    named = saved.get("architectures") or []
+    return next((name for name, spec in BACKBONES.items() if spec.architecture in named), None)
 
 
 def _settle_backbone(name: str, asked: str | None, tensors: dict[str, torch.Tensor]) -> str:
@@ -445,7 +461,8 @@ def _say(name: str, info: dict[str, Any]) -> None:
     if info["ignored_options"]:
         parts.append(f"ignored options that this braindecode does not know: {info['ignored_options']}")
     if parts:
-        logger.warning_once(f"{name}, read as braindecode's {info['backbone']}: {'; '.join(parts)}.")
+        of = BACKBONES[info["backbone"]].package
+        logger.warning_once(f"{name}, read as {info['backbone']} of {of}: {'; '.join(parts)}.")
 
 
 def _prefixes(argument: str, kwargs: dict[str, Any]) -> tuple[str, ...]:

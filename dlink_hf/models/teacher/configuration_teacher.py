@@ -52,7 +52,8 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
 
     Args:
         backbone (`str`, *optional*, defaults to `"CBraMod"`):
-            Class name in `braindecode.models`: one of `BACKBONES`; or `"module"`, as `from_module` writes it.
+            A row of `BACKBONES`, under the name of its class in `braindecode.models` or of its own (`"Chronos2"`); or
+            `"module"`, as `from_module` writes it.
         backbone_kwargs (`dict`, *optional*):
             Further arguments of that class under the names that it gives them, such as `{"n_layer": 4}` or
             `{"transformer__num_encoder_layers": 2}`. Classes are given as text: `"torch.nn.ELU"`.
@@ -72,7 +73,7 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
         patches_per_label (`int`, *optional*, defaults to 1):
             Of [`DLinkTeacherForEEGTokenClassification`]: the teacher's patches that one label is for.
         module_info (`dict`, *optional*):
-            Where a network of the user's own is read, as `from_module` measured it; None for braindecode's models.
+            Where a network of the user's own is read, as `from_module` measured it; None otherwise.
         target_mean, target_std (`list[float]`, *optional*):
             Of a regression (`problem_type="regression"`): mean and standard deviation of each target, in its unit, by
             which targets are standardised inside. A trainer takes those of its training windows; without them the

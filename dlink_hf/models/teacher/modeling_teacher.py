@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""EEG foundation models of braindecode as teachers: one input contract, all hidden states in one layout."""
+"""Foundation models as teachers: one input contract, all hidden states in one layout."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
         output_loading_info: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Load a checkpoint of this package or of braindecode, from the Hub or a folder, whole.
+        """Load a checkpoint of this package, of braindecode or as its authors published it, whole.
 
-        A checkpoint in braindecode's own format is fitted to a new task, montage and window: `ch_names`, `n_times`,
-        `id2label` and the other fields of [`DLinkTeacherConfig`] are keyword arguments here, and what the checkpoint
-        says holds where they are left out. The head is always new. What is not loaded as it is is reported;
-        [`checkpoints.load_checkpoint`] lists the further arguments (`filename`, `start_anew` ...).
+        It comes from the Hub or a folder. One that is not of this package is fitted to a new task, montage and window:
+        `ch_names`, `n_times`, `id2label` and the other fields of [`DLinkTeacherConfig`] are keyword arguments here,
+        and what the checkpoint says holds where they are left out. The head is always new. What is not loaded as it is
+        is reported; [`checkpoints.load_checkpoint`] lists the further arguments (`filename`, `start_anew` ...).
 
         Raises:
             OSError: no such folder or repository, no access, or no network and nothing cached.
@@ -110,7 +110,7 @@ class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # braindecode has initialised its own layers; only the head is ours. transformers empties the buffers that no
+        # the network has initialised its own layers; only the head is ours. transformers empties the buffers that no
         # checkpoint holds, and calls this for the modules that have some.
         restore_constants(module)
         if not getattr(module, "is_teacher_head", False):
@@ -204,7 +204,7 @@ class DLinkTeacherPreTrainedModel(DLinkPreTrainedModel):
 
 
 class DLinkTeacherModel(DLinkTeacherPreTrainedModel):
-    """A foundation model of braindecode without its head, its hidden states as (B, C_t, P_t, D).
+    """A foundation model without its head, its hidden states as (B, C_t, P_t, D).
 
     C_t, P_t and D are `config.token_chans`, `config.n_patches` and `config.hidden_size`, whatever the model's own
     order of tokens is; class, register and summary tokens are left out.
@@ -214,7 +214,7 @@ class DLinkTeacherModel(DLinkTeacherPreTrainedModel):
         module: the network itself where `config.backbone` is `"module"`; see `from_module`.
 
     Raises:
-        ImportError: braindecode is missing or does not load.
+        ImportError: braindecode, or the package that has the network, is missing or does not load.
         OSError: REVE's or STEEGFormer's list of channels is neither here nor can be downloaded.
         ValueError: the backbone does not know a channel, or refuses an argument; or a network of the user's own is
             needed and not given.
@@ -225,9 +225,7 @@ class DLinkTeacherModel(DLinkTeacherPreTrainedModel):
         if config.backbone == MODULE:
             self.backbone = check_module(config, module)
         elif module is not None:
-            raise ValueError(
-                f"`module` is for teachers made by `from_module`; this config names braindecode's {config.backbone}."
-            )
+            raise ValueError(f"`module` is for teachers made by `from_module`; this config names {config.backbone}.")
         else:
             self.backbone = build_backbone(config)
         keep_constants(self.backbone)
@@ -331,7 +329,7 @@ class DLinkTeacherModel(DLinkTeacherPreTrainedModel):
 
 
 class DLinkTeacherWithHead(DLinkTeacherPreTrainedModel):
-    """A foundation model of braindecode with a small head.
+    """A foundation model with a small head.
 
     [`DLinkTeacherForEEGClassification`] and [`DLinkTeacherForEEGRegression`] say what the head's outputs are.
 
@@ -390,7 +388,7 @@ class DLinkTeacherWithHead(DLinkTeacherPreTrainedModel):
 
 
 class DLinkTeacherForEEGClassification(DLinkTeacherWithHead):
-    """A foundation model of braindecode with a small classification head, to be fine-tuned with `Trainer`.
+    """A foundation model with a small classification head, to be fine-tuned with `Trainer`.
 
     With `problem_type="multi_label_classification"` several labels may hold at once, as in
     [`MiCForEEGClassification`].
@@ -402,7 +400,7 @@ class DLinkTeacherForEEGClassification(DLinkTeacherWithHead):
 
 
 class DLinkTeacherForEEGRegression(DLinkTeacherWithHead):
-    """A foundation model of braindecode with a small head that gives one number or more for a window.
+    """A foundation model with a small head that gives one number or more for a window.
 
     Targets are standardised inside and given back in their unit, as in [`MiCForEEGRegression`].
 
@@ -417,7 +415,7 @@ class DLinkTeacherForEEGRegression(DLinkTeacherWithHead):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
     ) -> Any:
-        """Load a teacher that gives numbers; a checkpoint of braindecode gets a new head for them.
+        """Load a teacher that gives numbers; a published checkpoint gets a new head for them.
 
         See [`DLinkTeacherForEEGClassification.from_pretrained`], whose arguments and errors these are.
         """

@@ -46,7 +46,7 @@ class TokenTeacherHead(TeacherHead):
 
 
 class DLinkTeacherForEEGTokenClassification(DLinkTeacherPreTrainedModel):
-    """A foundation model of braindecode with a label for every patch, or for every `config.patches_per_label` patches.
+    """A foundation model with a label for every patch, or for every `config.patches_per_label` patches.
 
     Args:
         config ([`DLinkTeacherConfig`]): `num_labels` and `patches_per_label` say what the head is.

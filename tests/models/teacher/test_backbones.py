@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""Every foundation model as a teacher, against the unwrapped braindecode model that holds the same weights."""
+"""Every foundation model as a teacher, against the unwrapped model that holds the same weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from teacher_files import write_position_bank
+from teacher_packages import teachers
 
 
 pytest.importorskip("braindecode", reason="teachers need braindecode: pip install 'dlink-hf[teachers]'")
@@ -42,6 +43,7 @@ GRIDS = {
     "PBT": (640, 5, 10),
     "MEDFormer": (660, 3, 1),
     "ZUNA": (832, 5, 26),
+    "Chronos2": (656, 5, 41),
 }
 KEEPS_CHANNELS = [name for name, (_, n_chans, _) in GRIDS.items() if n_chans == len(NAMES)]
 
@@ -79,7 +81,7 @@ def test_every_row_is_tested():
     assert list(GRIDS) == list(BACKBONES)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", teachers())
 def test_hidden_states_equal_those_of_plain_hooks_on_the_unwrapped_model(backbone):
     model = make(backbone)
     config, (n_times, n_chans, n_patches) = model.config, GRIDS[backbone]
@@ -134,7 +136,7 @@ def test_the_layers_of_reve_are_those_that_it_returns_itself():
 
 
 @pytest.mark.parametrize(
-    "backbone", [name for name in KEEPS_CHANNELS if name not in ("BIOT", "SignalJEPA", "REVE", "ZUNA")]
+    "backbone", teachers(name for name in KEEPS_CHANNELS if name not in ("BIOT", "SignalJEPA", "REVE", "ZUNA"))
 )
 @pytest.mark.parametrize(("channel", "patch"), [(0, 0), (3, 1), (4, 2)])
 def test_a_token_stands_where_its_samples_are(backbone, channel, patch):
@@ -149,7 +151,7 @@ def test_a_token_stands_where_its_samples_are(backbone, channel, patch):
     assert np.unravel_index(int(distance.argmax()), distance.shape) == (channel, patch)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", teachers())
 def test_the_grid_is_exact_for_every_window_that_is_allowed(backbone):
     spec, kwargs = BACKBONES[backbone], make_config(backbone).backbone_kwargs
     first, step = spec.window(spec.arguments(kwargs))
@@ -166,7 +168,7 @@ def test_the_grid_is_exact_for_every_window_that_is_allowed(backbone):
         assert states[0].shape == (2, config.token_chans, config.n_patches, config.hidden_size)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", teachers())
 def test_save_and_load_give_the_same_teacher(backbone, tmp_path):
     model = make(backbone)
     inputs = windows(model.config)
@@ -185,7 +187,7 @@ def test_save_and_load_give_the_same_teacher(backbone, tmp_path):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", teachers())
 def test_gradients_reach_every_layer(backbone):
     model = make(backbone).train()
     states = model(windows(model.config), output_hidden_states=True).hidden_states
@@ -196,7 +198,7 @@ def test_gradients_reach_every_layer(backbone):
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in block.parameters()), layer
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", teachers())
 def test_a_teacher_classifies(backbone):
     model = make(backbone, DLinkTeacherForEEGClassification, num_labels=3).train()
     output = model(windows(model.config), labels=torch.tensor([2, 0]))
@@ -205,7 +207,7 @@ def test_a_teacher_classifies(backbone):
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.teacher.parameters())
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", teachers())
 def test_no_hook_is_left_behind_and_only_what_is_asked_for_is_read(backbone):
     model = make(backbone)
 
