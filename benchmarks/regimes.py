@@ -17,8 +17,8 @@ subjects, and its test subjects are scored once. Rows:
 - `dlink`: the default objective; `soft_targets`: without teacher's layers; `last`, `uniform`, `static`, `input`: with
   the mimicry of layers, weighed so; `no_spectra`: `input` without the spectral terms;
 - `teacher`: the experts whose soft targets are taught: the student's own design on all that there is to see,
-  cross-fitted, the mean of its folds. The rows with layers mimic those of one of size base. Of `strong_teacher` it is
-  the one of size base, which is asked about every augmented view.
+  cross-fitted, the mean of its folds; of `few`, three that are fitted on all labels. The rows with layers mimic those
+  of one of size base. Of `strong_teacher` it is the one of size base, which is asked about every augmented view.
 
 A line of JSON a cell is appended to results/regimes.jsonl; cells that are there are skipped, so that a run that was
 killed goes on where it stopped.
@@ -221,7 +221,8 @@ class Fold:
     def _asked(self) -> tuple[Any, Any, Any]:
         from dlink_hf.commands.arguments import DistillArguments
 
-        return self.student_args, DistillArguments(experts="student"), self.arguments(max_steps=self.budget)
+        objective = DistillArguments(experts="student", teachers=3 if self.regime == "few" else 1)
+        return self.student_args, objective, self.arguments(max_steps=self.budget)
 
     def _train_experts(self, views: Any) -> Any:
         from dlink_hf.commands.distill import train_experts

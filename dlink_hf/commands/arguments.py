@@ -187,10 +187,10 @@ class DistillArguments:
         "auto",
         "Cross-fitted models whose probabilities are soft targets, comma separated: student (the student's own design "
         "on all that the teacher sees), bandpower, riemann; or `none`. `auto`: student where the student sees less "
-        "than the teacher or has unlabelled windows, else bandpower.",
+        "than the teacher, none for unlabelled windows, else bandpower.",
     )
     teachers: int = arg(1, "How many experts of the student's own design, each with its seed.")
-    folds: int = arg(3, "Folds of subjects for the cross-fitting of experts.")
+    folds: int | None = arg(None, "Folds for the cross-fitting of experts: 3, with --unlabelled 1 (none).")
     views: int = arg(EPOCHS, "Augmented views of each training window that take turns; experts are asked about each.")
     route_weight: float = arg(
         _OBJECTIVE["route_weight"], "Weight of the distance between mimic state and routed target."

@@ -89,21 +89,40 @@ def judge_teacher(teacher: PreparedTeacher, views: Views) -> dict[str, Any] | No
     return verdict
 
 
+def without_idle_windows(views: Views, teacher_args: TeacherArguments, distill_args: DistillArguments) -> Views:
+    """Leave the unlabelled windows out where nobody knows more of them than the student will, and say so.
+
+    A teacher of the same few labels has nothing to add on them: at best nothing was gained, with cross-fitted experts
+    up to 4 points were lost (benchmarks/NOTES.md). A teacher of other subjects, one from published weights, one that
+    sees more, or experts that are asked for by name, teach on them.
+    """
+    knows_more = teacher_args.teacher is not None or teacher_args.teacher_checkpoint not in ("auto", "none")
+    if not views.n_unlabelled or knows_more or views.sees_less or distill_args.experts != "auto":
+        return views
+    print(
+        f"WARNING: the {views.n_unlabelled} unlabelled windows are left out: a teacher of the labelled ones alone "
+        "knows no more of them than the student does. Give a teacher of other subjects (--teacher FOLDER), or "
+        "published weights (--teacher_checkpoint). --experts student takes them all the same."
+    )
+    return replace(views, train=labelled_rows(views.train), n_unlabelled=0)
+
+
 def train_experts(
     views: Views, student_args: StudentArguments, distill_args: DistillArguments, args: DLinkTrainingArguments
 ) -> ExpertEnsemble | None:
     """Cross-fit the experts on what the teacher sees, and say how they do; None for `--experts none`."""
     kinds = distill_args.experts
     if kinds == "auto":
-        kinds = "student" if views.sees_less or views.n_unlabelled else "bandpower"
+        kinds = "student" if views.sees_less else "none" if views.n_unlabelled else "bandpower"
     if kinds == "none":
         return None
     train = labelled_rows(views.teacher_train)
+    folds = (1 if views.n_unlabelled else 3) if distill_args.folds is None else distill_args.folds
     experts = fit_experts(
         [name.strip() for name in kinds.split(",") if name.strip()],
         train,
         views.teacher.get("validation"),
-        n_folds=min(distill_args.folds, len(set(train[views.group_column][:]))),
+        n_folds=min(folds, len(set(train[views.group_column][:]))),
         seeds=range(args.seed, args.seed + distill_args.teachers),
         steps=args.max_steps if args.max_steps > 0 else default_steps(len(train)),
         augmentation=make_augmentation(student_args.student_augmentations, train, args.seed),
@@ -229,6 +248,7 @@ def train_all(
     if started_from is None:
         MiCConfig.from_size(student_args.student_size)
     settle_task(args, views.teacher)
+    views = without_idle_windows(views, teacher_args, distill_args)
     settle_budget(args, len(views.train), "validation" in views.student)
     if "auto" in (teacher_args.augmentations, student_args.student_augmentations):
         auto = settle_augmentation("auto", views.teacher["train"], views.group_column)

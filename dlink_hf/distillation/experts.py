@@ -188,7 +188,7 @@ class ExpertEnsemble:
         names: of the M experts.
         weights: (M,) of sum 1.
         models: for each expert the models of the F folds.
-        folds: the subjects of each fold; its models have not seen them.
+        folds: the subjects of each fold; its models have not seen them. One empty fold: models of all subjects.
         group_column: column that tells subjects apart.
         measure: what they are compared by.
         scores: expert -> mean over subjects of that measure, on subjects it has not seen.
@@ -305,7 +305,10 @@ def fit_experts(
         kinds: see [`fit_expert`]; a name twice is an error.
         train: windows, labels of -1 where there are none.
         validation: labelled windows of other subjects, which weigh the experts too.
-        n_folds: at least 2, of subjects; as many as subjects who have labels, where these are fewer.
+        n_folds: of subjects; as many as subjects who have labels, where these are fewer. 1: no cross-fitting, the
+            models are fitted on all subjects who have labels. Of these they say little beyond the labels, of the
+            others more than models of a part would: with labels of two or four subjects that was worth 3 to 5 points
+            of balanced accuracy (benchmarks/NOTES.md). Validation subjects alone weigh them then.
         seeds: a `student` is trained once a seed; other kinds once.
         steps, augmentation, size, progress: see [`fit_student`].
         group_column: column that tells subjects apart.
@@ -321,12 +324,13 @@ def fit_experts(
         check_all_labelled(validation, "validation", EVALUATED_WITHOUT_LABEL)
     names, members = _members(kinds, seeds)
     people = set(np.asarray(train[group_column][:])[is_labelled(train)].tolist()) if len(train) else set()
-    if len(people) < 2:
+    if len(people) < min(2, n_folds):
         raise ValueError(
             f"{len(people)} {group_column}(s) have labels: an expert is asked about subjects it has not seen, "
             "which takes at least two. Label another one, or distil from a teacher only."
         )
-    folds = person_folds(train, min(n_folds, len(people)), group_column)
+    # a fold of nobody: its models are fitted on everybody
+    folds = [set()] if n_folds == 1 else person_folds(train, min(n_folds, len(people)), group_column)
     groups, known = np.asarray(train[group_column][:]), is_labelled(train)
     parts = [train.select(np.flatnonzero(known & ~np.isin(groups, list(fold)))) for fold in folds]
     models: list[list[Predict]] = [[] for _ in members]
@@ -347,10 +351,15 @@ def fit_experts(
 
 def _weighed(ensemble: ExpertEnsemble, train: datasets.Dataset, validation: datasets.Dataset | None) -> ExpertEnsemble:
     """Set the weights and scores of an ensemble by subjects its models have not seen."""
-    parts, watched = [_out_of_fold(ensemble, train)], [train]
+    parts, watched = [], []
+    if any(ensemble.folds):
+        parts.append(_out_of_fold(ensemble, train))
+        watched.append(train)
     if validation is not None and len(validation):
         parts.append(ensemble._by_expert(validation))
         watched.append(validation)
+    if not watched:
+        return ensemble
     said = np.concatenate(parts, axis=1)
     labels = np.concatenate([labels_of(dataset) for dataset in watched])
     groups = np.concatenate([np.asarray(dataset[ensemble.group_column][:]) for dataset in watched])

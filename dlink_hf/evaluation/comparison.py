@@ -386,18 +386,17 @@ def _what_next(
             if not measure.of_classes:
                 told = f"hardly better ({by})" if over.mean > 0 else f"no better ({by})"
             return (
-                f"The teacher is {told} than the student alone: it knows no more, so there is little to teach. A "
-                "teacher helps where it sees or knows more: a student of fewer electrodes "
-                "(--student_ch_names) or shorter windows (--student_window_seconds), unlabelled recordings "
-                "(--unlabelled FOLDER), several teachers (--teachers 3), or better pre-trained weights."
+                f"The teacher is {told} than the student alone: it knows no more, so there is little to teach. "
+                "What has paid is a teacher of other subjects (--teacher FOLDER), best with unlabelled recordings of "
+                "more subjects (--unlabelled FOLDER); else try better pre-trained weights (--teacher_checkpoint)."
             )
         told = f"{by} better" if measure.of_classes else f"better ({by})"
         return (
             f"The teacher is {told} than the student alone, so there is something to teach: "
-            "try unlabelled recordings (--unlabelled FOLDER), several teachers (--teachers 3), or more test subjects, "
-            "for a small gain to show."
+            "try unlabelled recordings of more subjects (--unlabelled FOLDER), or more test subjects, for a small "
+            "gain to show."
         )
-    return "Try unlabelled recordings (--unlabelled FOLDER) or several teachers (--teachers 3)."
+    return "Try a teacher of other subjects (--teacher FOLDER), or better pre-trained weights (--teacher_checkpoint)."
 
 
 def _count(number: int) -> str:

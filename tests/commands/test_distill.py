@@ -202,6 +202,25 @@ def test_windows_without_labels_take_part_and_held_out_people_do_not(distilled, 
     assert not (folder / "no" / "teacher").exists()
 
 
+def test_windows_of_which_nobody_knows_more_are_left_out(folder, capsys):
+    words = data_flags(folder, "--unlabelled", str(folder / "more"), *FAST, "--baseline", "False")
+    assert main(["distill", *words, "--output_dir", str(folder / "plain")]) == 0
+    said = capsys.readouterr().out
+    assert "unlabelled windows are left out" in said and "--teacher FOLDER" in said
+    plain = json.loads((folder / "plain" / "results.json").read_text())
+    assert plain["unlabelled_windows"] == 0 and set(plain["experts"]) == {"bandpower"}
+    # a teacher of one's own, or experts that are named, teach on them
+    for name, more in {
+        "taught": ["--teacher", str(folder / "plain" / "teacher")],
+        "named": ["--experts", "student"],
+    }.items():
+        assert main(["distill", *words, *more, "--output_dir", str(folder / name)]) == 0
+        assert "left out" not in capsys.readouterr().out
+        results = json.loads((folder / name / "results.json").read_text())
+        assert results["unlabelled_windows"] > 40
+        assert (results["experts"] is None) == (name == "taught")
+
+
 def test_a_run_says_whether_it_helped_wherever_one_would_look(distilled):
     run, said = distilled
     results = json.loads((run / "results.json").read_text())

@@ -82,6 +82,28 @@ def test_nobody_is_judged_by_a_model_that_has_seen_him(few):
     np.testing.assert_allclose(targets[np.isin(groups, list("XYZ"))], np.tile([0.2, 0.8], (18, 1)), atol=1e-6)
 
 
+def test_of_few_subjects_models_of_all_of_them_can_be_asked(few, validation):
+    spy = Spy()
+    ensemble = fit_experts([spy, "bandpower"], few, validation, n_folds=1, progress=False)
+    assert spy.seen == [{"A", "B", "C", "D"}] and [len(models) for models in ensemble.models] == [1, 1]
+    # they are weighed by nobody whom they have seen
+    assert set(spy.asked[0]) == {"V1", "V2"} and ensemble.weights.sum() == pytest.approx(1.0)
+    found = ensemble.soft_targets(few, progress=False)["soft_targets"][:]
+    assert set(spy.asked[0]) == set("ABCDXYZ") | {"V1", "V2"}
+    own = ensemble.models[1][0](few)
+    spied = np.tile([0.1, 0.9], (len(few), 1))
+    np.testing.assert_allclose(found, ensemble.weights[0] * spied + ensemble.weights[1] * own, atol=1e-6)
+
+
+def test_without_anybody_unseen_they_weigh_the_same(few):
+    ensemble = fit_experts([Spy(), Spy()], few, n_folds=1, progress=False)
+    assert ensemble.weights.tolist() == [0.5, 0.5] and not ensemble.scores
+    one = with_unlabelled(windows(["A"]), windows(["X"], seed=1))
+    assert len(fit_experts(["bandpower"], one, n_folds=1, progress=False).models[0]) == 1
+    with pytest.raises(ValueError, match="n_folds"):
+        fit_experts(["bandpower"], few, n_folds=0, progress=False)
+
+
 def test_cross_fitting_by_a_function_does_the_same(few):
     spy = Spy()
     found = cross_fitted_soft_targets(spy, few, n_folds=3)
