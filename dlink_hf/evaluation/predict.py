@@ -159,6 +159,20 @@ def load_token_classifier(name_or_path: str | os.PathLike, **hub_kwargs: Any) ->
         return _load_trained(kinds[fields["model_type"]], resolved, False, hub_kwargs)
 
 
+def load_trained(name_or_path: str | os.PathLike, **hub_kwargs: Any) -> PreTrainedModel:
+    """Load a trained student or teacher, whether it labels whole windows or patches.
+
+    Args:
+        name_or_path: short name, folder or Hub id.
+        **hub_kwargs: as for [`load_classifier`].
+
+    Raises:
+        OSError, ValueError: as [`load_classifier`].
+    """
+    of_patches = checkpoint_labels_patches(name_or_path, **hub_kwargs)
+    return (load_token_classifier if of_patches else load_classifier)(name_or_path, **hub_kwargs)
+
+
 def labels_patches(fields: dict[str, Any]) -> bool:
     """Whether a config.json is that of a model that labels patches."""
     return any(name.endswith("ForEEGTokenClassification") for name in fields.get("architectures") or ())
@@ -284,6 +298,7 @@ __all__ = [
     "labels_patches",
     "load_classifier",
     "load_token_classifier",
+    "load_trained",
     "predict_outputs",
     "predict_probabilities",
     "write_predictions",

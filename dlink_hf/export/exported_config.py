@@ -36,6 +36,8 @@ class ExportedConfig:
         label2id: the inverse.
         problem_type: as transformers names it: what the outputs are; logits of classes by default.
         model_type: of a student.
+        architectures: name of its class in a list, as transformers writes it.
+        patches_per_label: patches that have one label, of a student that labels patches.
 
     Raises:
         ValueError: a field is out of range or contradicts another; the message names it.
@@ -50,6 +52,8 @@ class ExportedConfig:
     label2id: Any = None
     problem_type: Any = None
     model_type: str = "dlink_mic"
+    architectures: Any = None
+    patches_per_label: int = 1
 
     def __post_init__(self) -> None:
         require(self.model_type == "dlink_mic", "model_type", self.model_type, "'dlink_mic', a student")
@@ -59,7 +63,7 @@ class ExportedConfig:
         require(is_text, "ch_names", self.ch_names, "a list of channel names")
         is_rate = isinstance(self.sfreq, (int, float)) and not isinstance(self.sfreq, bool)
         require(is_rate, "sfreq", self.sfreq, "a rate in hertz")
-        in_bounds(self, 1, n_times=10_000_000, patch_size=65_536)
+        in_bounds(self, 1, n_times=10_000_000, patch_size=65_536, patches_per_label=65_536)
         if self.id2label:
             self.label2id = None
         elif not self.label2id:
@@ -73,11 +77,24 @@ class ExportedConfig:
         check_positions(self)
         is_whole = self.n_times % self.patch_size == 0
         require(is_whole, "n_times", self.n_times, f"a multiple of `patch_size` ({self.patch_size})")
+        if self.labels_patches:
+            size = self.patch_size * self.patches_per_label
+            require(self.n_times % size == 0, "n_times", self.n_times, f"a whole number of labels of {size} samples")
 
     @property
     def num_labels(self) -> int:
         """Number of classes."""
         return len(self.id2label)
+
+    @property
+    def labels_patches(self) -> bool:
+        """Whether the student labels every patch, or every few."""
+        return "MiCForEEGTokenClassification" in (self.architectures or ())
+
+    @property
+    def n_places(self) -> int:
+        """Number of labels of a window: 1, or those of its patches."""
+        return self.n_times // (self.patch_size * self.patches_per_label) if self.labels_patches else 1
 
     @classmethod
     def from_folder(cls, folder: Path) -> ExportedConfig:
@@ -92,7 +109,8 @@ class ExportedConfig:
         lacking = [name for name in needed if name not in fields]
         if lacking:
             raise ValueError(f"{where} lacks {', '.join(lacking)}: it is not the config of a student. Copy it again.")
-        names = (*needed, "channel_positions", "id2label", "label2id", "problem_type", "model_type")
+        names = [*needed, "channel_positions", "id2label", "label2id", "problem_type", "model_type"]
+        names += ["architectures", "patches_per_label"]
         try:
             return cls(**{name: fields[name] for name in names if name in fields})
         except MALFORMED as error:

@@ -25,7 +25,8 @@ class ExportedStudentOutput:
     """Output of an exported student.
 
     Args:
-        logits (`np.ndarray` or `torch.Tensor`, as the input was, (B, num_labels) float32): before the softmax.
+        logits (`np.ndarray` or `torch.Tensor`, as the input was, (B, num_labels) float32): before the softmax; of a
+            student of patches (B, S, num_labels), S places in order of time.
     """
 
     logits: Any
@@ -92,6 +93,11 @@ class ExportedStudent:
         """Whether it was exported for any montage."""
         return self.deploy.get("channel_positions") is not None
 
+    @property
+    def labels_patches(self) -> bool:
+        """Whether it labels every patch, or every few, as [`MiCForEEGTokenClassification`]."""
+        return self.config.labels_patches
+
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, n_threads: int | None = None) -> Self:
         """Load what `dlink export` wrote.
@@ -145,8 +151,12 @@ class ExportedStudent:
         # of each axis its size, or text where any is taken
         shapes: dict[str, list[Any]] = getattr(self.run, "shapes", {})
         if shapes:
-            wanted = {"input_values": [None, n_chans, deploy["n_times"]], "logits": [None, len(labels)]}
-            fields = {"input_values": ["", "ch_names", "n_times"], "logits": ["", "labels"]}
+            places = [config.n_places] if self.labels_patches else []
+            wanted = {"input_values": [None, n_chans, deploy["n_times"]], "logits": [None, *places, len(labels)]}
+            fields = {
+                "input_values": ["", "ch_names", "n_times"],
+                "logits": ["", *["places" for _ in places], "labels"],
+            }
             told = {"channel_positions"} if any_montage else set()
             found = set(shapes) - {"input_values", "logits"}
             pairs.append(("channel_positions", sorted(told), sorted(found), self.model_file))

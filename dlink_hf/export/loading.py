@@ -83,9 +83,9 @@ def load_exported(
             folder = _find(resolved, inside, student_class, precision, options)
             if folder is not None and _clearly_belongs(folder, resolved, options):
                 return student_class.from_pretrained(folder, n_threads)
-        from ..evaluation.predict import load_classifier
+        from ..evaluation.predict import load_trained
 
-        model = load_classifier(resolved, **options)
+        model = load_trained(resolved, **options)
         folder = _find(resolved, inside, student_class, precision, options)
         if folder is None:
             kind = format_of(backend)

@@ -20,19 +20,19 @@ from tqdm.auto import tqdm
 from ..core.atomic_files import staged
 from ..core.checkpoint_names import found_checkpoint
 from ..core.checks import one_of
-from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from ..core.config_checks import SINGLE_LABEL
 from ..core.electrodes import channel_positions
 from ..core.export_record import DEPLOY_FILE, MODEL_FILES, weights_digest
 from ..core.fetch import fetch
-from ..core.requires import require
 from ..data.description import alignment_info
 from ..data.model_contract import check_label_names, label_names, montage_arguments
-from ..evaluation.predict import checkpoint_labels_patches, load_classifier, load_token_classifier
+from ..evaluation.predict import load_trained
 from ..models.mic.modeling_mic import MiCForEEGClassification, MiCWithHead
 from ..models.mic.token_classification import MiCForEEGTokenClassification
 from ..preprocessing.alignment import Alignment
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
-from .exported_student import ExportedStudent, Runner, check_montage, check_windows
+from .comparison import NOISE_UV, compare
+from .exported_student import ExportedStudent, check_windows
 from .graph import OPSET, check_installed, to_float16, to_int8, trace, trace_any_montage
 from .onnx_student import OnnxStudent
 
@@ -48,11 +48,6 @@ TOLERANCES = {"float32": 1e-4, "float16": 0.01, "int8": 0.05}
 MAX_CALIBRATION = 256
 MAX_CHECKED = 1024
 N_NOISE = 64
-NOISE_UV = 20.0
-# a head that tells nothing apart must not turn rounding into a refusal
-MIN_SPREAD = 0.1
-# an export for any montage is compared on these channels too, with one patch more than the student's window
-OTHER_MONTAGE = ("Fz", "C3", "Cz", "C4", "Oz")
 
 
 @dataclass(frozen=True)
@@ -71,6 +66,7 @@ class ExportFormat:
         why_not_compared: why it can't be run here, and so not compared with PyTorch; None where it can.
         is_calibrated: whether int8 needs windows that set its ranges.
         is_aligned: whether its code aligns windows; `build` then takes an alignment too.
+        takes_patches: whether students that label patches can be written so.
     """
 
     student: type[ExportedStudent]
@@ -83,10 +79,11 @@ class ExportFormat:
     why_not_compared: Callable[[], str | None] = lambda: None
     is_calibrated: bool = True
     is_aligned: bool = False
+    takes_patches: bool = False
 
 
 def export_onnx(
-    model: str | os.PathLike | MiCForEEGClassification,
+    model: str | os.PathLike | MiCForEEGClassification | MiCForEEGTokenClassification,
     folder: str | os.PathLike,
     *,
     precision: str = "float32",
@@ -100,9 +97,10 @@ def export_onnx(
 ) -> Path:
     """Write a trained student as ONNX, with all that a device must know to use it.
 
-    The file reads `input_values` (batch, C, T) float32 in microvolts and gives `logits` (batch, num_labels); the
-    number of windows is free, channels and samples are those of the student's config. The places of the electrodes
-    are folded into it, unless it is for any montage. Before anything is kept, its logits are compared with PyTorch's.
+    The file reads `input_values` (batch, C, T) float32 in microvolts and gives `logits` (batch, num_labels), of a
+    student that labels patches (batch, S, num_labels) for the S places of a stretch; the number of windows is free,
+    channels and samples are those of the student's config. The places of the electrodes are folded into it, unless it
+    is for any montage. Before anything is kept, its logits are compared with PyTorch's.
 
     The folder gets model.onnx; deploy.json, which says channels, rate, unit, window, labels, preprocessing, SHA-256 of
     the file and of the weights it was made of, and what the comparison gave; config.json; and
@@ -134,7 +132,8 @@ def export_onnx(
         ImportError: onnx, onnxruntime or onnxscript is not installed.
         OSError: there is no such checkpoint, or the folder can't be written.
         TypeError: the model is not a student with a head.
-        ValueError: an argument is out of range, windows do not fit the student, or the logits differ by more than
+        ValueError: an argument is out of range or not for students that label patches (`any_montage`; `"float16"` with
+            `token_context="gru"`), windows do not fit the student, or the logits differ by more than
             the tolerance; nothing is written then.
     """
     return write_export(
@@ -187,6 +186,8 @@ def write_export(
     if others:
         raise ValueError(f"{folder} holds {others[0]}, an export of another format. Give a folder of its own.")
     student, feature_extractor = _student(model, feature_extractor, ch_names)
+    if isinstance(student, MiCForEEGTokenClassification):
+        _check_of_patches(student, kind, precision, any_montage)
     ranges = None if calibration is None else _windows(student, feature_extractor, calibration, MAX_CALIBRATION)[0]
     what, values, labels = _checked_windows(student, feature_extractor, calibration, windows)
 
@@ -199,7 +200,7 @@ def write_export(
         if not_compared is None:
             run = kind.student.make_runner(weights)
             check = {"windows": what, "n_windows": len(values)}
-            check |= _compare(student, backend, run, values, labels, any_montage)
+            check |= compare(student, backend, run, values, labels, any_montage)
         else:
             logger.warning("the export is not compared with PyTorch: there is %s here", not_compared)
             check = {"windows": what, "n_windows": 0, "not_compared": not_compared}
@@ -260,22 +261,18 @@ def _student(
     """A copy of the student on the CPU in float32, for the montage that is asked for; and its feature extractor."""
     if isinstance(model, (str, os.PathLike)):
         name = model
-        model = load_token_classifier(name) if checkpoint_labels_patches(name) else load_classifier(name)
+        model = load_trained(name)
         with found_checkpoint(name) as resolved:
             if extractor is None and fetch(resolved, "preprocessor_config.json", {}) is not None:
                 extractor = EEGFeatureExtractor.from_pretrained(resolved)
-    if isinstance(model, MiCForEEGTokenClassification):
-        raise TypeError(
-            "A MiCForEEGTokenClassification is not exported: other runtimes run students of one answer a window. "
-            "Label recordings with dlink_hf.pipeline('eeg-token-classification', model=...), or train a "
-            "MiCForEEGClassification on windows of one label's length and export that."
-        )
-    if not isinstance(model, MiCWithHead):
+    if not isinstance(model, (MiCWithHead, MiCForEEGTokenClassification)):
         raise TypeError(
             f"Only students are exported, a MiCForEEGClassification or its name; got {type(model).__name__}. Distil "
             "a student from a teacher first: dlink distill."
         )
     student = copy.deepcopy(model).cpu().float().eval()
+    # what the exported student is known by
+    student.config.architectures = [type(model).__name__]
     if ch_names is not None:
         if isinstance(ch_names, str) or not ch_names:
             raise ValueError(f"ch_names is a list of channel names, such as ['C3', 'Cz'], got {ch_names!r}.")
@@ -291,10 +288,37 @@ def _student(
     return student, extractor
 
 
+def _check_of_patches(
+    student: MiCForEEGTokenClassification, kind: ExportFormat, precision: str, any_montage: bool
+) -> None:
+    """Refuse what a student of patches can't be exported as.
+
+    Raises:
+        TypeError: this format runs only students of one answer per window.
+        ValueError: it is to be for any montage, or in a precision that its context is not computed in.
+    """
+    if not kind.takes_patches:
+        raise TypeError(
+            f"A MiCForEEGTokenClassification is not exported for {kind.student.backend}, which runs students of one "
+            "answer per window. Export it as ONNX (--format onnx), or train a MiCForEEGClassification on windows of "
+            "one label's length."
+        )
+    if any_montage:
+        raise ValueError(
+            "A student of patches is exported for one montage: name it by ch_names (--ch_names), and leave "
+            "any_montage out."
+        )
+    if precision == "float16" and student.context is not None:
+        raise ValueError(
+            "A student of patches with token_context='gru' is exported in float32 or int8: the recurrent network of "
+            "ONNX Runtime on the CPU does not compute in float16."
+        )
+
+
 def _windows(
     student: MiCForEEGClassification, extractor: EEGFeatureExtractor | None, given: Any, limit: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """At most `limit` windows (N, C, T) float32, evenly spread, and their labels (N,) where they have any."""
+    """At most `limit` windows (N, C, T) float32, evenly spread, and their labels (N,) or (N, S), or None."""
     config, labels = student.config, None
     if not len(given):
         raise ValueError("There are no windows: give at least one.")
@@ -344,63 +368,6 @@ def _checked_windows(
     return f"noise of {NOISE_UV:g} uV", noise, None
 
 
-@torch.no_grad()
-def _compare(
-    student: MiCForEEGClassification,
-    backend: str,
-    run: Runner,
-    windows: np.ndarray,
-    labels: np.ndarray | None,
-    any_montage: bool,
-) -> dict[str, Any]:
-    """Differences of the runtime's logits from PyTorch's on windows (N, C, T)."""
-
-    def places(batch: np.ndarray, given: np.ndarray | None = None) -> np.ndarray | None:
-        return check_montage(batch, given, student.config) if any_montage else None
-
-    # one window, then batches
-    edges = [0, *range(1, len(windows), 64), len(windows)]
-    batches = [windows[first:last] for first, last in zip(edges, edges[1:], strict=False) if last > first]
-    expected = np.concatenate([student(torch.from_numpy(batch)).logits.numpy() for batch in batches])
-    found = np.concatenate([run(batch, places(batch)) for batch in batches])
-    difference = float(np.abs(found - expected).max())
-    other = {}
-    if any_montage:
-        shape = (3, len(OTHER_MONTAGE), student.config.n_times + student.config.patch_size)
-        noise = np.random.default_rng(1).standard_normal(shape, dtype=np.float32) * np.float32(NOISE_UV)
-        # each window with places of its own, a millimetre apart
-        positions = places(noise, np.array(channel_positions(OTHER_MONTAGE)) + 1e-3 * np.arange(3)[:, None, None])
-        apart = run(noise, positions) - student(torch.from_numpy(noise), torch.from_numpy(positions)).logits.numpy()
-        other = {
-            "ch_names": list(OTHER_MONTAGE),
-            "n_times": shape[2],
-            "largest_difference": float(np.abs(apart).max()),
-        }
-        difference = max(difference, other["largest_difference"])
-    spread = max(float(np.ptp(expected)), MIN_SPREAD)
-    result = {
-        "largest_difference": difference,
-        "relative_difference": difference / spread,
-        "same_labels": _share_of_same(student.config.problem_type, found, expected),
-    }
-    if other:
-        result["other_montage"] = other
-    if labels is not None and student.config.problem_type in (None, SINGLE_LABEL):
-        score = require("sklearn.metrics", "Comparing balanced accuracies").balanced_accuracy_score
-        before, after = (float(score(labels, logits.argmax(1))) for logits in (expected, found))
-        result["balanced_accuracy"] = {"pytorch": before, backend: after, "change": after - before}
-    return result
-
-
-def _share_of_same(problem_type: str | None, found: np.ndarray, expected: np.ndarray) -> float:
-    """Share of windows that both sets of outputs (N, L) say the same of; of a regression all."""
-    if problem_type == REGRESSION:
-        return 1.0
-    if problem_type == MULTI_LABEL:
-        return float(((found > 0) == (expected > 0)).all(1).mean())
-    return float((found.argmax(1) == expected.argmax(1)).mean())
-
-
 def _deployment(
     student: MiCForEEGClassification,
     extractor: EEGFeatureExtractor | None,
@@ -413,6 +380,10 @@ def _deployment(
     """What deploy.json says."""
     config = student.config
     shape = [kind.batch, len(config.ch_names), config.n_times]
+    places, seconds = [], {}
+    if isinstance(student, MiCForEEGTokenClassification):
+        size = config.patch_size * config.patches_per_label
+        places, seconds = [config.n_times // size], {"seconds_per_label": size / config.sfreq}
     positions = {}
     if any_montage:
         shape = ["batch", "channels", f"{config.patch_size} * patches"]
@@ -445,7 +416,12 @@ def _deployment(
         "precision": precision,
         "input": {"name": "input_values", "shape": shape, "dtype": "float32"},
         **positions,
-        "output": {"name": "logits", "shape": [shape[0], config.num_labels], "dtype": "float32"},
+        "output": {
+            "name": "logits",
+            "shape": [shape[0], *places, config.num_labels],
+            "dtype": "float32",
+            **seconds,
+        },
         # numbers in the targets' unit, or logits of a sigmoid each; else of a softmax
         **({} if config.problem_type in (None, SINGLE_LABEL) else {"problem_type": config.problem_type}),
         "ch_names": list(config.ch_names),
@@ -480,7 +456,9 @@ def _onnx_facts() -> dict[str, Any]:
     return {"opset": OPSET, "made_with": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}}
 
 
-ONNX = ExportFormat(OnnxStudent, tuple(TOLERANCES), "batch", check_installed, _onnx_bytes, _onnx_facts)
+ONNX = ExportFormat(
+    OnnxStudent, tuple(TOLERANCES), "batch", check_installed, _onnx_bytes, _onnx_facts, takes_patches=True
+)
 
 
 __all__ = ["ONNX", "TOLERANCES", "ExportFormat", "export_onnx", "write_export"]

@@ -82,7 +82,14 @@ class AutoModelForEEGClassification(_BaseAutoModelClass):
         if backend != "torch":
             asked = {"model_args": bool(model_args), "output_loading_info": output_loading_info}
             options = {**kwargs, **{name: value for name, value in asked.items() if value}}
-            return load_exported(pretrained_model_name_or_path, backend, **options)
+            student = load_exported(pretrained_model_name_or_path, backend, **options)
+            if student.labels_patches:
+                raise ValueError(
+                    f"{pretrained_model_name_or_path} labels patches, not whole windows: load_exported(..., "
+                    f"{backend!r}) is the student itself, dlink_hf.pipeline(model=..., backend={backend!r}) labels "
+                    "recordings."
+                )
+            return student
         names_labels = bool(LABEL_FIELDS & set(kwargs)) or kwargs.get("config") is not None
         with found_checkpoint(
             pretrained_model_name_or_path, kwargs.get("revision"), kwargs.get("subfolder")

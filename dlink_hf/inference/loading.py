@@ -14,6 +14,7 @@ from ..core.fetch import HUB_OPTIONS, fetch
 from ..export.exported_student import ExportedStudent
 from ..export.loading import check_backend, load_exported
 from ..preprocessing.eeg_reader import SETTINGS_FILE, EEGReader
+from .patch_places import RecordingPatchClassifier
 from .recording_classifier import FEATURE_TASK, REGRESSION_TASK, TASK, TOKEN_TASK, RecordingClassifier
 
 
@@ -121,9 +122,11 @@ def pipeline(
         if kwargs.pop("num_workers", None):
             raise ValueError("num_workers is for PyTorch: an exported student reads recordings in this process.")
         own = REGRESSION_TASK if model.config.problem_type == REGRESSION else TASK
+        if model.labels_patches:
+            own = TOKEN_TASK
         if task not in (None, own):
             raise TypeError(f"This exported student is for {own!r}, not for {task!r}.")
-        return RecordingClassifier(model, settings, **kwargs)
+        return (RecordingPatchClassifier if model.labels_patches else RecordingClassifier)(model, settings, **kwargs)
     from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
     from .feature_pipeline import EEGFeatureExtractionPipeline
     from .pipeline import EEGClassificationPipeline, EEGRegressionPipeline

@@ -19,7 +19,7 @@ from ..core.config_checks import REGRESSION
 from ..export.exported_student import ExportedStudent
 from ..models.modeling_base import DLinkPreTrainedModel
 from .auto import AutoModelForEEGClassification, AutoModelForEEGRegression
-from .recording_classifier import BATCH_SIZE, REGRESSION_TASK, TASK
+from .recording_classifier import BATCH_SIZE, REGRESSION_TASK, TASK, TOKEN_TASK
 from .window_pipeline import EEGWindowPipeline
 
 
@@ -61,6 +61,8 @@ class EEGClassificationPipeline(EEGWindowPipeline):
                 f"{type(model).__name__} gives numbers, not classes: dlink_hf.pipeline({REGRESSION_TASK!r}, "
                 "model=...)."
             )
+        if getattr(model, "labels_patches", False):
+            raise TypeError(f"This exported student labels patches: dlink_hf.pipeline({TOKEN_TASK!r}, model=...).")
         if not isinstance(model, ExportedStudent) and not type(model).__name__.endswith("ForEEGClassification"):
             raise TypeError(
                 f"{type(model).__name__} has no classification head. Give a MiCForEEGClassification or a "

@@ -46,6 +46,8 @@ class RecordingClassification:
     feature_extractor: Any
     # what the progress bar says
     verb: ClassVar[str] = "classify"
+    # whether a model of patches is taken
+    labels_patches: ClassVar[bool] = False
 
     @property
     def _takes_positions(self) -> bool:
@@ -284,6 +286,11 @@ class RecordingClassifier(RecordingClassification):
             raise TypeError(
                 f"{type(model).__name__} is not an exported student: models of PyTorch go by "
                 "dlink_hf.pipeline(model=...)."
+            )
+        if model.labels_patches != self.labels_patches:
+            raise TypeError(
+                f"This exported student labels {'patches' if model.labels_patches else 'whole windows'}, which a "
+                f"{type(self).__name__} does not read: dlink_hf.pipeline(model=...) takes the one that fits."
             )
         self._check_parts(model, feature_extractor)
         call_options(**options)

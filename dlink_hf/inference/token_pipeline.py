@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from transformers.models.auto.auto_factory import _LazyAutoMapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.pipelines import PIPELINE_REGISTRY
@@ -16,21 +15,21 @@ from ..models.mic.configuration_mic import MiCConfig
 from ..models.mic.token_classification import MiCForEEGTokenClassification
 from ..models.teacher.configuration_teacher import DLinkTeacherConfig
 from ..models.teacher.token_classification import DLinkTeacherForEEGTokenClassification
-from ..preprocessing.preparation import EEGPreparation
 from .auto import AutoModelForEEGClassification
+from .patch_places import PatchPlaces
 from .pipeline import TrainedMixin
 from .recording_classifier import TOKEN_TASK
 from .window_pipeline import EEGWindowPipeline
 
 
-class EEGTokenClassificationPipeline(EEGWindowPipeline):
+class EEGTokenClassificationPipeline(PatchPlaces, EEGWindowPipeline):
     """Label every patch of EEG recordings, or every few; made by [`dlink_hf.pipeline`] or `transformers.pipeline`.
 
     It prepares recordings as [`EEGClassificationPipeline`] does, and cuts them into stretches of the extractor's
     window, one after the other: each place has one label. What is left at the end, less than a stretch, has none.
 
     Args:
-        model: [`MiCForEEGTokenClassification`] or [`DLinkTeacherForEEGTokenClassification`].
+        model: [`MiCForEEGTokenClassification`], one that was exported, or [`DLinkTeacherForEEGTokenClassification`].
         feature_extractor: the [`EEGFeatureExtractor`] that prepares recordings as in the model's training.
         **kwargs: as for [`EEGClassificationPipeline`].
 
@@ -50,26 +49,12 @@ class EEGTokenClassificationPipeline(EEGWindowPipeline):
     """
 
     answer_options = ("top_k", "label_all")
-    verb = "label"
-
-    def __init__(self, model: Any, feature_extractor: Any = None, **kwargs: Any) -> None:
-        super().__init__(model, feature_extractor, **kwargs)
-        size = self._samples_per_label
-        if feature_extractor.n_times % size:
-            raise ValueError(
-                f"The feature extractor cuts stretches of {feature_extractor.n_times} samples, which do not hold "
-                f"whole labels of {size} samples ({size / feature_extractor.sfreq:g} s). Give one with n_times a "
-                f"multiple of {size}."
-            )
-
-    @property
-    def _samples_per_label(self) -> int:
-        return self.model.config.patch_size * self.model.config.patches_per_label
 
     @staticmethod
     def check_model(model: Any) -> None:
         """Refuse a model that labels no patches."""
-        if not isinstance(model, MiCForEEGTokenClassification | DLinkTeacherForEEGTokenClassification):
+        kinds = (MiCForEEGTokenClassification, DLinkTeacherForEEGTokenClassification)
+        if not isinstance(model, kinds) and not getattr(model, "labels_patches", False):
             raise TypeError(
                 f"{type(model).__name__} does not label patches. Give a MiCForEEGTokenClassification, or take the "
                 "task 'eeg-classification', which has a label for each window."
@@ -94,30 +79,11 @@ class EEGTokenClassificationPipeline(EEGWindowPipeline):
         """
         return super().__call__(inputs, **kwargs)
 
-    def _extractor(self, stride_seconds: float | None) -> EEGPreparation:
-        """The feature extractor; stretches lie side by side, or a place would have several labels."""
-        if stride_seconds is not None:
-            raise ValueError(
-                "stride_seconds is for models of one label a window: stretches whose patches are labelled lie side by "
-                "side. Leave it out."
-            )
-        extractor = super()._extractor(None)
-        extractor.stride = extractor.n_times
-        return extractor
-
     def postprocess(
         self, model_outputs: list[dict[str, Any]], top_k: int | None = 1, label_all: bool = False
     ) -> list[dict[str, Any]]:
         """Return one dict per place of all stretches of a recording."""
-        outputs, onsets, reasons = self.gather(model_outputs)
-        n_places, seconds = outputs.shape[1], self._samples_per_label / self.feature_extractor.sfreq
-        places = (np.asarray(onsets)[:, None] + seconds * np.arange(n_places)).ravel().tolist()
-        of_places = [reason for reason in reasons for _ in range(n_places)]
-        return self._answers(outputs.reshape(-1, outputs.shape[2]), places, of_places, top_k, label_all)
-
-    def _when(self, onset: float, reason: str | None) -> dict[str, Any]:
-        duration = self._samples_per_label / self.feature_extractor.sfreq
-        return {**super()._when(onset, reason), "duration": duration}
+        return self._answers(*self.gather(model_outputs), top_k, label_all)
 
 
 class _TrainedTokenClassifier(TrainedMixin, AutoModelForEEGClassification):  # type: ignore[misc]

@@ -139,7 +139,7 @@ class StreamClassifier:
                 raise ValueError(f"{name} must be a number of seconds, at least {least:g}, got {value!r}.")
         if isinstance(reject_below, bool) or not 0 <= reject_below < 1:
             raise ValueError(f"reject_below must be a probability, at least 0 and below 1, got {reject_below!r}.")
-        if type(model).__name__.endswith("ForEEGTokenClassification"):
+        if type(model).__name__.endswith("ForEEGTokenClassification") or getattr(model, "labels_patches", False):
             raise TypeError(
                 f"A stream is told one answer a window, and {type(model).__name__} labels every patch of a stretch. "
                 "Label the recording when it is over, dlink_hf.pipeline('eeg-token-classification', model=...), or "

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,18 @@ from toy_training import NAMES, toy_student
 from transformers import pipeline as transformers_pipeline
 
 import dlink_hf
-from dlink_hf import EEGFeatureExtractor, MiCForEEGTokenClassification, StreamClassifier, export_onnx, load_classifier
+from dlink_hf import (
+    AutoModelForEEGClassification,
+    EEGFeatureExtractor,
+    MiCForEEGTokenClassification,
+    OnnxStudent,
+    StreamClassifier,
+    export_onnx,
+    load_classifier,
+)
 from dlink_hf.commands import main
+from dlink_hf.export.c_student import export_c
+from dlink_hf.inference.token_pipeline import EEGTokenClassificationPipeline
 
 
 def labeller(**fields: Any) -> MiCForEEGTokenClassification:
@@ -107,9 +120,13 @@ def test_where_a_model_of_patches_is_refused(student: Path, tmp_path: Path) -> N
         dlink_hf.pipeline(model=labeller(patches_per_label=2), feature_extractor=extractor(600))
     with pytest.raises(ValueError, match=r"dlink_hf\.pipeline\('eeg-token-classification', model=\.\.\.\) labels rec"):
         load_classifier(student)
-    for model in (student, labeller()):
-        with pytest.raises(TypeError, match="not exported: .* train a MiCForEEGClassification on windows of one"):
-            export_onnx(model, tmp_path / "onnx")
+    with pytest.raises(TypeError, match=r"not exported for c, .* Export it as ONNX \(--format onnx\), or train a MiC"):
+        export_c(student, tmp_path / "c")
+    with pytest.raises(ValueError, match="exported for one montage: name it by ch_names"):
+        export_onnx(student, tmp_path / "onnx", any_montage=True)
+    with pytest.raises(ValueError, match="token_context='gru' is exported in float32 or int8"):
+        export_onnx(labeller(token_context="gru"), tmp_path / "onnx", precision="float16")
+    assert not (tmp_path / "onnx").exists()
     settings = {"ch_names": NAMES, "sfreq": 200.0, "unit": "uV", "hop_seconds": 1.0}
     with pytest.raises(TypeError, match="one answer a window, and MiCForEEGTokenClassification labels every patch"):
         StreamClassifier(labeller(), extractor(), **settings)
@@ -117,3 +134,82 @@ def test_where_a_model_of_patches_is_refused(student: Path, tmp_path: Path) -> N
     extractor(400).save_pretrained(tmp_path / "windows")
     with pytest.raises(ValueError, match="holds MiCForEEGClassification, which does not label patches"):
         dlink_hf.pipeline("eeg-token-classification", model=tmp_path / "windows")
+
+
+def spread_out(**fields: Any) -> MiCForEEGTokenClassification:
+    """A labeller whose every tensor has moved away from where it starts."""
+    model = labeller(**fields)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize("fields", [{}, {"patches_per_label": 2, "token_context": "gru"}, {"signed_path": True}])
+def test_the_folded_student_gives_the_same_logits(fields: dict[str, Any]) -> None:
+    model, stretches = spread_out(**fields), 20 * torch.randn(3, len(NAMES), 1200)
+    with torch.inference_mode():
+        same = model.for_inference(n_times=1200)(stretches).logits
+        torch.testing.assert_close(same, model(stretches).logits, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="folded for windows of 4 channels and 1200 samples"):
+        model.for_inference(n_times=1200)(stretches[:, :, :800])
+
+
+@pytest.mark.parametrize("fields", [{}, {"patches_per_label": 2, "token_context": "gru"}])
+def test_an_export_gives_every_place_its_label(fields: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    model = spread_out(**fields)
+    model.save_pretrained(tmp_path)
+    extractor().save_pretrained(tmp_path)
+    assert main(["export", str(tmp_path), "--output_dir", str(tmp_path / "onnx")]) == 0
+    deploy = json.loads((tmp_path / "onnx" / "float32" / "deploy.json").read_text("utf-8"))
+    n_places = 4 // model.config.patches_per_label
+    assert deploy["output"]["shape"] == ["batch", n_places, 2]
+    assert deploy["output"]["seconds_per_label"] == model.config.patches_per_label
+    student = OnnxStudent.from_pretrained(tmp_path / "onnx" / "float32")
+    for n in (1, 3):
+        stretches = 20 * torch.randn(n, len(NAMES), 800)
+        with torch.inference_mode():
+            expected = model(stretches).logits
+        torch.testing.assert_close(student(stretches).logits, expected, rtol=1e-3, atol=1e-3)
+    own = dlink_hf.pipeline(model=model, feature_extractor=extractor())(recording(), top_k=None)
+    of_transformers = EEGTokenClassificationPipeline(student, extractor(), task="eeg-token-classification")
+    for pipe in (
+        dlink_hf.pipeline("eeg-token-classification", model=tmp_path, backend="onnx"),
+        dlink_hf.pipeline(model=tmp_path / "onnx" / "float32", backend="onnx"),
+        of_transformers,
+    ):
+        found = pipe(recording(), top_k=None)
+        for place, wanted in zip(found, own, strict=True):
+            assert [place[name] for name in ("label", "onset", "duration", "reason")] == [
+                wanted[name] for name in ("label", "onset", "duration", "reason")
+            ]
+            for score in zip(place["scores"], wanted["scores"], strict=True):
+                assert score[0]["score"] == pytest.approx(score[1]["score"], abs=1e-3)
+    with pytest.raises(ValueError, match="lie side by side"):
+        of_transformers(recording(), stride_seconds=1.0)
+    with pytest.raises(ValueError, match="labels patches, not whole windows: load_exported"):
+        AutoModelForEEGClassification.from_pretrained(tmp_path, backend="onnx")
+    with pytest.raises(TypeError, match="is for 'eeg-token-classification', not for 'eeg-classification'"):
+        dlink_hf.pipeline("eeg-classification", model=tmp_path, backend="onnx")
+    with pytest.raises(ValueError, match="do not hold whole labels"):
+        dlink_hf.pipeline(model=student, feature_extractor=extractor(900))
+
+
+def test_the_command_reads_an_export_without_torch(student: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    export_onnx(student, tmp_path / "onnx", progress=False)
+    info = mne.create_info(list(NAMES), 200.0, "eeg")
+    mne.io.RawArray(1e-6 * recording()["array"], info, verbose="ERROR").save(tmp_path / "a_raw.fif", verbose="ERROR")
+    words = ["predict", str(tmp_path / "a_raw.fif"), "--model"]
+    code = (
+        "import sys\nfrom dlink_hf.commands import main\n"
+        f"assert main({[*words, str(tmp_path / 'onnx'), '--output', str(tmp_path / 'light.csv')]!r}) == 0\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert main([*words, str(student), "--output", str(tmp_path / "full.csv")]) == 0
+    rows = [list(csv.DictReader((tmp_path / name).open(newline=""))) for name in ("light.csv", "full.csv")]
+    assert [row["onset"] for row in rows[0]] == [row["onset"] for row in rows[1]]
+    probabilities = [[float(row["p_burst"] or "nan") for row in table] for table in rows]
+    np.testing.assert_allclose(*probabilities, atol=1e-3)

@@ -43,7 +43,7 @@ from dlink_hf.hub.remote_code import add_remote_code
 
 
 SAME = "same"
-PATCHES = "labels every patch of a stretch|not exported"
+PATCHES = "labels every patch of a stretch"
 ONLY_STUDENTS = "Only students are exported"
 ONLY_CODE_OF_STUDENTS = "Code can travel only with a student"
 NO_HEAD = "with a trained head, or by an export"
@@ -115,7 +115,6 @@ TABLE = {
         "MiCForEEGTokenClassification",
         lambda: fresh(MiCForEEGTokenClassification, toy_student()),
         of_logits,
-        onnx=PATCHES,
         stream=PATCHES,
     ),
     "backbone": Row("MiCModel", lambda: toy_student().mic, of_state, onnx=ONLY_STUDENTS, stream=NO_HEAD),
@@ -215,7 +214,8 @@ def test_what_is_not_exported(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["numbers", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("classes", "several labels"))]
+    "kind",
+    ["numbers", "patches", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("classes", "several labels"))],
 )
 def test_through_onnx(kind: str, tmp_path: Path) -> None:
     row = TABLE[kind]

@@ -175,7 +175,8 @@ class MiCInference(_Folded):
     def _fold(self, source: DLinkPreTrainedModel, positions: torch.Tensor) -> None:
         config, mic = self.config, source.mic
         compressor: MiCCompressor = mic.compressor
-        n_patches, self.eps = self.n_times // config.patch_size, config.layer_norm_eps
+        self.n_patches = n_patches = self.n_times // config.patch_size
+        self.eps = config.layer_norm_eps
         self.filter_bank = FoldedFilterBank(mic.filter_bank, config.patch_size, config.input_scale)
         norm, embedding = mic.filter_bank.norm, mic.token_embedding
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
@@ -196,9 +197,21 @@ class MiCInference(_Folded):
         self.keep(match=match.repeat(1, n_patches) / n_patches)
         self.keep(near=-squared_distance / (2 * width.square()[:, None]))
 
+        self._fold_head(source, feature_bias, positions, shift, scale)
+
+    def _fold_head(
+        self,
+        source: DLinkPreTrainedModel,
+        feature_bias: torch.Tensor,
+        positions: torch.Tensor,
+        shift: torch.Tensor,
+        scale: torch.Tensor,
+    ) -> None:
+        """Keep what comes after the spatial slots; `shift` and `scale` are those of the filter bank's features."""
+        config, mic = self.config, source.mic
         slots = (config.num_spatial_slots, config.num_temporal_slots, config.compressed_size)
         head = source.classifier.weight.view(-1, *slots)
-        over_patches = torch.einsum("lkqf,qp->lkpf", head, compressor.temporal_weights(n_patches))
+        over_patches = torch.einsum("lkqf,qp->lkpf", head, mic.compressor.temporal_weights(self.n_patches))
         # weighted means leave the features' bias as it is: it goes into the head's
         bias = source.classifier.bias + torch.einsum("lkqf,f->l", head, feature_bias)
         self.num_filters = config.num_filters
@@ -214,6 +227,14 @@ class MiCInference(_Folded):
         if self.signed is not None:
             self.signed = self.signed * scale
         self.keep(head=over_patches.flatten(1).T * scale, head_bias=bias * scale + shift)
+
+    def logits_of(self, slots: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits of slots (B, K, P * c) and the filter bank's features (B * C * P, F)."""
+        batch = slots.shape[0]
+        logits = torch.addmm(self.head_bias, slots.view(batch, -1), self.head)
+        if self.signed is not None:
+            logits = torch.addmm(logits, features[:, self.num_filters :].reshape(batch, -1), self.signed)
+        return logits
 
     def forward(self, input_values: torch.Tensor) -> MiCClassifierOutput:
         r"""
@@ -248,10 +269,39 @@ class MiCInference(_Folded):
         channels = tokens.view(batch, self.n_chans, -1).transpose(1, 2)
         spatial = (torch.matmul(self.match, channels) + self.near).softmax(-1)
         slots = torch.bmm(spatial, values.view(batch, self.n_chans, -1))
-        logits = torch.addmm(self.head_bias, slots.view(batch, -1), self.head)
-        if self.signed is not None:
-            logits = torch.addmm(logits, features[:, self.num_filters :].reshape(batch, -1), self.signed)
-        return MiCClassifierOutput(logits=logits)
+        return MiCClassifierOutput(logits=self.logits_of(slots, features))
+
+
+class MiCTokenInference(MiCInference):
+    """A trained student of patches folded for inference: logits (B, S, num_labels) of S places.
+
+    Made by [`MiCForEEGTokenClassification.for_inference`]; what [`MiCInference`] says holds for it.
+    """
+
+    def _fold_head(
+        self,
+        source: DLinkPreTrainedModel,
+        feature_bias: torch.Tensor,
+        positions: torch.Tensor,
+        shift: torch.Tensor,
+        scale: torch.Tensor,
+    ) -> None:
+        self.keep(feature_bias=feature_bias)
+        self.token_norm, self.classifier = source.token_norm, source.classifier
+        self.context = source.context
+        self.requires_grad_(False)
+
+    def logits_of(self, slots: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits (B, S, num_labels) of slots (B, K, P * c); the features are not read."""
+        config, batch = self.config, slots.shape[0]
+        of_patches = slots.view(batch, config.num_spatial_slots, self.n_patches, -1) + self.feature_bias
+        tokens = of_patches.transpose(1, 2).reshape(
+            batch, -1, config.patches_per_label, self.token_norm.weight.numel()
+        )
+        tokens = self.token_norm(tokens.mean(2))
+        if self.context is not None:
+            tokens = torch.cat([tokens, self.context(tokens)[0]], dim=-1)
+        return self.classifier(tokens)
 
 
 def behind_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
@@ -286,4 +336,4 @@ def narrow_mimic(to_mimic: torch.Tensor, features: torch.Tensor) -> tuple[torch.
     return spread @ triangle, features @ basis @ spread.T * (wide / narrow)
 
 
-__all__ = ["MiCInference"]
+__all__ = ["MiCInference", "MiCTokenInference"]

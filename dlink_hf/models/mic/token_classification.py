@@ -7,7 +7,7 @@ B stretches, C channels, P patches, S labels (P over `patches_per_label`), K spa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -18,6 +18,10 @@ from ...core.config_checks import MULTI_LABEL, REGRESSION
 from ...core.unlabelled import IGNORED
 from .configuration_mic import MiCConfig
 from .modeling_mic import MiCModel, MiCPreTrainedModel
+
+
+if TYPE_CHECKING:
+    from .folded import MiCTokenInference
 
 
 @dataclass
@@ -86,6 +90,30 @@ class MiCForEEGTokenClassification(MiCPreTrainedModel):
     def get_input_embeddings(self) -> None:
         """None: the input is a signal, there is no table of embeddings."""
         return None
+
+    def for_inference(
+        self, channel_positions: torch.Tensor | list | None = None, n_times: int | None = None
+    ) -> MiCTokenInference:
+        """Return the same student folded for one montage and one length of stretch: the same logits in less time.
+
+        Args:
+            channel_positions: (C, 3), metres; the montage of the config by default.
+            n_times: samples in a stretch, a whole number of labels; that of the config by default.
+
+        Raises:
+            ValueError: as [`MiCForEEGClassification.for_inference`].
+
+        Example:
+
+        ```python
+        >>> student = model.for_inference()
+        >>> with torch.inference_mode():
+        ...     student(stretches).logits  # (B, S, num_labels)
+        ```
+        """
+        from .folded import MiCTokenInference
+
+        return MiCTokenInference(self, channel_positions, n_times)
 
     def forward(
         self,
