@@ -1,5 +1,5 @@
 # Copyright 2026 The dlink_hf authors. Licensed under the Apache License, Version 2.0.
-"""What 8 bits cost: balanced accuracy of the students of four tasks on the test people, float32 against int8.
+"""What 8 bits cost: balanced accuracy of the students of three tasks on the test people, float32 against int8.
 
     python benchmarks/int8_scores.py --data_dir DATA --cache_dir CACHE
 

@@ -27,8 +27,8 @@ from dlink_hf.data.public.own_sets import EEG_SETS
 from dlink_hf.streaming.preparation import PHASES
 
 
-SETS = (*MAIN_SETS, *TASKS)
 CARDS = HERE.parent / "model_cards"
+SETS = tuple(name for name in (*MAIN_SETS, *TASKS) if (CARDS / f"dlink-mic-small-{name}").is_dir())
 
 
 def prepared_windows(path: Path, extractor: EEGFeatureExtractor, onsets: np.ndarray, phase: str) -> np.ndarray:

@@ -199,7 +199,7 @@ def run(argv: Sequence[str]) -> None:
     demo, args = parse("demo", DESCRIPTION, (DemoArguments, DLinkTrainingArguments), argv, defaults)
     folder = Path(args.output_dir)
     if demo.web:
-        # a clone has students of four tasks, and earlier runs of the demo others
+        # a clone has students of three tasks, and earlier runs of the demo others
         known = [Path(__file__).resolve().parents[2] / "model_cards", *folder.glob("draw_*/student")]
         launch_app([*map(Path, demo.students), *(path for path in known if path.is_dir())], demo.port)
         return

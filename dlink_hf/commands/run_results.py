@@ -318,7 +318,8 @@ def write_card(path: Path, run: Run, results: Mapping[str, Any], plots: Mapping[
     compared = score_names(studio.student.config)[0]
     known = student_facts(
         studio,
-        args,
+        # those of the student's own training, which say how many views it saw
+        run.trainer.args,
         path.parent,
         results={name: scores[DISTILLED] for name, scores in results["scores"].items()},
         costs=results["cost"],

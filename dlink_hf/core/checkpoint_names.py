@@ -22,7 +22,6 @@ KNOWN_CHECKPOINTS = {
     "dlink-mic-small-eegmat": "small student of mental arithmetic against rest",
     "dlink-mic-small-ssvep_exo": "small student of SSVEP",
     "dlink-mic-small-eyes_gnb": "small student of eyes open against eyes closed",
-    "dlink-mic-small-eegmmidb": "small student of motor imagery",
     "dlink-teacher-cbramod-4": "teacher of four CBraMod layers, pre-trained without labels",
 }
 

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME as PICKLED_ARGS_NAME
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import SAFE_WEIGHTS_NAME
@@ -168,7 +168,7 @@ class BaseTrainer(Trainer):
         # one that an earlier version left may hold a token
         (folder / PICKLED_ARGS_NAME).unlink(missing_ok=True)
         with staged(folder) as partial:
-            (partial / TRAINING_ARGS_NAME).write_text(self.args.to_json_string() + "\n", encoding="utf-8")
+            (partial / TRAINING_ARGS_NAME).write_text(_shareable(self.args) + "\n", encoding="utf-8")
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Publish the model of a `checkpoint-*` folder; the state of the training stays here."""
@@ -181,6 +181,15 @@ class BaseTrainer(Trainer):
             token=self.args.hub_token,
             revision=self.args.hub_revision,
         )
+
+
+def _shareable(args: TrainingArguments) -> str:
+    """The arguments as JSON, without tokens and without folders of this machine: the file is published."""
+    shown = {
+        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for name, value in args.to_dict().items()
+    }
+    return json.dumps(shown, indent=2)
 
 
 class AugmentedTrainer(BaseTrainer):

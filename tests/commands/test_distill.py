@@ -246,6 +246,7 @@ def test_a_run_says_whether_it_helped_wherever_one_would_look(distilled):
     assert str(run.parent) not in card.split("made by")[1].splitlines()[0]
     assert "taught by 5 electrodes (2 s), reads 2 (1 s)" in card
     assert "# my-headset" in card and "from_pretrained('my-headset')" in card
+    assert "| `augmented_views` | 2 |" in card
     assert "two stages" not in card and "layers and their spectra played no part" in card
 
 

@@ -105,6 +105,10 @@ def test_a_token_is_in_no_file_and_the_training_resumes(build: Callable[..., Tra
         assert not list(folder.rglob("*.bin"))
         written = json.loads((folder / "training_args.json").read_text("utf-8"))
         assert (written["hub_token"], written["max_steps"]) == ("<HUB_TOKEN>", 4)
+        # the file is published: no folder of this machine
+        assert written["output_dir"] == "whole" and str(tmp_path) not in (folder / "training_args.json").read_text(
+            "utf-8"
+        )
     assert whole.args.hub_token == TOKEN, "the trainer itself still has it, to publish with"
 
     resumed = build(tmp_path / "resumed", **fields)
