@@ -44,8 +44,10 @@ EXTRAS_REQUIRE = {
     "train": TRAIN,
     # teachers only: a student needs none of this. braindecode brings torchaudio, which must match torch
     "teachers": [*TRAIN, "braindecode>=1.8,<2", "peft>=0.21,<1", "pyriemann>=0.8,<1"],
-    # a teacher that braindecode does not have; needs no braindecode
+    # teachers that braindecode does not have; they need no braindecode
     "chronos": [*TRAIN, "chronos-forecasting>=2.3,<3"],
+    # asks for pandas below 3, which is why the tests' own environment does without it
+    "mantis": [*TRAIN, "mantis-tsfm>=1.1,<2"],
     "bids": [*TRAIN, "mne-bids>=0.18"],
     # data sets by name: those that braindecode put on the Hub, and those of MOABB
     "hub-data": [*TRAIN, "zarr>=3.0,<4"],

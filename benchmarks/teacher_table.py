@@ -52,7 +52,7 @@ def loads_from_the_hub(folder: Path, plain: Any, config: Any, input_values: Any)
     try:
         plain.save_pretrained(folder / name)
         ours = DLinkTeacherModel.from_pretrained(name, ch_names=config.ch_names, backbone_kwargs=slots)
-        theirs = type(plain).from_pretrained(name)
+        theirs = plain.from_pretrained(name)
     finally:
         shutil.rmtree(folder / name, ignore_errors=True)
     weights = theirs.state_dict()
@@ -91,11 +91,11 @@ def measure_in_fresh_process(
 
 def describe_run(small: bool) -> str:
     """What the table is of, and what it was made with."""
-    from importlib.metadata import version
+    from importlib.metadata import distributions, version
 
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("torch", "braindecode", "chronos-forecasting", "transformers")
-    )
+    installed = {one.metadata["Name"].lower() for one in distributions()}
+    named = ("torch", "braindecode", "chronos-forecasting", "mantis-tsfm", "transformers")
+    packages = ", ".join(f"{name} {version(name)}" for name in named if name in installed)
     hub = version("huggingface_hub")
     return (
         "# Teachers\n\n"

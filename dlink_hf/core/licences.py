@@ -53,6 +53,7 @@ _HUB, _GITHUB = "https://huggingface.co", "https://github.com"
 _BIOT = f"the authors' repository ({_GITHUB}/ycq091044/BIOT) is under mit"
 _STEEGFORMER = f"the authors' release ({_GITHUB}/LiuyinYang1101/STEEGFormer) is under mit"
 _EEGDINO = f"the authors' own page ({_HUB}/eegdino/EEG-DINO) names no licence"
+_MANTIS = "the package with its code (mantis-tsfm) is under apache-2.0"
 _MVPFORMER = "the authors allow research only, and no diagnosis"
 
 # Hub id -> licence, read off the pages that are named; a page that could not be read makes the licence unknown
@@ -138,6 +139,9 @@ KNOWN_LICENCES: dict[str, PublishedWeights] = {
     "amazon/chronos-2": PublishedWeights(
         "Chronos2", "apache-2.0", f"{_HUB}/amazon/chronos-2", "a copy (autogluon/chronos-2) says the same"
     ),
+    "paris-noah/Mantis-8M": PublishedWeights("MantisV1", "mit", f"{_HUB}/paris-noah/Mantis-8M", _MANTIS),
+    "paris-noah/MantisPlus": PublishedWeights("MantisV1", "unknown", f"{_HUB}/paris-noah/MantisPlus", _MANTIS),
+    "paris-noah/MantisV2": PublishedWeights("MantisV2", "mit", f"{_HUB}/paris-noah/MantisV2", _MANTIS),
 }
 _BY_NAME = {name.casefold(): entry for name, entry in KNOWN_LICENCES.items()}
 

@@ -15,6 +15,7 @@ EXTRAS = {
     "train": ("datasets", "accelerate", "evaluate", "sklearn", "pandas", "jinja2", "psutil"),
     "teachers": ("braindecode", "peft"),
     "chronos": ("chronos",),
+    "mantis": ("mantis",),
     "bids": ("mne_bids",),
     "hub-data": ("zarr",),
     "moabb": ("moabb",),

@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ..models.teacher.backbones import BACKBONES, PLACED_CHANNELS
 from ..models.teacher.building import braindecode_models, channel_infos
 from ..models.teacher.configuration_teacher import DLinkTeacherConfig
 from ..models.teacher.modeling_teacher import DLinkTeacherModel
-from ..models.teacher.time_series_networks import chronos2_network
+from ..models.teacher.time_series_networks import chronos2_network, mantis_network
 from .measure import count_flops, count_parameters
 
 
@@ -49,6 +50,17 @@ SMALL: dict[str, dict[str, Any]] = {
     "MVPFormer": {"n_layers": 3, "d_model": 32, "d_inner": 32, "n_heads": 4, "n_head_kv": 2, "segment_len": 200},
     "PBT": {"num_layers": 3, "embed_dim": 32},
     "MEDFormer": {"num_layers": 3, "embed_dim": 32, "dim_feedforward": 32},
+    **dict.fromkeys(
+        ("MantisV1", "MantisV2"),
+        {
+            "transf_depth": 3,
+            "hidden_dim": 32,
+            "hidden_dim_scalar_enc": 8,
+            "transf_num_heads": 4,
+            "transf_dim_head": 8,
+            "transf_mlp_dim": 48,
+        },
+    ),
     "Chronos2": {"num_layers": 3, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_heads": 4},
     "ZUNA": {"n_layers": 3, "dim": 32, "n_heads": 2, "head_dim": 16, "multiple_of": 16},
 }
@@ -73,6 +85,11 @@ class PlainTaps:
     last: Callable[[Any], nn.Module] | None = None
     make: Callable[[DLinkTeacherConfig], nn.Module] | None = None
     call: Callable[[Any, torch.Tensor], Any] | None = None
+
+
+def _series(model: Any, windows: torch.Tensor) -> Any:
+    """Run Mantis as its authors do: each channel a series, interpolated to 512 samples."""
+    return model(F.interpolate(windows.flatten(0, 1)[:, None], size=512, mode="linear", align_corners=False))
 
 
 def _channel_by_channel(before: int) -> Callable[..., torch.Tensor]:
@@ -127,6 +144,20 @@ PLAIN: dict[str, PlainTaps] = {
         call=lambda m, windows: m.encode(
             windows.flatten(0, 1), group_ids=torch.arange(len(windows)).repeat_interleave(windows.shape[1])
         ),
+    ),
+    "MantisV1": PlainTaps(
+        lambda m: [block[0] for block in m.transf_unit.transformer.layers][1:],
+        lambda out, layer, c, p, n_chans, n_patches: out[c::n_chans, 1 + p],
+        inputs=True,
+        last=lambda m: m.transf_unit.transformer,
+        make=lambda config: mantis_network("MantisV1", BACKBONES["MantisV1"].arguments(config.backbone_kwargs)),
+        call=_series,
+    ),
+    "MantisV2": PlainTaps(
+        lambda m: list(m.transf_unit.transformer.layers),
+        lambda out, layer, c, p, n_chans, n_patches: out[c::n_chans, 0, p],
+        make=lambda config: mantis_network("MantisV2", BACKBONES["MantisV2"].arguments(config.backbone_kwargs)),
+        call=_series,
     ),
     "ZUNA": PlainTaps(
         lambda m: list(m.encoder.layers),

@@ -28,23 +28,23 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", teachers(["Chronos2"]))
+@pytest.mark.parametrize("backbone", teachers(["Chronos2", "MantisV1", "MantisV2"]))
 def test_from_a_published_checkpoint_to_a_student(backbone: str, recordings: Path, tmp_path: Path, capsys) -> None:
     plain_model(example_config(backbone)).save_pretrained(tmp_path / "published")
     data = ["--dataset", str(recordings), "--ch_names", CHANNELS, "--subject_pattern", r"(S\d+)_", "--use_cpu", "True"]
     data += ["--validation", "1", "--test", "1", "--max_steps", "3"]
-    # 2 s of 200 Hz are whole patches of 16 samples
-    tuned = ["--teacher_checkpoint", str(tmp_path / "published"), "--teacher_steps", "2", "--window_seconds", "2"]
+    # 4 s of 200 Hz are whole patches: 50 of 16 samples, or 32 of 25
+    tuned = ["--teacher_checkpoint", str(tmp_path / "published"), "--teacher_steps", "2", "--window_seconds", "4"]
     assert main(["finetune-teacher", *data, *tuned, "--output_dir", str(tmp_path / "tuned")]) == 0
     saved = json.loads((tmp_path / "tuned/teacher/config.json").read_text())
-    assert saved["backbone"] == backbone and saved["n_times"] == 400
+    assert saved["backbone"] == backbone and saved["n_times"] == 800
     taught = ["--teacher", str(tmp_path / "tuned/teacher"), "--student_size", "tiny", "--experts", "none"]
-    taught += ["--teacher_cache_dir", str(tmp_path / "cache"), "--window_seconds", "2"]
+    taught += ["--teacher_cache_dir", str(tmp_path / "cache"), "--window_seconds", "4"]
     assert main(["distill", *data, *taught, "--output_dir", str(tmp_path / "run")]) == 0
     assert list((tmp_path / "cache").glob("teacher-*"))
-    assert MiCForEEGClassification.from_pretrained(tmp_path / "run/student").config.n_times == 400
+    assert MiCForEEGClassification.from_pretrained(tmp_path / "run/student").config.n_times == 800
     capsys.readouterr()
     # 2.5 s are not
     wrong = ["--teacher_backbone", backbone, "--teacher_checkpoint", "none", "--window_seconds", "2.5"]
     assert main(["distill", *data, *wrong, "--output_dir", str(tmp_path / "wrong")]) == 1
-    assert f"a multiple of {backbone}'s patch of 16 samples" in capsys.readouterr().err
+    assert "`n_times` must be a multiple of" in capsys.readouterr().err

@@ -29,10 +29,13 @@ PARAMETERS = {
     "STEEGFormer": 25_303_552,
     "ZUNA": 172_101_664,
     "Chronos2": 115_824_384,
+    # 8.10 and 4.19 million with the head of their pre-training
+    "MantisV1": 8_037_632,
+    "MantisV2": 4_122_368,
 }
 
 
-@pytest.mark.parametrize("backbone", teachers(["EEGPT", "CodeBrain", "REVE", "Chronos2"]))
+@pytest.mark.parametrize("backbone", teachers(["EEGPT", "CodeBrain", "REVE", "Chronos2", "MantisV1", "MantisV2"]))
 def test_a_row(backbone):
     row = describe_teacher(backbone)
     assert row["loads"] and row["error"] is None and row["loads_bit_identical"] is True

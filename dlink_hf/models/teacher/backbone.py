@@ -40,7 +40,8 @@ class Backbone:
         defaults: the constructor's defaults of the arguments that the formulas read; of all where `make` is given.
         width: arguments -> width D of a layer.
         window: arguments -> (first, step), samples: a window of `first + k * step` has k + 1 patches.
-        patch: arguments -> samples that a token spans.
+        window_rule: that in words, where patches are not of `step` samples.
+        patch: arguments -> samples that a token spans; 0 where it is the window's share.
         channels: one of `ANY_CHANNELS`, `FIXED_CHANNELS`, `NAMED_CHANNELS`, `PLACED_CHANNELS`.
         channel_contract: that requirement in words, for errors and tables.
         sfreq: rate in Hz that the model was made for; None where any will do.
@@ -67,7 +68,7 @@ class Backbone:
         check: arguments -> what is wrong with them, or None.
         package: the package, by the name it is imported under, that has the network.
         make: arguments -> the network, which takes windows (B, C, T), for packages other than braindecode.
-        architecture: how config.json of its published checkpoints names it among `architectures`.
+        is_saved: config.json -> whether it is that of a published checkpoint of this model.
         saved_options: config.json of such a checkpoint -> arguments; further entries are left aside.
     """
 
@@ -84,9 +85,10 @@ class Backbone:
     input_scale: float
     scale_note: str
     last: str | None = None
-    element: Callable[[Arguments], tuple[int, ...]] = lambda arguments: ()
+    element: Callable[[Arguments], tuple[Any, ...]] = lambda arguments: ()
     prefix_tokens: Callable[[Arguments, int], int] = lambda arguments, layer: 0
     suffix_tokens: Callable[[Arguments], int] = lambda arguments: 0
+    window_rule: str | None = None
     every: int = 1
     final: str | None = None
     final_layout: str = "b (c p) d"
@@ -105,7 +107,7 @@ class Backbone:
     check: Callable[[Arguments], str | None] = lambda arguments: None
     package: str = BRAINDECODE
     make: Callable[[Arguments], nn.Module] | None = None
-    architecture: str | None = None
+    is_saved: Callable[[Arguments], bool] = lambda saved: False
     saved_options: Callable[[Arguments], dict[str, Any]] | None = None
 
     def arguments(self, given: Arguments) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Fit:
     """How the tensors of one backbone may differ between a checkpoint and the model that reads it.
 
     Args:
-        mark: prefix of tensors that this backbone has and no other; it tells whose checkpoint it is.
+        mark: prefix of tensors that this backbone has and no other, or several; it tells whose checkpoint it is.
         cut: tensors whose axis 1 is a position in time, and which are cut to a shorter window.
         by_channel: prefixes of tensors whose rows belong to the checkpoint's channels, in their order.
         unless: an option and its value under which `by_channel` goes by name, and any channels will do.
@@ -53,7 +53,7 @@ class Fit:
         channels: what is possible with other channels, for the message.
     """
 
-    mark: str
+    mark: str | tuple[str, ...]
     cut: tuple[str, ...] = ()
     by_channel: tuple[str, ...] = ()
     unless: tuple[str, str] | None = None
@@ -92,6 +92,9 @@ FITS: dict[str, Fit] = {
     "MEDFormer": Fit("enc_embedding.", by_channel=("enc_embedding.",)),
     "ZUNA": Fit("encoder.layers.0.attention_norm."),
     "Chronos2": Fit("encoder.block.0.layer.1.self_attention."),
+    # older checkpoints have the older name
+    "MantisV1": Fit(("transf_unit.pos_encoder.", "vit_unit.pos_encoder.")),
+    "MantisV2": Fit("transf_unit.transformer.layers.0.attention."),
 }
 
 
@@ -140,7 +143,7 @@ def find_checkpoint(name_or_path: str | os.PathLike | None, kwargs: dict[str, An
         return None
     # some authors keep transformers' own format, under the name of the backbone and with its options
     named = str(kind).lower() in {backbone.lower() for backbone in BACKBONES}
-    named = named or _by_architecture(saved) is not None
+    named = named or any(spec.is_saved(saved) for spec in BACKBONES.values())
     foreign = kind is not None or not _SIGNAL & set(saved)
     if foreign and not named and not kwargs.get("backbone"):
         what = f"a model of type {kind!r}" if kind else "no model of braindecode"
@@ -420,12 +423,6 @@ def _saved_options(checkpoint: Checkpoint, backbone: str, given: set[str]) -> tu
         if _plain(value) != _plain(default):
             options[key] = value
     return options, ignored
-
-
-def _by_architecture(saved: dict[str, Any]) -> str | None:
-    """The backbone whose class config.json names as `architectures`; None where it names none of them."""
-    named = saved.get("architectures") or []
-    return next((name for name, spec in BACKBONES.items() if spec.architecture in named), None)
 
 
 def _settle_backbone(name: str, asked: str | None, tensors: dict[str, torch.Tensor]) -> str:

@@ -185,10 +185,10 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
         for argument, value in spec.arguments(given).items():
             default = spec.defaults.get(argument)
             if type(default) is int:
-                # an overlap may be none; every other number counts something
-                least = 0 if argument == "patch_overlap" else 1
+                # there may be no overlap and no resizing; every other number counts something
+                least = 0 if argument in ("patch_overlap", "resize_to") else 1
                 good = type(value) is int and least <= value <= _MOST_OF_AN_OPTION
-                expected = f"a positive whole number, at most {_MOST_OF_AN_OPTION:,}"
+                expected = f"a whole number from {least} to {_MOST_OF_AN_OPTION:,}"
                 require(good, f"backbone_kwargs[{argument!r}]", value, expected)
         depth = spec.arguments(given).get(spec.depth_argument)
         few = type(depth) is not int or depth <= _MOST_LAYERS
@@ -225,7 +225,7 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
         first, step = spec.window(arguments)
         shorter = spec.longest(self.backbone_kwargs, self.n_times)
         nearest = f"{shorter} or {shorter + step}" if shorter < self.n_times else f"{first}"
-        rule = (
+        rule = spec.window_rule or (
             f"a multiple of {self.backbone}'s patch of {step} samples"
             if first == step
             else f"{first} samples, or {first} and a multiple of {step} more, for {self.backbone}'s patches of "
@@ -288,7 +288,7 @@ class DLinkTeacherConfig(DLinkPreTrainedConfig):
         """Samples that a token spans; with overlapping patches more than from one token to the next."""
         if self.backbone == MODULE:
             return max(self.n_times // self.n_patches, 1)
-        return BACKBONES[self.backbone].patch(self._arguments()) or self.n_times
+        return BACKBONES[self.backbone].patch(self._arguments()) or self.n_times // self.n_patches
 
     @property
     def n_chans(self) -> int:

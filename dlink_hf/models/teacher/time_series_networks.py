@@ -104,4 +104,51 @@ class Chronos2Windows(nn.Module):
         return self.encoder.final_layer_norm(tokens)
 
 
-__all__ = ["Chronos2Windows", "chronos2_network"]
+def mantis_network(version: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return a `MantisV1` or `MantisV2` of the package mantis-tsfm, with random weights.
+
+    Args:
+        version: which of them.
+        arguments: options of its class, and `resize_to`, which is not.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+    """
+    with naming_the_extra(f"The teacher {version}"):
+        from mantis import architecture
+
+    options = {name: value for name, value in arguments.items() if name != "resize_to"}
+    return getattr(architecture, version)(device="cpu", **options)
+
+
+class MantisWindows(nn.Module):
+    """Mantis on windows, whose channels are read each by itself.
+
+    Args:
+        network: a `MantisV1` or `MantisV2`.
+        resize_to: samples to which a window is interpolated first, as its authors recommend; 0 to leave it as it is.
+    """
+
+    def __init__(self, network: nn.Module, resize_to: int):
+        super().__init__()
+        self.resize_to = resize_to
+        self.tokgen_unit = network.tokgen_unit
+        self.transf_unit = network.transf_unit
+        # of the pre-training, which the wrapper of all teachers cuts off by this name
+        self.prj = nn.Identity()
+
+    @property
+    def mapping(self) -> dict[str, str]:
+        """Names of tensors in older checkpoints -> their names here."""
+        ours = [name for name in self.state_dict() if name.startswith("transf_unit.")]
+        return {f"vit_unit.{name.removeprefix('transf_unit.')}": name for name in ours}
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Return the class tokens (B * C, D) of windows (B, C, T)."""
+        series = windows.flatten(0, 1)[:, None]
+        if self.resize_to and series.shape[-1] != self.resize_to:
+            series = F.interpolate(series, size=self.resize_to, mode="linear", align_corners=False)
+        return self.transf_unit(self.tokgen_unit(series))
+
+
+__all__ = ["Chronos2Windows", "MantisWindows", "chronos2_network", "mantis_network"]

@@ -118,13 +118,13 @@ class Tap:
         module: name of the module inside the network.
         layout: of the tensor that is read.
         of_input: read what the module is given rather than what it gives.
-        element: indices that lead to the tensor where the module gives a tuple or a list.
+        element: indices that lead to the state where the module gives a tuple, a list or one axis more.
     """
 
     module: str
     layout: TokenLayout
     of_input: bool = False
-    element: tuple[int, ...] = ()
+    element: tuple[Any, ...] = ()
 
     def pick(self, inputs: tuple[Any, ...], output: Any) -> torch.Tensor:
         """Return the tensor among what a hook sees."""

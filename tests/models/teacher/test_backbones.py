@@ -44,6 +44,8 @@ GRIDS = {
     "MEDFormer": (660, 3, 1),
     "ZUNA": (832, 5, 26),
     "Chronos2": (656, 5, 41),
+    "MantisV1": (640, 5, 32),
+    "MantisV2": (640, 5, 32),
 }
 KEEPS_CHANNELS = [name for name, (_, n_chans, _) in GRIDS.items() if n_chans == len(NAMES)]
 

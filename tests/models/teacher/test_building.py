@@ -190,7 +190,7 @@ def test_samples_that_are_not_read_are_said(caplog):
         (
             "ZUNA",
             {"n_layers": 0},
-            r"`backbone_kwargs\['n_layers'\]` must be a positive whole number, at most 100,000, got 0",
+            r"`backbone_kwargs\['n_layers'\]` must be a whole number from 1 to 100,000, got 0",
         ),
         ("BENDR", {"encoder_only": True}, "encoder_only"),
         ("BENDR", {"encoder_h": 20}, "do not fit BENDR"),
