@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
+from teacher_packages import teachers
 from torch.nn import functional as F
 from toy_training import LABELS, NAMES, same, toy_dataset, weights
 from transformers import TrainingArguments
@@ -35,6 +36,7 @@ from dlink_hf.commands.windows import check_people
 from dlink_hf.distillation.general.backbone_distillation import BackboneStudio, LabelledSet
 from dlink_hf.distillation.general.backbone_trainer import BackboneTrainer, WindowSource, labelled_sets
 from dlink_hf.distillation.losses import feature_distance, spectral_magnitude_loss, spectral_phase_loss
+from dlink_hf.profiling.known_teachers import example_config
 
 
 SETS = {"hands": LabelledSet(4, 2), "tones": LabelledSet(2, 3)}
@@ -286,9 +288,23 @@ def test_a_training_resumes_exactly_and_saves_the_student_alone(tmp_path: Path):
     assert EEGFeatureExtractor.from_pretrained(tmp_path / "student").n_times == 400
 
 
+@pytest.mark.parametrize("backbone", teachers(["Chronos2", "MantisV1", "MantisV2"]))
+def test_a_foundation_model_of_time_series_teaches_mixed_montages(backbone: str):
+    teacher = DLinkTeacherModel(example_config(backbone, n_times=800))
+    student = MiCModel(MiCConfig(n_times=800, mimic_size=teacher.config.hidden_size, **SMALL))
+    studio = BackboneStudio(teacher, student, SETS)
+    labels = torch.tensor([0, 1, 0, 1, 0, 1])
+    output = studio(windows(4, 800), NAMES, "hands", labels)
+    output.loss.backward()
+    assert output.logits.shape[0] == 6 and all(p.grad is None for p in teacher.parameters())
+    # on the grid that teacher and student have in common: seconds
+    assert output.mimic_state.shape == output.routed_state.shape
+    assert studio(windows(2, 800), ["O1", "O2"]).mimic_state.shape[1] == 2
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path):
     studio = toy_studio()
-    with pytest.raises(ValueError, match="takes any channels, CBraMod or CodeBrain; got Labram"):
+    with pytest.raises(ValueError, match="takes any channels, CBraMod or CodeBrain or .*; got Labram"):
         teacher = DLinkTeacherModel(DLinkTeacherConfig(backbone="Labram", backbone_kwargs={"num_layers": 1}))
         BackboneStudio(teacher, studio.student, SETS)
     with pytest.raises(ValueError, match="no signed path.*signed_path=False"):
