@@ -106,7 +106,7 @@ def recipe_part(
             "## With the package's recipe: `dlink distill --dataset SET --data_dir DATA`, no other flag",
             "Balanced accuracy / AUROC on the subjects of the benchmarks' test split (of uci_erp, its own split), one "
             "run of seed 42. The interval is over subjects. Beside it the best mean over three seeds of the grid "
-            "below.",
+            "below. The distilled students of eegmat, ssvep_exo and eyes_gnb are those of model_cards/ (`--name`).",
             defaults_table(of_sets, grid),
         ]
     if lines:

@@ -95,7 +95,8 @@ EEG_SETS: dict[str, EEGSet] = {
         folder="eegmat",
         tasks={"arithmetic": EEGTask(AnnotationLabels({"rest": "rest", "arithmetic": "arithmetic"}))},
         subject_pattern=r"Subject(\d+)_\d\.edf$",
-        extractor={"sfreq": 200.0, "n_times": 1000},
+        # The files were filtered so before they were published: a student that filters reads other recordings alike.
+        extractor={"sfreq": 200.0, "n_times": 1000, "l_freq": 0.5, "h_freq": 45.0},
         source="PhysioNet eegmat 1.0.0 (Zyma et al. 2019, doi:10.3390/data4010014), ODC-BY 1.0",
         # The split of CBraMod's MentalArithmetic benchmark.
         split={
@@ -142,7 +143,7 @@ EEG_SETS: dict[str, EEGSet] = {
             "fists": _runs("left fist", "right fist", 3, 4, 7, 8, 11, 12),
         },
         subject_pattern=r"(S\d{3})R\d{2}\.edf$",
-        extractor={"sfreq": 200.0, "n_times": 800},
+        extractor={"sfreq": 200.0, "n_times": 800, "l_freq": 0.5, "h_freq": 45.0},
         source="PhysioNet EEGMMIDB 1.0.0, subject 1 (Schalk et al. 2004, doi:10.1109/TBME.2004.827072), ODC-BY 1.0",
         group_column="recording",
         limits=("Trained and scored on runs of ONE person: its scores say nothing about anybody else.",),
