@@ -146,6 +146,11 @@ KNOWN_LICENCES: dict[str, PublishedWeights] = {
 _BY_NAME = {name.casefold(): entry for name, entry in KNOWN_LICENCES.items()}
 
 
+def is_known(name: str) -> bool:
+    """Return whether a Hub id is that of published weights in `KNOWN_LICENCES`, capitals aside."""
+    return name.casefold() in _BY_NAME
+
+
 def what_is_asked(license: str, weights: str = "") -> list[str]:
     """Return what a licence asks of whoever shares a model made from such weights.
 
@@ -273,6 +278,7 @@ __all__ = [
     "NO_DERIVATIVES",
     "PublishedWeights",
     "UNKNOWN",
+    "is_known",
     "join_licences",
     "licence_of_result",
     "read_licence",

@@ -22,7 +22,7 @@ from transformers.utils.hub import extract_commit_hash
 from ...core.checks import MALFORMED, first_names, one_of
 from ...core.electrodes import canonical_name
 from ...core.fetch import HUB_OPTIONS, fetch, find_weights, read_json, read_tensors
-from ...core.licences import read_licence
+from ...core.licences import is_known, read_licence
 from .backbones import BACKBONES
 from .building import option_defaults
 from .configuration_teacher import DLinkTeacherConfig
@@ -132,9 +132,9 @@ def find_checkpoint(name_or_path: str | os.PathLike | None, kwargs: dict[str, An
     name = str(name_or_path)
     hub = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
     path = fetch(name, CONFIG, hub)
-    if path is None and not kwargs.get("backbone"):
+    if path is None and not (kwargs.get("backbone") or is_known(name)):
         raise ValueError(
-            f"{name} holds no {CONFIG}. Is it a model? For bare weights of braindecode say which class they belong to "
+            f"{name} holds no {CONFIG}. Is it a model? For bare weights say which teacher they belong to "
             f'(`backbone="CBraMod"`) and, if need be, how the file is called (`filename="..."`).'
         )
     saved = read_json(path) if path is not None else {}
@@ -144,7 +144,7 @@ def find_checkpoint(name_or_path: str | os.PathLike | None, kwargs: dict[str, An
     # some authors keep transformers' own format, under the name of the backbone and with its options
     named = str(kind).lower() in {backbone.lower() for backbone in BACKBONES}
     named = named or any(spec.is_saved(saved) for spec in BACKBONES.values())
-    foreign = kind is not None or not _SIGNAL & set(saved)
+    foreign = path is not None and (kind is not None or not _SIGNAL & set(saved))
     if foreign and not named and not kwargs.get("backbone"):
         what = f"a model of type {kind!r}" if kind else "no model of braindecode"
         raise ValueError(

@@ -95,6 +95,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (root / "eeg/pickled/model.safetensors").unlink()
     cut = root / "eeg/cut/model.safetensors"
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    known = shutil.copytree(cbramod, root / "braindecode/cbramod-pretrained")
+    (known / "config.json").unlink()
     bare, bert = root / "eeg/bare", root / "eeg/bert"
     bare.mkdir()
     tensors = load_file(cbramod / "model.safetensors")
@@ -250,8 +252,14 @@ def test_weights_of_another_name_and_prefix(session: Session, saved: Path) -> No
         DLinkTeacherModel.from_pretrained(saved / "eeg/bare", **{**asked, "drop": []}, **options)
     with pytest.raises(ValueError, match="not every tensor begins with `key_prefix` 'net.'"):
         DLinkTeacherModel.from_pretrained(saved / "eeg/bare", **{**asked, "key_prefix": "net."}, **options)
-    with pytest.raises(ValueError, match=r'say which class they belong to \(`backbone="CBraMod"`\)'):
+    with pytest.raises(ValueError, match=r'say which teacher they belong to \(`backbone="CBraMod"`\)'):
         DLinkTeacherModel.from_pretrained(saved / "eeg/bare")
+
+
+def test_known_weights_need_no_config(session: Session) -> None:
+    asked = {"ch_names": MORE, "n_times": 1000, "backbone_kwargs": SMALL["CBraMod"]}
+    answer = session.load("braindecode/cbramod-pretrained", **asked)
+    assert answer == {"digest": session.load("eeg/cbramod")["digest"], "backbone": "CBraMod"}
 
 
 def test_the_hub_answers_ranges_and_lists_folders(session: Session, saved: Path) -> None:

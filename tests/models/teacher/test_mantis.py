@@ -111,7 +111,7 @@ def test_older_names_of_tensors_and_no_config(tmp_path: Path) -> None:
     older = {name.replace("transf_unit.", "vit_unit."): tensor for name, tensor in network.state_dict().items()}
     assert set(architecture.Mantis8M(device="cpu", **OPTIONS).state_dict()) == set(older)
     save_file(older, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="say which class they belong to"):
+    with pytest.raises(ValueError, match="say which teacher they belong to"):
         DLinkTeacherModel.from_pretrained(tmp_path, **SIGNAL)
     model = DLinkTeacherModel.from_pretrained(tmp_path, backbone="MantisV1", backbone_kwargs=OPTIONS, **SIGNAL)
     close(ours(model, windows()), means_of_patches(network, resized(windows())))
