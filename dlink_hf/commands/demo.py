@@ -52,7 +52,7 @@ class DemoArguments:
     test: int = arg(100, "Subjects that are only tested on.")
     validation: int = arg(10, "Subjects that choose between the students.")
     draws: int = arg(3, "How often the student's subjects are drawn, each time with another seed.")
-    teacher_steps: int = arg(700, "Steps of the teacher.")
+    teacher_steps: int = arg(560, "Steps of the teacher.")
     difficulty: float = arg(1.3, "How weak the effect is that tells the classes apart; 1 is the usual.")
     web: bool = arg(False, "Train nothing: open a page in which students classify recordings that you upload.")
     students: list[str] = arg([], "With --web: checkpoints of students and teachers, or folders of them.")
@@ -195,7 +195,7 @@ def run(argv: Sequence[str]) -> None:
     """Entry of `dlink demo`."""
     started = time.perf_counter()
     quiet = {"eval_strategy": "no", "save_strategy": "no", "use_cpu": True}
-    defaults = {**TRAINING_DEFAULTS, **quiet, "max_steps": 300, "output_dir": "outputs/demo"}
+    defaults = {**TRAINING_DEFAULTS, **quiet, "max_steps": 250, "output_dir": "outputs/demo"}
     demo, args = parse("demo", DESCRIPTION, (DemoArguments, DLinkTrainingArguments), argv, defaults)
     folder = Path(args.output_dir)
     if demo.web:
