@@ -26,7 +26,7 @@ class DataArguments(ReadingArguments, TrialArguments):
         "`synthetic`, or one of the sets eegmat, ssvep_exo, eyes_gnb, eegmmidb (then see --data_dir). Required.",
     )
     data_dir: str | None = arg(None, "Folder that holds the four sets; the variable DLINK_DATA_DIR by default.")
-    task: str | None = arg(None, "Task of a set that has several (eegmmidb), or of a BIDS folder.")
+    task: str | None = arg(None, "Task, of a set of several or a BIDS folder.")
     labels: str = arg(
         "annotations",
         "Where labels of your own recordings come from: `annotations` (EDF+, BrainVision ...), `events` (an event "
@@ -34,8 +34,11 @@ class DataArguments(ReadingArguments, TrialArguments):
     )
     problem_type: str = arg(
         SINGLE_LABEL,
-        "Of a table's labels; or `regression` (numbers), `multi_label_classification` (several, ';' between).",
+        "Or `regression`, `multi_label_classification` (';' between labels), or `token_classification`: "
+        "a label for every place, by onset and duration.",
     )
+    seconds_per_label: float = arg(1.0, "Length of such a place.")
+    background: str | None = arg(None, "Label of places that nothing covers; none by default.")
     targets: str | None = arg(None, "Columns of the table that hold numbers, or zeros and ones: 'age,workload'.")
     label_pattern: str | None = arg(
         None, r"Label from the path instead: a regular expression with one group, such as '_(rest|task)\.edf$'."
@@ -46,14 +49,12 @@ class DataArguments(ReadingArguments, TrialArguments):
     subject_pattern: str | None = arg(
         None, r"Subject from the path: a regular expression with one group, such as '(S\d+)'."
     )
-    ch_names: str | None = arg(
-        None, "Channels to use, comma separated: 'C3,Cz,C4'. All known EEG channels if left out."
-    )
+    ch_names: str | None = arg(None, "Channels to use: 'C3,Cz,C4'; all known by default.")
     window_seconds: float | None = arg(None, "Length of a window in seconds; 5, or the set's own.")
     stride_seconds: float | None = arg(
         None, "From one window to the next in seconds; the window's length if left out."
     )
-    sfreq: float | None = arg(None, "Sampling rate in Hz that recordings are brought to; 200 if left out.")
+    sfreq: float | None = arg(None, "Rate in Hz that recordings are brought to; 200.")
     l_freq: float | None = arg(None, "High-pass edge in Hz; 0.5, or the set's own.")
     h_freq: float | None = arg(None, "Low-pass edge in Hz; 75, or the set's own.")
     notch_freq: float | None = arg(None, "Line frequency to take out, in Hz (50 or 60).")
@@ -62,18 +63,17 @@ class DataArguments(ReadingArguments, TrialArguments):
         "auto",
         "Align each subject by their own unlabelled windows, test subjects too: `zscore`, `euclidean`, `monge`, "
         "`euclidean_monge` or `none`. `auto` takes euclidean_monge where (nearly) every subject's session holds all "
-        "classes, and none where it does not, since the alignment would then see the label; it says which. Saved with "
-        "the model.",
+        "classes, else none, since the alignment would see the label. Saved with the model.",
     )
     alignment_one_class: str = arg(
         "refuse",
-        "Subjects whose windows have one class only, by which an alignment would see the label: `refuse`, `drop`, or "
-        "`allow` (dangerous: right only where a subject's whole session truly has one class).",
+        "Subjects whose windows have one class only: `refuse`, `drop`, or `allow` (dangerous: right only where a "
+        "subject's whole session truly has one class).",
     )
     split: str = arg(
         "auto",
-        "`subjects`: subjects at random; `benchmark`: the subjects of this project's benchmarks, for its sets; "
-        "`auto`: these for its sets, else subjects at random; `published`: the set's published split (eegmat); "
+        "`subjects`: at random; `benchmark`: those of this project's benchmarks, for its sets; `auto`: these for its "
+        "sets, else at random; `published`: the set's published split (eegmat); "
         "FOLD/FOLDS such as 0/5; or a JSON file {DATASET: {'train': [subjects], 'validation': [...], 'test': [...]}}.",
     )
     validation: float = arg(0.15, "Subjects that choose the best model: a share below 1, or their number.")
@@ -97,13 +97,13 @@ class TeacherArguments:
     )
     teacher_backbone: str = arg(
         "CBraMod",
-        "Foundation model to train from random weights (`dlink teachers`). MiC, the student's own design in size "
-        "base, costs little and is often the best where there are no published weights.",
+        "Foundation model to train from random weights (`dlink teachers`). MiC, the student's own design, costs "
+        "little and is often the best where there are no published weights.",
     )
     teacher_layers: int = arg(4, "Its number of layers.")
     teacher_input_scale: float | None = arg(
         1.0,
-        "Factor from microvolts to its own numbers: 1 for fresh weights; published ones want theirs.",
+        "Factor from microvolts to its own numbers; 1 for fresh weights.",
     )
     teacher_steps: int = arg(400, "Steps of its fine-tuning.")
     teacher_epochs: float | None = arg(None, "Epochs of its fine-tuning, in place of --teacher_steps.")
@@ -113,9 +113,7 @@ class TeacherArguments:
     )
     lora_rank: int = arg(8, "Rank of those adapters.")
     probe_first: bool = arg(
-        True,
-        "Start the head of a pre-trained teacher from a logistic regression on the frozen backbone, before "
-        "--teacher_steps of fine-tuning (0 for none).",
+        True, "Start the head of a pre-trained teacher from a logistic regression on the frozen backbone."
     )
     freeze_epochs: float = arg(0.0, "Epochs in which only its head trains, before everything does.")
     layer_decay: float = arg(0.9, "Factor from the learning rate of one of its layers to that of the layer below.")
@@ -123,10 +121,9 @@ class TeacherArguments:
     label_smoothing: float = arg(0.1, "Share of each label that is spread over all classes while it trains.")
     augmentations: str = arg(
         "auto",
-        "Random changes to the windows it trains on: the recipe's for windows of this length (auto), `none`, or names "
-        "separated by commas, each with a probability of 0.5 or its own: "
-        "'time_shift,noise=0.3'. Known are time_shift, channel_dropout, noise, frequency_shift, amplitude_scale, "
-        "time_mask and sign_flip.",
+        "Random changes to its training windows: the recipe's (auto), `none`, or names, each with a probability of "
+        "0.5 or its own: 'time_shift,noise=0.3'. Known are time_shift, channel_dropout, noise, frequency_shift, "
+        "amplitude_scale, time_mask and sign_flip.",
     )
 
     def trainer_fields(self) -> dict[str, Any]:
@@ -166,9 +163,7 @@ class ViewArguments:
         None, "Length of the student's window in seconds: the end of the teacher's. The teacher's by default."
     )
     unlabelled: str | None = arg(
-        None,
-        "Folder of recordings without labels, of subjects who are neither validated nor tested on: what needs no "
-        "label is learned from them too.",
+        None, "Folder of recordings without labels, of further subjects: what needs no label is learned from them too."
     )
 
 

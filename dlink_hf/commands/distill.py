@@ -14,7 +14,8 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
 
-from ..core.config_checks import REGRESSION
+from ..core.config_checks import REGRESSION, TOKENS
+from ..core.model_facts import task_of
 from ..data.description import signal_info
 from ..data.missing_labels import labelled_rows, labels_of
 from ..distillation.configuration_router import DLinkRouterConfig
@@ -41,6 +42,7 @@ from .arguments import (
     ViewArguments,
     parse,
 )
+from .patch_task import check_place_flags, labels_places
 from .progress import name_progress
 from .run_results import ALONE, DISTILLED, TEACHER, Run, write_report
 from .training import (
@@ -75,13 +77,15 @@ def judge_teacher(teacher: PreparedTeacher, views: Views) -> dict[str, Any] | No
     if watched is None:
         return None
     subjects, labels, train = watched[views.group_column][:], labels_of(watched), views.teacher["train"]
-    problem_type = teacher.model.config.problem_type
+    problem_type = task_of(teacher.model)
     measure = measure_for(problem_type, labels_of(train).std(0) if problem_type == REGRESSION else None)
     _, outputs = evaluate_model(teacher.model, watched)
     own = measure.by_subject(labels, outputs, subjects)
     if not own:
         return None
-    linear = measure.by_subject(labels, band_power_probabilities(train, watched), subjects)
+    linear = None
+    if problem_type != TOKENS:
+        linear = measure.by_subject(labels, band_power_probabilities(train, watched), subjects)
     verdict = teacher_verdict(own, linear, len(views.labels), measure, views.guessed("validation", measure))
     print(f"\n{verdict['text']}")
     if verdict["advice"]:
@@ -114,6 +118,8 @@ def train_experts(
     kinds = distill_args.experts
     if kinds == "auto":
         kinds = "student" if views.sees_less else "none" if views.n_unlabelled else "bandpower"
+        if labels_places(views.train):
+            kinds = "none"
     if kinds == "none":
         return None
     train = labelled_rows(views.teacher_train)
@@ -247,6 +253,10 @@ def train_all(
         )
     if started_from is None:
         MiCConfig.from_size(student_args.student_size)
+    if labels_places(views.train):
+        check_place_flags(teacher_args, student_args, experts=distill_args.experts not in ("auto", "none"))
+        if started_from is not None:
+            make_student(views.student, student_args, args.seed)
     settle_task(args, views.teacher)
     views = without_idle_windows(views, teacher_args, distill_args)
     settle_budget(args, len(views.train), "validation" in views.student)

@@ -11,10 +11,12 @@ from typing import Any
 from datasets import DatasetDict
 
 from ..core.atomic_files import write_json
+from ..core.config_checks import TOKENS
+from ..core.model_facts import task_of
 from ..data import EEG_SETS, alignment_info
 from ..data.model_contract import label_names
 from ..distillation.training_args import DLinkTrainingArguments
-from ..evaluation.predict import dataset_predictions, evaluate_model, load_classifier
+from ..evaluation.predict import dataset_predictions, evaluate_model, load_trained
 from ..hub.model_card import score_titles
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .arguments import DataArguments, arg, parse
@@ -49,10 +51,15 @@ def run(argv: Sequence[str]) -> None:
     own, data_args = parse("evaluate", DESCRIPTION, (EvaluateArguments, DataArguments), argv)
     if not own.model:
         raise ValueError("say which model to score: --model FOLDER.")
-    model = load_classifier(own.model)
+    model = load_trained(own.model)
     # windows must reach a model filtered and cut as it was trained on them
     extractor = EEGFeatureExtractor.from_pretrained(own.model)
     note = None
+    if task_of(model) == TOKENS:
+        config = model.config
+        n_patches = getattr(config, "n_patches", extractor.n_times // config.patch_size)
+        data_args.problem_type = TOKENS
+        data_args.seconds_per_label = config.patches_per_label * extractor.n_times / (extractor.sfreq * n_patches)
     if own.part == "all":
         dataset, _ = load_windows(data_args, extractor, keep_rejected=True)
         column = EEG_SETS[data_args.dataset].group_column if data_args.dataset in EEG_SETS else "subject"
@@ -72,7 +79,7 @@ def run(argv: Sequence[str]) -> None:
     scores["alignment"] = alignment_info(dataset)
     folder = Path(own.output_dir)
     names = label_names(model)
-    problem_type = model.config.problem_type
+    problem_type = task_of(model)
     predictions = dataset_predictions(folder / "predictions.csv", dataset, probabilities, names, problem_type)
     every = scores.get("all_windows")
     judged = f", of {every['n_windows']}: the others are as training saw none" if every else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, StudentArguments, parse
+from .patch_task import check_place_flags, labels_places
 from .run_results import print_scores
 from .training import augmentation_of, make_student, settle_augmentation, settle_budget, settle_task, train_plain
 from .windows import check_people, load_splits, write_people
@@ -28,6 +29,8 @@ def run(argv: Sequence[str]) -> None:
     unseen = student_args.student is None or check_people(
         student_args.student, data_args.dataset, splits, args.group_column
     )
+    if labels_places(splits["train"]):
+        check_place_flags(None, student_args)
     student = make_student(splits, student_args, seed=args.seed)
     settle_task(args, splits)
     folder = Path(args.output_dir)

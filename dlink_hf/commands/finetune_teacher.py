@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ..distillation.training_args import DLinkTrainingArguments
 from .arguments import TRAINING_DEFAULTS, DataArguments, TeacherArguments, parse
+from .patch_task import check_place_flags, labels_places
 from .run_results import print_scores
 from .training import prepare_teacher, settle_augmentation, settle_budget, settle_task
 from .windows import load_splits
@@ -26,6 +27,8 @@ def run(argv: Sequence[str]) -> None:
     if teacher_args.teacher is not None:
         raise ValueError("--teacher names a teacher that is fine-tuned already; here one is made.")
     splits, extractor = load_splits(data_args, args)
+    if labels_places(splits["train"]):
+        check_place_flags(teacher_args, None)
     settle_task(args, splits)
     settle_budget(args, len(splits["train"]), "validation" in splits)
     teacher_args.augmentations = settle_augmentation(teacher_args.augmentations, splits["train"], args.group_column)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.atomic_files import staged
 from ..core.checks import MALFORMED
-from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TOKENS
 from ..core.fetch import read_json
 from ..distillation.training_card import CAPTIONS
 from ..evaluation.comparison import Interval, Measure, measure_for
@@ -46,7 +46,12 @@ SETTINGS = (
     *("mimic_epochs", "load_best_model_at_end", "metric_for_best_model", "seed"),
 )
 # heading of what is told of each class, label or target
-PARTS = {SINGLE_LABEL: "Classes and calibration", MULTI_LABEL: "Labels", REGRESSION: "Targets"}
+PARTS = {
+    SINGLE_LABEL: "Classes and calibration",
+    MULTI_LABEL: "Labels",
+    REGRESSION: "Targets",
+    TOKENS: "Classes of places",
+}
 # what comes first, and the sections by heading
 Parts = tuple[list[Html], list[tuple[str, list[Html]]]]
 

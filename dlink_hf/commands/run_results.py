@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from ..core.atomic_files import write_json
 from ..core.config_checks import SINGLE_LABEL
 from ..core.environment import package_versions
+from ..core.model_facts import task_of
 from ..core.text import as_code
 from ..data.aligned_windows import alignment_text
 from ..data.collator import TEACHER_VALUES, EEGDataCollator
@@ -202,8 +203,8 @@ class Run:
     @property
     def measure(self) -> Measure:
         """What the models are compared by."""
-        config = self.studio.student.config
-        return measure_for(config.problem_type, config.target_std)
+        student = self.studio.student
+        return measure_for(task_of(student), student.config.target_std)
 
     def splits_of(self, name: str) -> DatasetDict:
         """The splits that a model reads."""
@@ -263,7 +264,7 @@ def write_report(output_dir: Path, run: Run) -> dict[str, Any]:
     results: dict[str, Any] = {
         "source": views.source,
         "labels": views.labels,
-        "problem_type": studio.student.config.problem_type or SINGLE_LABEL,
+        "problem_type": task_of(studio.student) or SINGLE_LABEL,
         "compared_by": run.measure.to_dict(),
         "guess": {one: float(np.mean(list(run.guessed(one).values()))) for one in scores},
         "group_column": views.group_column,

@@ -11,7 +11,8 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TOKENS
+from ..core.model_facts import task_of
 from ..data.targets import target_values
 from ..evaluation.comparison import Measure, measure_for
 from ..evaluation.metrics import multi_label_scores, regression_scores
@@ -23,6 +24,7 @@ CHANCE = "chance"
 COLUMNS = {
     SINGLE_LABEL: {"balanced_accuracy": "balanced acc.", "auroc": "AUROC", "cohen_kappa": "kappa"},
     MULTI_LABEL: {"macro_f1": "macro F1", "auroc": "AUROC", "exact_match": "all right"},
+    TOKENS: {"macro_f1": "macro F1", "cohen_kappa": "kappa", "balanced_accuracy": "balanced acc."},
     REGRESSION: {"r2": "R2", "mae": "mean abs. error", "spearman": "Spearman"},
 }
 
@@ -72,6 +74,8 @@ def guess_scores(train: Dataset, windows: Dataset, measure: Measure, n_labels: i
     """Return what a guess that reads no EEG scores, by its name, for the last row of a table."""
     if measure.of_classes:
         return {CHANCE: {"balanced_accuracy": 1 / n_labels, "auroc": 0.5, "cohen_kappa": 0.0}}
+    if measure.of_places:
+        return {CHANCE: {"macro_f1": math.nan, "cohen_kappa": 0.0, "balanced_accuracy": 1 / n_labels}}
     labels = target_values(windows)
     guess = np.tile(measure.guess(target_values(train)), (len(labels), 1))
     score = regression_scores if measure.is_error else multi_label_scores
@@ -99,12 +103,12 @@ def print_tables(
         use: what the validation subjects were good for.
     """
     config = model.config
-    measure = measure_for(config.problem_type, getattr(config, "target_std", None))
+    measure = measure_for(task_of(model), getattr(config, "target_std", None))
     for split, of_models in scores.items():
         groups = len(set(splits[split][group_column][:]))
         what = f"{groups} {split} {group_column}{'s' if groups != 1 else ''}"
         guess = guess_scores(splits["train"], splits[split], measure, config.num_labels)
-        print("\n" + format_table({**of_models, **guess}, cost, what, config.problem_type))
+        print("\n" + format_table({**of_models, **guess}, cost, what, task_of(model)))
         print_parts(of_models)
     if unseen:
         seen = f"the test {group_column}s were seen by none of the models."

@@ -21,8 +21,10 @@ from ..distillation.student_teacher import load_teacher, student_as_teacher
 from ..distillation.training_args import DLinkTrainingArguments
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.mic.modeling_mic import MiCWithHead, student_class
+from ..models.mic.token_classification import MiCForEEGTokenClassification
 from ..models.teacher.configuration_teacher import BACKBONES, DLinkTeacherConfig
 from ..models.teacher.modeling_teacher import DLinkTeacherWithHead, teacher_class
+from ..models.teacher.token_classification import DLinkTeacherForEEGTokenClassification
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from ..training.augmentation import EEGAugmentation, parse_augmentations
 from ..training.finetuning import make_trainer
@@ -36,6 +38,7 @@ from ..training.recipe import (
 )
 from ..training.task_kind import evoked_evidence
 from .arguments import StudentArguments, TeacherArguments
+from .patch_task import PLACE_AUGMENTATION, labels_places, load_place_teacher, set_places, settle_places
 from .progress import name_progress
 from .windows import check_people, write_people
 
@@ -81,6 +84,9 @@ def settle_task(args: DLinkTrainingArguments, splits: Mapping[str, Dataset]) -> 
     """
     task = task_info(splits["train"])
     if task is None:
+        return
+    if labels_places(splits["train"]):
+        settle_places(args, splits)
         return
     config = MiCConfig(problem_type=task["problem_type"], id2label=dict(enumerate(task["names"])))
     for name, split in splits.items():
@@ -133,6 +139,8 @@ def settle_augmentation(text: str, train: Dataset, group_column: str) -> str:
     """
     if text != "auto":
         return text
+    if labels_places(train):
+        return PLACE_AUGMENTATION
     if task_info(train) is not None:
         # an amplitude may be the very thing that is told
         return NUMBER_AUGMENTATION if signal_info(train).duration > EVENT_LOCKED_SECONDS else "none"
@@ -219,7 +227,9 @@ def prepare_teacher(
                 "fine-tuned do nothing to it. Leave them out, or start from it with --teacher_checkpoint."
             )
         is_unseen = check_people(teacher_args.teacher, source, splits, args.group_column)
-        teacher = load_teacher(teacher_args.teacher)
+        of_places = labels_places(splits["train"])
+        load: Any = (lambda name: load_place_teacher(name, splits["train"])) if of_places else load_teacher
+        teacher = load(teacher_args.teacher)
         check_training_windows(teacher, splits["train"])
         check_alignment(teacher_args.teacher, splits["train"])
         told = f"taken from {teacher_args.teacher}"
@@ -228,9 +238,14 @@ def prepare_teacher(
         return _prepare_own_design(splits, extractor, teacher_args, args, source)
     checkpoint = choose_checkpoint(teacher_args, splits, source, args.group_column)
     is_unseen = checkpoint is None or check_people(checkpoint, source, splits, args.group_column)
-    probes = teacher_args.probe_first and checkpoint is not None
+    of_places = labels_places(splits["train"])
+    probes = teacher_args.probe_first and checkpoint is not None and not of_places
     head = {"head_size": None} if probes else {}
-    teacher = _start_teacher(teacher_args, checkpoint, {**signal_fields(splits["train"]), **head}, args.seed)
+    teacher = _start_teacher(
+        teacher_args, checkpoint, {**signal_fields(splits["train"]), **head}, args.seed, of_places
+    )
+    if of_places:
+        set_places(teacher, splits["train"])
     if probes:
         fit_probe(teacher, splits["train"], splits.get("validation"))
     folder = Path(args.output_dir) / "teacher"
@@ -342,11 +357,13 @@ def _packaged_teacher_unfit(splits: Mapping[str, Dataset], source: str, group_co
 
 
 def _start_teacher(
-    teacher_args: TeacherArguments, checkpoint: str | None, signal: dict[str, Any], seed: int
-) -> DLinkTeacherWithHead:
+    teacher_args: TeacherArguments, checkpoint: str | None, signal: dict[str, Any], seed: int, of_places: bool = False
+) -> Any:
     """A teacher to be fine-tuned: pre-trained weights with a head for this montage and these labels, or fresh ones."""
     set_seed(seed)
-    model_class = teacher_class(signal.get("problem_type"))
+    model_class: Any = DLinkTeacherForEEGTokenClassification
+    if not of_places:
+        model_class = teacher_class(signal.get("problem_type"))
     if checkpoint is not None:
         return model_class.from_pretrained(checkpoint, ignore_mismatched_sizes=True, **signal)
     backbone = teacher_args.teacher_backbone
@@ -363,7 +380,7 @@ def _start_teacher(
 
 def make_student(
     splits: Mapping[str, Dataset], student_args: StudentArguments, seed: int, **fields: Any
-) -> MiCWithHead:
+) -> MiCWithHead | MiCForEEGTokenClassification:
     """A fresh student, or a published one with a head for these labels.
 
     Args:
@@ -374,11 +391,14 @@ def make_student(
     """
     signal = signal_fields(splits["train"])
     set_seed(seed)
-    model_class = student_class(signal.get("problem_type"))
+    of_places = labels_places(splits["train"])
+    model_class: Any = MiCForEEGTokenClassification if of_places else student_class(signal.get("problem_type"))
     if student_args.student is not None:
         # the published montage gives way to the one at hand; the weights depend on neither
-        return model_class.from_pretrained(student_args.student, ignore_mismatched_sizes=True, **signal)
-    return model_class(MiCConfig.from_size(student_args.student_size, **signal, **fields))
+        student = model_class.from_pretrained(student_args.student, ignore_mismatched_sizes=True, **signal)
+    else:
+        student = model_class(MiCConfig.from_size(student_args.student_size, **signal, **fields))
+    return set_places(student, splits["train"]) if of_places else student
 
 
 __all__ = [

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from datasets import Dataset, DatasetDict
 
+from ..core.config_checks import TOKENS
 from ..data import EEG_SETS
 from ..data.description import signal_info, task_info
 from ..data.missing_labels import labels_of, load_unlabelled, with_unlabelled
@@ -79,6 +80,8 @@ def load_views(data_args: DataArguments, view_args: ViewArguments, args: DLinkTr
     sees_less = view_args.student_ch_names is not None or view_args.student_window_seconds is not None
     if data_args.dataset in EEG_SETS:
         args.group_column = EEG_SETS[data_args.dataset].group_column
+    if data_args.problem_type == TOKENS and view_args.student_window_seconds is not None:
+        raise ValueError(f"--student_window_seconds is not for --problem_type {TOKENS}: both label the same places.")
     data_args = settle_alignment(data_args, args.group_column, view_args.student_window_seconds)
     whole, teacher_extractor = load_splits(data_args, args)
     views = Views(data_args.dataset, whole, whole, whole["train"], teacher_extractor, teacher_extractor)

@@ -15,15 +15,11 @@ from datasets import Dataset, DatasetDict, load_from_disk
 
 from ..core.atomic_files import write_json
 from ..core.checkpoint_names import resolve_checkpoint
-from ..core.config_checks import SINGLE_LABEL
+from ..core.config_checks import SINGLE_LABEL, TOKENS
 from ..core.fetch import fetch
 from ..core.people_file import read_people
 from ..data import (
     EEG_SETS,
-    AnnotationLabels,
-    EventLabels,
-    PathLabels,
-    TableLabels,
     align_dataset,
     alignment_info,
     build_dataset,
@@ -43,7 +39,8 @@ from ..distillation.training_args import DLinkTrainingArguments
 from ..preprocessing.alignment import alignment_facts
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .arguments import DataArguments
-from .reading import reading_settings, trial_times, with_reading
+from .label_flags import check_saved_labels, label_source, label_stretches, parse_label_map
+from .reading import reading_settings, with_reading
 
 
 logger = logging.getLogger(__name__)
@@ -75,44 +72,6 @@ def extractor_settings(args: DataArguments, defaults: dict[str, Any]) -> dict[st
     return settings
 
 
-def parse_label_map(text: str | None) -> dict[str, str] | None:
-    """`"T1=left,T2=right"` as a mapping; a name without `=` maps to itself.
-
-    Raises:
-        ValueError: the text is empty or an entry has no name.
-    """
-    if text is None:
-        return None
-    pairs = [entry.partition("=") for entry in text.split(",")]
-    mapping = {old.strip(): (new if equals else old).strip() for old, equals, new in pairs}
-    if not all(mapping) or not all(mapping.values()):
-        raise ValueError(f"--label_map {text!r} is not of the form 'T1=left,T2=right'.")
-    return mapping
-
-
-def label_source(args: DataArguments) -> Any:
-    """Where the labels of the user's own recordings come from."""
-    mapping, times = parse_label_map(args.label_map), trial_times(args)
-    is_own_time = args.label_pattern is not None or args.labels not in ("annotations", "events")
-    if times and is_own_time:
-        raise ValueError(
-            "--trial_start, --trial_duration, --tmin and --tmax are for --labels annotations and events: a table says "
-            "onset and duration itself, and a path labels the whole recording."
-        )
-    if args.label_pattern is not None:
-        return PathLabels(args.label_pattern, mapping)
-    if args.targets is not None and Path(args.labels).suffix.lower() not in (".csv", ".tsv"):
-        raise ValueError("--targets names columns of a table: give one, --labels labels.csv.")
-    if args.labels == "annotations":
-        return AnnotationLabels(mapping, **times)
-    if args.labels == "events":
-        return EventLabels(mapping, **times)
-    if Path(args.labels).suffix.lower() in (".csv", ".tsv"):
-        targets = None if args.targets is None else [name.strip() for name in args.targets.split(",") if name.strip()]
-        return TableLabels(args.labels, mapping, targets=targets)
-    raise ValueError(f"--labels must be `annotations`, `events`, or a .csv or .tsv file, got {args.labels!r}.")
-
-
 def chosen_alignment(args: DataArguments) -> str | None:
     """The alignment that a flag names; None for `none`, and for `auto` before [`settle_alignment`] has decided."""
     return None if args.alignment in (None, "none", "auto") else args.alignment
@@ -135,8 +94,12 @@ def settle_alignment(
     Returns:
         the arguments, `alignment` settled; the same ones where it does not say `auto`.
     """
+    if args.problem_type == TOKENS and chosen_alignment(args) is not None:
+        raise ValueError(f"--alignment {args.alignment} is not for --problem_type {TOKENS}: leave it out.")
     if args.alignment != "auto":
         return args
+    if args.problem_type == TOKENS:
+        return dataclasses.replace(args, alignment="none")
     dataset, _ = load_windows(dataclasses.replace(args, alignment="none"))
     if task_info(dataset) is not None and alignment_info(dataset) is None:
         print(
@@ -221,18 +184,20 @@ def load_windows(
                 f"{', '.join(EEG_SETS)}."
             )
         if (folder / "dataset_info.json").is_file():
-            return _align_saved(load_from_disk(str(folder)).with_format("torch"), args, extractor), None
+            saved = load_from_disk(str(folder)).with_format("torch")
+            check_saved_labels(saved, args)
+            return _align_saved(saved, args, extractor), None
         extractor = extractor or EEGFeatureExtractor(**extractor_settings(args, OWN_DEFAULTS))
-        dataset = build_dataset(
-            folder,
-            extractor,
-            label_source(args),
-            subject_pattern=args.subject_pattern,
-            ignore_labels="others" if args.label_map else (),
-            bids_entities={"tasks": args.task} if args.task else None,
-            problem_type=args.problem_type,
+        own: dict[str, Any] = {
+            "subject_pattern": args.subject_pattern,
+            "ignore_labels": "others" if args.label_map else (),
+            "bids_entities": {"tasks": args.task} if args.task else None,
             **common,
-        )
+        }
+        if args.problem_type == TOKENS:
+            dataset = label_stretches(args, folder, extractor, own)
+        else:
+            dataset = build_dataset(folder, extractor, label_source(args), problem_type=args.problem_type, **own)
     # the montage that the models are trained on is what the extractor looks for in the next recording
     extractor.ch_names = list(signal_info(dataset).ch_names)
     return dataset, extractor

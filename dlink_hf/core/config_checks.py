@@ -39,6 +39,8 @@ def in_bounds(config: Any, least: int, **most: int) -> None:
 SINGLE_LABEL = "single_label_classification"
 REGRESSION = "regression"
 MULTI_LABEL = "multi_label_classification"
+# of data and commands: a label for every place; models say it by their class
+TOKENS = "token_classification"
 REGRESSION_LOSSES = ("mse", "mae", "huber")
 
 
@@ -189,6 +191,7 @@ __all__ = [
     "MOST_LETTERS",
     "MOST_SAMPLES",
     "MULTI_LABEL",
+    "TOKENS",
     "REGRESSION",
     "REGRESSION_LOSSES",
     "SINGLE_LABEL",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .config_checks import MULTI_LABEL, REGRESSION
+from .config_checks import MULTI_LABEL, REGRESSION, TOKENS
 from .electrodes import canonical_name
 
 
@@ -33,6 +33,14 @@ def label_names(model: Any) -> list[str]:
     """Return the names of a model's classes, in the order of its logits."""
     id2label = model.config.id2label
     return [id2label[index] for index in sorted(id2label)]
+
+
+def task_of(model: Any) -> str | None:
+    """Return the `problem_type` of a model's config, or `"token_classification"` of a model that labels patches."""
+    is_of_patches = type(model).__name__.endswith("ForEEGTokenClassification")
+    if is_of_patches or getattr(model, "labels_patches", False):
+        return TOKENS
+    return getattr(model.config, "problem_type", None)
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:
@@ -61,4 +69,4 @@ def predictions_of(config: Any, outputs: np.ndarray) -> np.ndarray:
     return probabilities_of(outputs)
 
 
-__all__ = ["check_delivered", "label_names", "predictions_of", "probabilities_of", "required_channels"]
+__all__ = ["check_delivered", "label_names", "predictions_of", "probabilities_of", "required_channels", "task_of"]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..core.config_checks import TOKENS
 from ..core.requires import require
 
 
@@ -138,7 +139,8 @@ def with_task(description: str, problem_type: str, names: Sequence[str]) -> str:
 
     Args:
         description: of the dataset.
-        problem_type: as transformers names it: `"regression"` or `"multi_label_classification"`.
+        problem_type: as transformers names it: `"regression"` or `"multi_label_classification"`; or
+            `"token_classification"`, a class for every place of a stretch.
         names: of the targets, or of the labels that may hold at once.
     """
     first = next(entry for entry in map(_entry, description.split("\n\n")) if entry is not None)
@@ -227,7 +229,8 @@ def signal_fields(dataset: Dataset) -> dict[str, Any]:
         "n_times": info.n_times,
         "id2label": dict(enumerate(names)),
         "label2id": {name: index for index, name in enumerate(names)},
-        **({"problem_type": task["problem_type"]} if task else {}),
+        # a model says by its class that it labels patches
+        **({"problem_type": task["problem_type"]} if task and task["problem_type"] != TOKENS else {}),
     }
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, IterableDataset
 
-from ..core.config_checks import MULTI_LABEL, REGRESSION
-from ..core.unlabelled import UNLABELLED
+from ..core.config_checks import MULTI_LABEL, REGRESSION, TOKENS
+from ..core.unlabelled import IGNORED, UNLABELLED
 from ..preprocessing.feature_extraction_eeg import EEGFeatureExtractor
 from .aligned_windows import align_dataset
 from .build import build_dataset
@@ -44,11 +44,15 @@ EVALUATED_WITHOUT_LABEL = "There is nothing to score them by: leave them out. On
 def labels_of(dataset: Dataset) -> np.ndarray:
     """(N,) int64: the labels, -1 where a window has none; of numbers or several labels at once (N, L) float64.
 
+    Of stretches with a label for every place (N, S) int64, -100 where a place has none.
+
     Raises:
         ValueError: there is no column `labels`.
     """
-    if task_info(dataset) is not None:
-        return target_values(dataset)
+    task = task_info(dataset)
+    if task is not None:
+        values = target_values(dataset)
+        return values.astype(np.int64) if task["problem_type"] == TOKENS else values
     if "labels" not in dataset.column_names:
         raise ValueError(f"The dataset has no column 'labels'; it has {dataset.column_names}.")
     return np.asarray(dataset.select_columns(["labels"]).with_format(None)[:]["labels"], dtype=np.int64)
@@ -59,6 +63,8 @@ def is_labelled(dataset: Dataset) -> np.ndarray:
     labels, task = labels_of(dataset), task_info(dataset)
     if task is None:
         return labels != UNLABELLED
+    if task["problem_type"] == TOKENS:
+        return (labels != IGNORED).any(1)
     # a target may well be -1
     return (~np.isnan(labels) if task["problem_type"] == REGRESSION else labels != UNLABELLED).all(1)
 
@@ -143,7 +149,9 @@ def _as_rows_of(unlabelled: Dataset, train: Dataset) -> Dataset:
     """The windows with the columns of others, without a label, and their notes on signal and alignment."""
     features, task = train.features, task_info(train)
     absent: Any = UNLABELLED
-    if task is not None:
+    if task is not None and task["problem_type"] == TOKENS:
+        absent = [IGNORED] * features["labels"].length
+    elif task is not None:
         absent = float("nan") if task["problem_type"] == REGRESSION else float(UNLABELLED)
         if task["problem_type"] == MULTI_LABEL or len(task["names"]) > 1:
             absent = [absent] * len(task["names"])

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from ..core.config_checks import MULTI_LABEL, REGRESSION
+from ..core.config_checks import MULTI_LABEL, REGRESSION, TOKENS
 from ..core.electrodes import channel_positions
 from ..core.model_facts import check_delivered, label_names, required_channels
 from .collator import TEACHER_VALUES
-from .description import SignalInfo, signal_info, teacher_signal_info
+from .description import SignalInfo, signal_info, task_info, teacher_signal_info
 
 
 def _facts(dataset: Any) -> SignalInfo | None:
@@ -45,6 +45,9 @@ def check_label_names(model: nn.Module, dataset: Any) -> None:
         # `targets.check_targets` judges numbers, and several labels at once
         return
     given = getattr((getattr(dataset, "features", None) or {}).get("labels"), "names", None)
+    if given is None and getattr(dataset, "info", None) is not None:
+        task = task_info(dataset)
+        given = task["names"] if task is not None and task["problem_type"] == TOKENS else None
     names = label_names(model)
     unnamed = all(name == f"LABEL_{index}" for index, name in enumerate(names))
     if given is not None and not unnamed and list(given) != names:

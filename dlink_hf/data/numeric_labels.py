@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset, List, Value
 
 from ..core.checks import first_names, one_of
-from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TOKENS
 from ..core.unlabelled import UNLABELLED
 from .description import task_info, with_task
 from .labels import SEPARATOR
@@ -101,6 +101,9 @@ def describe_labels(dataset: Dataset) -> str:
         return ", ".join(f"{int((labels == index).sum())} {name}" for index, name in enumerate(feature.names))
     task, values = task_info(dataset), target_values(dataset)
     names = task["names"] if task else [f"label {index + 1}" for index in range(values.shape[1])]
+    if task and task["problem_type"] == TOKENS:
+        counts = [f"{int((values == index).sum())} {name}" for index, name in enumerate(names)]
+        return f"places: {', '.join(counts)}"
     if task and task["problem_type"] == MULTI_LABEL:
         return ", ".join(f"{int((column == 1).sum())} {name}" for name, column in zip(names, values.T, strict=True))
     spread = [

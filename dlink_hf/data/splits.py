@@ -12,7 +12,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from ..core.checks import first_names
-from ..core.config_checks import REGRESSION
+from ..core.config_checks import REGRESSION, TOKENS
 from .description import task_info
 from .targets import target_values
 
@@ -211,6 +211,10 @@ def _strata(dataset: Dataset) -> np.ndarray:
     if task is None:
         return np.asarray(_column(dataset, "labels"))
     values = target_values(dataset)
+    if task["problem_type"] == TOKENS:
+        # by the rarest label that a stretch holds
+        counts = [(values == index).sum() for index in range(len(task["names"]))]
+        return np.array([min(set(row[row >= 0]), key=lambda i: counts[int(i)], default=-1) for row in values])
     if task["problem_type"] != REGRESSION:
         return np.array([" ".join(map(str, row)) for row in values.tolist()])
     known = values[np.isfinite(values[:, 0]), 0]

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.config_checks import MULTI_LABEL, REGRESSION
+from ..core.config_checks import MULTI_LABEL, REGRESSION, TOKENS
+from ..core.unlabelled import IGNORED
 
 
 RESAMPLES = 10_000
@@ -75,6 +76,35 @@ def subject_scores(
     return found
 
 
+def subject_kappas(
+    labels: Sequence[Any] | np.ndarray, probabilities: np.ndarray, subjects: Sequence[Any]
+) -> dict[str, float]:
+    """Return Cohen's kappa (1960) of every subject over all places that have a label.
+
+    Args:
+        labels: (N, S) class indices, -100 where a place has none; or of places in a row, (M,).
+        probabilities: (N, S, num_labels), or (M, num_labels).
+        subjects: (N,) or (M,), whose stretches or places they are.
+
+    Returns:
+        subject -> kappa; subjects of whom it is not defined, as only one label occurs and is told, are left out.
+    """
+    labels, told = np.asarray(labels), np.asarray(probabilities).argmax(-1)
+    owners = np.asarray([str(subject) for subject in subjects])
+    if labels.ndim == 2:
+        owners = np.repeat(owners, labels.shape[1])
+    labels, told, found = labels.ravel(), told.ravel(), {}
+    for subject in np.unique(owners):
+        rows = (owners == subject) & (labels != IGNORED)
+        true, said = labels[rows], told[rows]
+        if not len(true):
+            continue
+        by_chance = sum((true == one).mean() * (said == one).mean() for one in np.union1d(true, said))
+        if by_chance < 1:
+            found[str(subject)] = float(((true == said).mean() - by_chance) / (1 - by_chance))
+    return found
+
+
 @dataclass(frozen=True)
 class Measure:
     """What models are compared by, subject by subject.
@@ -96,6 +126,11 @@ class Measure:
         """Whether it is that of one class a window."""
         return self.name == "balanced_accuracy"
 
+    @property
+    def of_places(self) -> bool:
+        """Whether it is that of a label for every place of a stretch."""
+        return self.name == "cohen_kappa"
+
     def by_subject(
         self, labels: Sequence[Any] | np.ndarray, predictions: np.ndarray, subjects: Sequence[Any]
     ) -> dict[str, float]:
@@ -108,6 +143,8 @@ class Measure:
         """
         if self.of_classes:
             return subject_scores(labels, predictions, subjects)
+        if self.of_places:
+            return subject_kappas(labels, predictions, subjects)
         names = np.asarray([str(subject) for subject in subjects])
         labels, predictions = np.asarray(labels, dtype=float), np.asarray(predictions, dtype=float)
         labels = labels.reshape(predictions.shape)
@@ -124,8 +161,8 @@ class Measure:
     ) -> dict[str, float]:
         """Return what every subject scores by a guess that reads no EEG.
 
-        Of classes that is chance, 1 / `n_labels`; of several labels to name all of them in every window; of numbers
-        the median of the training targets.
+        Of classes that is chance, 1 / `n_labels`, of places a kappa of 0; of several labels to name all of them in
+        every window; of numbers the median of the training targets.
 
         Args:
             train_labels: of the training windows, NaN where there is none.
@@ -134,6 +171,8 @@ class Measure:
         """
         if self.of_classes:
             return dict.fromkeys(map(str, np.unique(np.asarray(subjects))), 1.0 / n_labels)
+        if self.of_places:
+            return dict.fromkeys(map(str, np.unique(np.asarray(subjects))), 0.0)
         return self.by_subject(labels, np.tile(self.guess(train_labels), (len(labels), 1)), subjects)
 
     def guess(self, train_labels: np.ndarray) -> np.ndarray:
@@ -145,7 +184,7 @@ class Measure:
     @property
     def guess_name(self) -> str:
         """What that guess is called in tables."""
-        named = {"balanced_accuracy": "chance", "macro_f1": "every label named"}
+        named = {"balanced_accuracy": "chance", "cohen_kappa": "chance", "macro_f1": "every label named"}
         return named.get(self.name, "median of the training targets")
 
     def lead(self, first: Mapping[str, float], second: Mapping[str, float]) -> Interval:
@@ -191,12 +230,14 @@ def measure_for(problem_type: str | None, target_std: Sequence[float] | None = N
     """Return what models of a problem type are compared by.
 
     Args:
-        problem_type: as transformers names it; None is one label a window.
+        problem_type: as transformers names it, or `"token_classification"`; None is one label a window.
         target_std: of a regression, standard deviations of the training targets. Several targets have units of their
             own, so their errors are counted in these; the error of a single one is in its unit.
     """
     if problem_type == MULTI_LABEL:
         return Measure("macro_f1", "macro F1")
+    if problem_type == TOKENS:
+        return Measure("cohen_kappa", "Cohen's kappa")
     if problem_type != REGRESSION:
         return BALANCED_ACCURACY
     if target_std is None or len(target_std) == 1:
@@ -412,6 +453,7 @@ __all__ = [
     "interval",
     "measure_for",
     "paired_difference",
+    "subject_kappas",
     "subject_scores",
     "teacher_verdict",
 ]

@@ -17,7 +17,9 @@ from transformers import PreTrainedModel
 from ..core.checkpoint_names import found_checkpoint
 from ..core.config_checks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from ..core.requires import require
+from ..core.unlabelled import IGNORED
 from ..data.collator import EEGDataCollator
+from ..data.description import signal_info
 from ..data.model_contract import check_label_names, label_names, montage_arguments
 from ..data.targets import check_targets, is_single_label, target_values
 from ..models.configuration_base import DLinkPreTrainedConfig
@@ -278,6 +280,8 @@ def dataset_predictions(
     Where the dataset has a `reason`, why a window is not judged, it is the last column.
     """
     columns = {name: dataset[name][:] for name in ("subject", "recording", "onset") if name in dataset.column_names}
+    if np.ndim(probabilities) == 3:
+        return _place_predictions(path, dataset, columns, np.asarray(probabilities), names)
     if problem_type in (None, SINGLE_LABEL):
         columns["label"] = [names[int(label)] for label in dataset["labels"][:]]
     elif problem_type == MULTI_LABEL:
@@ -289,6 +293,21 @@ def dataset_predictions(
     reasons = dataset.with_format(None)[REASON][:] if REASON in dataset.column_names else None
     told: dict[str, Any] = {"reasons": reasons, "label_all": True, "problem_type": problem_type}
     return write_predictions(path, columns, probabilities, names, **told)
+
+
+def _place_predictions(
+    path: str | os.PathLike, dataset: Dataset, columns: dict[str, Any], probabilities: np.ndarray, names: list[str]
+) -> Path:
+    """Write one row for every place (N, S) that has a label, with its onset in seconds."""
+    labels = np.asarray(dataset.with_format(None)["labels"][:])
+    n_places, known = labels.shape[1], (labels != IGNORED).ravel()
+    columns = {name: np.repeat(np.asarray(values), n_places) for name, values in columns.items()}
+    if "onset" in columns:
+        seconds = signal_info(dataset).duration / n_places
+        columns["onset"] = columns["onset"] + seconds * np.tile(np.arange(n_places), len(labels))
+    columns = {name: values[known].tolist() for name, values in columns.items()}
+    columns["label"] = [names[label] for label in labels.ravel()[known]]
+    return write_predictions(path, columns, probabilities.reshape(-1, len(names))[known], names, label_all=True)
 
 
 __all__ = [

@@ -14,11 +14,14 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, Traini
 
 from ..core.checks import one_of
 from ..core.config_checks import MULTI_LABEL, REGRESSION
+from ..core.model_facts import task_of
+from ..core.unlabelled import IGNORED
 from ..data.collator import EEGDataCollator
 from ..data.missing_labels import EVALUATED_WITHOUT_LABEL, check_all_labelled
 from ..data.model_contract import check_training_windows
 from ..data.targets import check_targets, is_single_label, settle_target_scale
 from ..evaluation.metrics import compute_metrics_for
+from ..models.mic.token_classification import check_token_labels
 from ..models.task_losses import as_targets, check_labels, head_loss
 from .augmentation import EEGAugmentation, parse_augmentations
 from .base_trainer import CLASS_WEIGHTINGS, AugmentedTrainer, check_groups, class_weights_of
@@ -62,12 +65,23 @@ class WeightedCrossEntropy:
             if self.config.problem_type == MULTI_LABEL:
                 smoothed = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
             return head_loss(self.config, outputs.logits, smoothed, self.class_weights, count=num_items_in_batch)
-        check_labels(labels, outputs.logits)
+        logits, of_places = outputs.logits, outputs.logits.ndim == 3
+        if of_places:
+            check_token_labels(labels, logits)
+            logits, labels = logits.flatten(0, 1), labels.flatten()
+        else:
+            check_labels(labels, logits)
         weights = None if self.class_weights is None else self.class_weights.to(labels.device)
         total = F.cross_entropy(
-            outputs.logits.float(), labels, weight=weights, reduction="sum", label_smoothing=self.label_smoothing
+            logits.float(),
+            labels,
+            weight=weights,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+            ignore_index=IGNORED,
         )
-        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+        n_labels = (labels != IGNORED).sum().clamp_min(1) if of_places else labels.numel()
+        return total / (n_labels if num_items_in_batch is None else num_items_in_batch)
 
 
 class FineTuningTrainer(AugmentedTrainer):
@@ -234,7 +248,7 @@ def make_trainer(
         train_dataset=splits["train"],
         eval_dataset=splits.get("validation"),
         data_collator=EEGDataCollator(),
-        compute_metrics=compute_metrics_for(model.config),
+        compute_metrics=compute_metrics_for(model.config, task_of(model)),
         compute_loss_func=WeightedCrossEntropy(
             weights, args.label_smoothing_factor if label_smoothing is None else label_smoothing, model.config
         ),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.config_checks import MULTI_LABEL, REGRESSION
+from ...core.config_checks import MULTI_LABEL, REGRESSION, TOKENS
 from ...core.model_facts import predictions_of
 from .eeg_classification import SCORES, classification_scores, compute_metrics
 from .eeg_multi_label import MULTI_LABEL_SCORES, compute_multi_label_metrics, multi_label_scores
@@ -16,13 +16,14 @@ from .eeg_regression import REGRESSION_SCORES, compute_regression_metrics, regre
 from .eeg_tokens import compute_token_metrics, token_scores
 
 
-def compute_metrics_for(config: Any) -> Callable[[Any], dict[str, float]]:
+def compute_metrics_for(config: Any, task: str | None = None) -> Callable[[Any], dict[str, float]]:
     """Return the `compute_metrics` of transformers' `Trainer` that fits a model.
 
     Args:
         config: of the model, or of a studio.
+        task: of the model, as `task_of` says it; that of the config by default.
     """
-    if getattr(config, "labels_patches", False):
+    if task == TOKENS or getattr(config, "labels_patches", False):
         return compute_token_metrics
     kinds = {REGRESSION: compute_regression_metrics, MULTI_LABEL: compute_multi_label_metrics}
     return kinds.get(getattr(config, "problem_type", None), compute_metrics)

@@ -26,7 +26,7 @@ def token_scores(
     Args:
         labels: (N, S) integers; places of -100 are left out.
         probabilities: (N, S, n_labels).
-        subjects: (N,) subject of each stretch; adds `per_subject`.
+        subjects: (N,) subject of each stretch; adds `per_subject`, each with its own `macro_f1`.
         label_names: n_labels names.
 
     Returns:
@@ -47,9 +47,17 @@ def token_scores(
     owners = None if subjects is None else np.repeat(np.asarray(subjects, dtype=str), labels.shape[1])[known.ravel()]
     flat = probabilities[known]
     result = classification_scores(labels[known], flat, None if owners is None else owners.tolist(), label_names)
-    told = np.bincount(flat.argmax(1), minlength=flat.shape[1])
-    f1 = [row["f1"] for row, count in zip(result["per_class"].values(), told, strict=True) if row["support"] or count]
-    return {**result, "macro_f1": float(np.mean(f1))}
+    told, true = flat.argmax(1), labels[known]
+    for subject, row in result.get("per_subject", {}).items():
+        rows = owners == subject
+        row["macro_f1"] = _macro_f1(true[rows], told[rows])
+    return {**result, "macro_f1": _macro_f1(true, told)}
+
+
+def _macro_f1(labels: np.ndarray, told: np.ndarray) -> float:
+    """The mean F1 of the labels that occur or are told; `labels` and `told` (M,)."""
+    pairs = [(labels == one, told == one) for one in np.union1d(labels, told)]
+    return float(np.mean([2 * np.sum(true & said) / (true.sum() + said.sum()) for true, said in pairs]))
 
 
 def compute_token_metrics(eval_pred: Any) -> dict[str, float]:
