@@ -19,8 +19,9 @@ import numpy as np
 
 from ..core.atomic_files import write_json
 from ..core.checks import int_at_least
+from ..core.config_checks import TOKENS
 from ..core.fetch import read_json
-from ..core.model_facts import label_names
+from ..core.model_facts import label_names, task_of
 from ..core.text import for_csv
 from ..export.loading import load_exported
 from ..inference.loading import pipeline
@@ -63,8 +64,12 @@ class StreamArguments(ReadingArguments):
     repeat: bool = arg(False, "Begin the recording again at its end.")
     ch_names: str | None = arg(None, "Names of the source's channels, comma separated, where it has none.")
     unit: str | None = arg(None, "Unit that the numbers really have, of stream or files: uV, mV or V.")
-    hop: float = arg(0.1, "Seconds from one prediction to the next.")
-    smoothing: float = arg(1.0, "Time constant, in seconds, of the average over predictions; 0 for none.")
+    hop: float | None = arg(
+        None, "Seconds from one window to the next; 0.1, or one label of a model that labels patches."
+    )
+    smoothing: float | None = arg(
+        None, "Time constant, in seconds, of the average over predictions; 1, of a model of patches 0, which is none."
+    )
     reject: float = arg(0.0, "Least probability of a label; below, it is `reject`.")
     phase: str = arg("linear", "Filters as in training, which wait (`linear`), or hardly any wait (`minimum`).")
     allow_missing: bool = arg(False, "Go on where the stream lacks channels of the model.")
@@ -150,6 +155,16 @@ def load_model(name: str, backend: str | None, precision: str | None = None, n_t
     return pipe.model, pipe.feature_extractor
 
 
+def settle_times(args: StreamArguments, model: Any) -> None:
+    """Set hop and smoothing, where they were not given, to what fits the model: a label for each place once."""
+    of_patches = task_of(model) == TOKENS
+    if args.hop is None:
+        config = model.config
+        args.hop = config.patch_size * config.patches_per_label / config.sfreq if of_patches else 0.1
+    if args.smoothing is None:
+        args.smoothing = 0.0 if of_patches else 1.0
+
+
 def find_alignment(args: StreamArguments, extractor: Any) -> Any:
     """Return the subject's alignment as the arguments have it; None where it is fitted live, or there is none."""
     asked = [flag for flag in ("session", "alignment", "save_alignment") if getattr(args, flag)]
@@ -207,6 +222,7 @@ def run(argv: Sequence[str]) -> None:
         n_samples = read_recording(args.replay, preload=False).n_times
     model, extractor = load_model(args.model, args.backend, args.precision, args.n_threads)
     extractor = with_reading(extractor, args)
+    settle_times(args, model)
     state = find_alignment(args, extractor)
     screen = StreamScreen(label_names(model), sys.stdout)
     replay = None
@@ -335,4 +351,4 @@ def _save_alignment(path: str, classifier: StreamClassifier, given: Any) -> None
     print(f"alignment written to {write_json(Path(path), classifier.alignment.to_dict())}")
 
 
-__all__ = ["PredictionLog", "StreamArguments", "find_alignment", "load_model", "open_source", "run"]
+__all__ = ["PredictionLog", "StreamArguments", "find_alignment", "load_model", "open_source", "run", "settle_times"]

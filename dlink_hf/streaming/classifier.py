@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..core.checks import one_of
-from ..core.config_checks import REGRESSION
+from ..core.config_checks import REGRESSION, TOKENS
 from ..core.electrodes import channel_positions
-from ..core.model_facts import check_delivered, label_names, predictions_of, required_channels
+from ..core.model_facts import check_delivered, label_names, predictions_of, required_channels, task_of
 from ..export.exported_student import ExportedStudent
+from ..inference.patch_places import check_whole_labels
 from ..preprocessing.alignment import Alignment, alignment_from_dict
 from ..preprocessing.artefacts import peak_reason
 from ..preprocessing.preparation import EEGPreparation
@@ -41,12 +42,12 @@ RATE_TOLERANCE = 0.02
 
 @dataclass
 class StreamPrediction:
-    """What a model says of one window of a stream.
+    """What a model says of one window of a stream, or of one place of a window whose every place has a label.
 
     Args:
         time: time stamp of the newest sample that had come in, in seconds of the stream's clock.
-        onset: seconds from the stream's first sample to the first of the window.
-        duration: of the window, in seconds.
+        onset: seconds from the stream's first sample to the first of the window, or of the place.
+        duration: of the window or the place, in seconds.
         label: a class, `"reject"` where none is likely enough, None where the window can't be judged; of a regression
             the name of its (first) target.
         reason: why there is no label, in words; None where there is one.
@@ -76,14 +77,20 @@ class StreamClassifier:
     A model with an alignment takes a fitted one, or else fits it as the session goes on, artefacts left out: windows
     come without a label until `alignment_min_seconds` have been seen.
 
+    Of a model that labels patches every place has one prediction, by the first window that holds the whole place: the
+    first window tells all of its places, each later one those that are new, its last `hop_seconds`. A place of a
+    window that can't be judged has no label, and is not told again. With hops of a whole stretch that is what the
+    pipeline says of the recording; with shorter ones a label comes sooner, and knows less of what follows.
+
     Args:
         model: a student or a teacher with a trained head, in evaluation mode, or an exported student.
         extractor ([`EEGFeatureExtractor`]): the one that was saved with it.
         ch_names: names of the stream's C_in channels.
         sfreq: announced rate of the stream in hertz.
         unit: of its numbers, "uV", "mV" or "V".
-        hop_seconds: from one prediction to the next.
-        smoothing_seconds: time constant of the exponential average of the probabilities; 0 for none.
+        hop_seconds: from one window to the next; of a model that labels patches whole labels, at most a stretch.
+        smoothing_seconds: time constant of the exponential average of the probabilities, over windows or places; 0
+            for none.
         reject_below: least smoothed probability of a label; below, the label is `"reject"`.
         alignment_state: of the subject: what `EEGFeatureExtractor.fit_alignment` gives, or its `to_dict()`.
         phase: of the filters, "linear" or "minimum"; see [`StreamPreparation`].
@@ -99,7 +106,7 @@ class StreamClassifier:
         n_restarts (`int`): how often the window had to start again.
 
     Raises:
-        TypeError: the model has no head, or labels patches.
+        TypeError: the model has no head.
         ValueError: the stream lacks channels, its unit is unknown, or an argument is out of range.
 
     Example:
@@ -139,13 +146,7 @@ class StreamClassifier:
                 raise ValueError(f"{name} must be a number of seconds, at least {least:g}, got {value!r}.")
         if isinstance(reject_below, bool) or not 0 <= reject_below < 1:
             raise ValueError(f"reject_below must be a probability, at least 0 and below 1, got {reject_below!r}.")
-        if type(model).__name__.endswith("ForEEGTokenClassification") or getattr(model, "labels_patches", False):
-            raise TypeError(
-                f"A stream is told one answer a window, and {type(model).__name__} labels every patch of a stretch. "
-                "Label the recording when it is over, dlink_hf.pipeline('eeg-token-classification', model=...), or "
-                "stream a MiCForEEGClassification that was trained on windows of one label's length."
-            )
-        heads = ("ForEEGClassification", "ForEEGRegression")
+        heads = ("ForEEGClassification", "ForEEGRegression", "ForEEGTokenClassification")
         answers = any(kind.__name__.endswith(heads) for kind in type(model).__mro__)
         if not answers and not isinstance(model, ExportedStudent):
             raise TypeError(
@@ -189,8 +190,12 @@ class StreamClassifier:
                 self.model, self._positions = model.for_inference(positions, extractor.n_times), {}
 
         self.hop = max(1, round(hop_seconds * extractor.sfreq))
-        hop_seconds = self.hop / extractor.sfreq
-        self._memory = float(np.exp(-hop_seconds / smoothing_seconds)) if smoothing_seconds else 0.0
+        # samples of what is told at once: the window, or a place
+        self._told_size, step = extractor.n_times, self.hop
+        if task_of(model) == TOKENS:
+            self._told_size = step = model.config.patch_size * model.config.patches_per_label
+            self._check_hop(hop_seconds)
+        self._memory = float(np.exp(-step / extractor.sfreq / smoothing_seconds)) if smoothing_seconds else 0.0
         self._reject_below = reject_below
         self._session = self._alignment = None
         if alignment_state is not None:
@@ -217,6 +222,17 @@ class StreamClassifier:
             data = {"input_values": noise, "ch_names": self.ch_names}
             noise = self.extractor.align_windows(data, True, self._alignment)
         self._classify(noise)
+
+    def _check_hop(self, hop_seconds: float) -> None:
+        """Refuse stretches of no whole labels, and hops between which a place would be cut or passed over."""
+        check_whole_labels(self.extractor, self._told_size)
+        if self.hop % self._told_size or self.hop > self.extractor.n_times:
+            seconds = self._told_size / self.extractor.sfreq
+            raise ValueError(
+                f"hop_seconds must be whole labels of {seconds:g} s, at most a stretch of "
+                f"{self.extractor.n_times / self.extractor.sfreq:g} s, for a model that labels patches; got "
+                f"{hop_seconds:g}. A label comes soonest with hop_seconds={seconds:g} (--hop {seconds:g})."
+            )
 
     @property
     def alignment(self) -> Alignment | None:
@@ -262,6 +278,7 @@ class StreamClassifier:
         self._flat_at = np.full(len(self.ch_names), -1)  # the last sample at which it was flat
         self._ready = np.empty((len(self.ch_names), 0))  # prepared samples, the first of them number _ready_first
         self._ready_first = self._next_start = self._next_update = 0
+        self._told_until = 0  # the prepared sample at which the first place begins that is not told yet
         self._smoothed: np.ndarray | None = None
 
     def _stamped_once(self, values: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -346,34 +363,55 @@ class StreamClassifier:
         self._n_in += values.shape[1]
         self.n_samples += values.shape[1]
         self._ready = np.concatenate([self._ready, self._preparation.push(values)], axis=1)
-        n_times, rate = self.extractor.n_times, self.extractor.sfreq
+        n_times = self.extractor.n_times
         predictions = []
         while self._next_start + n_times <= self._ready_first + self._ready.shape[1]:
             start = self._next_start - self._ready_first
             window = self._ready[None, :, start : start + n_times].astype(np.float32)
-            onset = self._onset + self._next_start / rate
-            predictions.append(self._predict(window, StreamPrediction(times[-1], onset, n_times / rate)))
+            predictions += self._predict(window, times[-1])
             self._next_start += self.hop
         n_used = min(self._next_start - self._ready_first, self._ready.shape[1])
         self._ready, self._ready_first = self._ready[:, n_used:], self._ready_first + n_used
         return predictions
 
-    def _predict(self, window: np.ndarray, prediction: StreamPrediction) -> StreamPrediction:
-        """Fill in what the model says of a prepared window (1, C, T), or why it is not asked."""
-        prediction.reason = self._why_not(prediction.time) or self._artefact(window[0], prediction.time)
-        if prediction.reason is None and self._session is not None and self._next_start >= self._next_update:
+    def _predict(self, window: np.ndarray, time: float) -> list[StreamPrediction]:
+        """What the model says of a prepared window (1, C, T) or its new places, or why it is not asked."""
+        reason = self._why_not(time) or self._artefact(window[0], time) or self._learn_alignment(window)
+        probabilities = None
+        if reason is None:
+            if self._alignment is not None:
+                window = self._alignment.transform(window)
+            probabilities = self._classify(window)[0].reshape(-1, len(self.labels))
+        start, size, rate = self._next_start, self._told_size, self.extractor.sfreq
+        overlaps = size < self.extractor.n_times
+        predictions = []
+        for place in range(self.extractor.n_times // size):
+            begin = start + place * size
+            if overlaps and begin < self._told_until:
+                continue
+            self._told_until = begin + size
+            prediction = StreamPrediction(time, self._onset + begin / rate, size / rate, reason=reason)
+            predictions.append(self._tell(prediction, None if probabilities is None else probabilities[place]))
+        return predictions
+
+    def _learn_alignment(self, window: np.ndarray) -> str | None:
+        """Fit the session's alignment on a window (1, C, T) too; why it is not ready, None where it is."""
+        if self._session is None:
+            return None
+        if self._next_start >= self._next_update:
             # windows that overlap would count the same signal again
             self._session.update(window)
             self._next_update = self._next_start + self.extractor.n_times
-        if prediction.reason is None and self._session is not None and not self._session.is_ready:
-            n_seen, n_needed = self._session.n_windows, self._session.min_windows
-            prediction.reason = f"the alignment has seen {n_seen} of {n_needed} windows of this subject"
-        if prediction.reason is not None:
+        if self._session.is_ready:
+            return None
+        n_seen, n_needed = self._session.n_windows, self._session.min_windows
+        return f"the alignment has seen {n_seen} of {n_needed} windows of this subject"
+
+    def _tell(self, prediction: StreamPrediction, probabilities: np.ndarray | None) -> StreamPrediction:
+        """Fill in what probabilities (num_labels,) say, or nothing where there are none."""
+        if probabilities is None:
             self._smoothed = None
             return prediction
-        if self._alignment is not None:
-            window = self._alignment.transform(window)
-        probabilities = self._classify(window)[0]
         if self._smoothed is None:
             self._smoothed = probabilities
         self._smoothed = self._memory * self._smoothed + (1 - self._memory) * probabilities
@@ -386,7 +424,7 @@ class StreamClassifier:
         return prediction
 
     def _classify(self, windows: np.ndarray) -> np.ndarray:
-        """Probabilities, or numbers of a regression, (N, num_labels) float64, of prepared windows (N, C, T)."""
+        """Probabilities, or numbers, (N, num_labels) or (N, S, num_labels) float64, of prepared windows (N, C, T)."""
         if self._is_torch:
             torch = import_module("torch")
             with torch.inference_mode():

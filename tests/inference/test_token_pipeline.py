@@ -23,7 +23,6 @@ from dlink_hf import (
     EEGFeatureExtractor,
     MiCForEEGTokenClassification,
     OnnxStudent,
-    StreamClassifier,
     export_onnx,
     load_classifier,
 )
@@ -127,9 +126,6 @@ def test_where_a_model_of_patches_is_refused(student: Path, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="token_context='gru' is exported in float32 or int8"):
         export_onnx(labeller(token_context="gru"), tmp_path / "onnx", precision="float16")
     assert not (tmp_path / "onnx").exists()
-    settings = {"ch_names": NAMES, "sfreq": 200.0, "unit": "uV", "hop_seconds": 1.0}
-    with pytest.raises(TypeError, match="one answer a window, and MiCForEEGTokenClassification labels every patch"):
-        StreamClassifier(labeller(), extractor(), **settings)
     toy_student().save_pretrained(tmp_path / "windows")
     extractor(400).save_pretrained(tmp_path / "windows")
     with pytest.raises(ValueError, match="holds MiCForEEGClassification, which does not label patches"):
