@@ -155,18 +155,6 @@ def compare(
     )
 
 
-def mean_score(lines: Sequence[Mapping[str, Any]], name: str, alignment: str, model: str) -> Estimate | None:
-    """Mean over people and seeds of a model's balanced accuracy on a set, people and seeds drawn anew as above."""
-    scores = person_scores(lines, name, alignment, model)
-    array = paired(scores, scores)[0]
-    if array.size == 0:
-        return None
-    people, seeds = array.shape
-    draws = resampled_means(array[None], np.random.default_rng(0))[0]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Estimate(float(array.mean()), float(low), float(high), people, seeds)
-
-
 def best_on_validation(
     lines: Sequence[Mapping[str, Any]], name: str, alignment: str, models: Sequence[str] = NETWORKS
 ) -> str | None:

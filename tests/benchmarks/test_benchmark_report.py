@@ -50,16 +50,6 @@ def test_a_difference_is_paired_and_its_interval_that_of_scipy():
     assert (found.people, found.seeds) == (12, 1)
 
 
-def test_the_interval_of_a_mean_is_that_of_scipy():
-    lines = random_lines("dlink_small", 12, seeds=(0,), shift=0.6)
-    scores = [p["balanced_accuracy"] for p in lines[0]["scores"]["test"]["subjects"].values()]
-    found = grid_statistics.mean_score(lines, "eegmat", "none", "dlink_small")
-    expected = bootstrap((scores,), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
-    assert found.value == pytest.approx(np.mean(scores)) and (found.people, found.seeds) == (12, 1)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.002)
-    assert grid_statistics.mean_score(lines, "eyes_gnb", "none", "dlink_small") is None
-
-
 def test_sets_weigh_alike_and_seeds_are_paired():
     # a difference that is the same for every person and seed has no spread, whatever the scores
     lines = random_lines("no_teacher", 5) + random_lines("no_teacher", 9, name="eyes_gnb")
