@@ -37,10 +37,11 @@ class NamedProgressCallback(ProgressCallback):
 
 
 def name_progress(trainer: Trainer, name: str) -> Trainer:
-    """Give a trainer a named bar in place of its own."""
+    """Give a trainer a named bar in place of its own; with `disable_tqdm` none, and no line at every log either."""
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
-    trainer.add_callback(NamedProgressCallback(name))
+    if not trainer.args.disable_tqdm:
+        trainer.add_callback(NamedProgressCallback(name))
     return trainer
 
 

@@ -300,7 +300,9 @@ def test_the_demo_goes_the_whole_way(tmp_path, capsys):
     world = ["--teacher_subjects", "4", "--labelled", "2", "--unlabelled", "1", "--validation", "2", "--test", "3"]
     words = ["--draws", "2", "--teacher_steps", "2", "--max_steps", "2", "--disable_tqdm", "true"]
     assert main(["demo", *world, *words, "--output_dir", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
+    said, bars = capsys.readouterr()
+    # --disable_tqdm
+    assert "teacher:" not in bars and "DLink student:" not in bars
     assert "balanced accuracy, 3 test subjects" in said and "twice the steps" in said
     told = json.loads((tmp_path / "demo.json").read_text())
     distilled, alone = (told[name] for name in ("DLink student", "student without a teacher"))
