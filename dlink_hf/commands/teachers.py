@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..core.licences import KNOWN_LICENCES
 from ..models.teacher.backbones import BACKBONES
 from .flags import arg, parse
 
@@ -59,7 +60,7 @@ def _cell(field: str, value: Any) -> str:
 
 
 def format_teachers(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows of `describe_teacher` as a Markdown table, followed by what each model wants of its channels.
+    """Return the rows of `describe_teacher` as a Markdown table, then what each wants of its channels, then licences.
 
     Args:
         rows: one a model.
@@ -73,7 +74,15 @@ def format_teachers(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "| model | channels | amplitudes | factor from microvolts |", "|---|---|---|---|"]
     lines += [f"| {r['model']} | {r['channels']} | {r['scale_note']} | {r['input_scale']:g} |" for r in rows]
+    lines += ["", "| model | published weights | licence | read on |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['model']} | {name} | {known.license} | {known.source} |"
+        for row in rows
+        for name, known in KNOWN_LICENCES.items()
+        if known.backbone == row["model"]
+    ]
     lines += ["", "Windows: samples that are allowed, k = 1, 2, 3 ... (0, 1, 2 ... behind a plus). GFLOP: 2 x MAC."]
+    lines += ["Licence: `unknown` where none was found; what a licence allows is in docs/publish.md."]
     lines += [f"\n{row['model']} could not be built: {row['error']}" for row in rows if row["error"]]
     return "\n".join(lines)
 
