@@ -307,7 +307,7 @@ def fit_experts(
         validation: labelled windows of other subjects, which weigh the experts too.
         n_folds: of subjects; as many as subjects who have labels, where these are fewer. 1: no cross-fitting, the
             models are fitted on all subjects who have labels. Of these they say little beyond the labels, of the
-            others more than models of a part would: with labels of two or four subjects that was worth 3 to 5 points
+            others more than models of a part would: with labels of two or four subjects that was worth 1 to 3 points
             of balanced accuracy (benchmarks/NOTES.md). Validation subjects alone weigh them then.
         seeds: a `student` is trained once a seed; other kinds once.
         steps, augmentation, size, progress: see [`fit_student`].
