@@ -128,7 +128,7 @@ def train_experts(
         [name.strip() for name in kinds.split(",") if name.strip()],
         train,
         views.teacher.get("validation"),
-        n_folds=min(folds, len(set(train[views.group_column][:]))),
+        n_folds=folds,
         seeds=range(args.seed, args.seed + distill_args.teachers),
         steps=args.max_steps if args.max_steps > 0 else default_steps(len(train)),
         augmentation=make_augmentation(student_args.student_augmentations, train, args.seed),

@@ -221,6 +221,12 @@ def test_windows_of_which_nobody_knows_more_are_left_out(folder, capsys):
         assert (results["experts"] is None) == (name == "taught")
 
 
+def test_experts_are_not_asked_about_the_one_subject_they_know(folder, capsys):
+    words = data_flags(folder, *FAST, "--validation", "1", "--test", "4", "--output_dir", str(folder / "one"))
+    assert main(["distill", *words]) == 1
+    assert "1 subject(s) have labels" in capsys.readouterr().err
+
+
 def test_a_run_says_whether_it_helped_wherever_one_would_look(distilled):
     run, said = distilled
     results = json.loads((run / "results.json").read_text())
