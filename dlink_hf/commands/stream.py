@@ -21,7 +21,7 @@ from ..core.atomic_files import write_json
 from ..core.checks import int_at_least
 from ..core.config_checks import TOKENS
 from ..core.fetch import read_json
-from ..core.model_facts import label_names, task_of
+from ..core.model_facts import label_names, label_samples, task_of
 from ..core.text import for_csv
 from ..export.loading import load_exported
 from ..inference.loading import pipeline
@@ -159,8 +159,7 @@ def settle_times(args: StreamArguments, model: Any) -> None:
     """Set hop and smoothing, where they were not given, to what fits the model: a label for each place once."""
     of_patches = task_of(model) == TOKENS
     if args.hop is None:
-        config = model.config
-        args.hop = config.patch_size * config.patches_per_label / config.sfreq if of_patches else 0.1
+        args.hop = label_samples(model.config) / model.config.sfreq if of_patches else 0.1
     if args.smoothing is None:
         args.smoothing = 0.0 if of_patches else 1.0
 

@@ -35,6 +35,11 @@ def label_names(model: Any) -> list[str]:
     return [id2label[index] for index in sorted(id2label)]
 
 
+def label_samples(config: Any) -> int:
+    """Return the length of a label in samples, by the config of a model that labels patches."""
+    return config.patch_size * config.patches_per_label
+
+
 def task_of(model: Any) -> str | None:
     """Return the `problem_type` of a model's config, or `"token_classification"` of a model that labels patches."""
     is_of_patches = type(model).__name__.endswith("ForEEGTokenClassification")
@@ -69,4 +74,12 @@ def predictions_of(config: Any, outputs: np.ndarray) -> np.ndarray:
     return probabilities_of(outputs)
 
 
-__all__ = ["check_delivered", "label_names", "predictions_of", "probabilities_of", "required_channels", "task_of"]
+__all__ = [
+    "check_delivered",
+    "label_names",
+    "label_samples",
+    "predictions_of",
+    "probabilities_of",
+    "required_channels",
+    "task_of",
+]

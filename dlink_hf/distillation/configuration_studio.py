@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 
 from ..core.checks import one_of
 from ..core.config_checks import SINGLE_LABEL, require
+from ..core.model_facts import label_samples
 from ..models.configuration_base import DLinkPreTrainedConfig, reject_unknown_fields
 from ..models.mic.configuration_mic import MiCConfig
 from ..models.teacher.configuration_teacher import DLinkTeacherConfig
@@ -244,7 +245,7 @@ class DLinkStudioConfig(DLinkPreTrainedConfig):
                 config.n_times,
                 f"as long as the student's stretch, {student.n_times / student.sfreq:g} s",
             )
-            seconds = [one.patch_size * one.patches_per_label / one.sfreq for one in (config, student)]
+            seconds = [label_samples(one) / one.sfreq for one in (config, student)]
             require(
                 seconds[0] == seconds[1],
                 "patches_per_label",

@@ -20,6 +20,7 @@ from ..core.config_checks import (
 )
 from ..core.electrodes import channel_positions as lookup_positions
 from ..core.fetch import read_json
+from ..core.model_facts import label_samples
 
 
 @dataclass
@@ -78,7 +79,7 @@ class ExportedConfig:
         is_whole = self.n_times % self.patch_size == 0
         require(is_whole, "n_times", self.n_times, f"a multiple of `patch_size` ({self.patch_size})")
         if self.labels_patches:
-            size = self.patch_size * self.patches_per_label
+            size = label_samples(self)
             require(self.n_times % size == 0, "n_times", self.n_times, f"a whole number of labels of {size} samples")
 
     @property
@@ -94,7 +95,7 @@ class ExportedConfig:
     @property
     def n_places(self) -> int:
         """Number of labels of a window: 1, or those of its patches."""
-        return self.n_times // (self.patch_size * self.patches_per_label) if self.labels_patches else 1
+        return self.n_times // label_samples(self) if self.labels_patches else 1
 
     @classmethod
     def from_folder(cls, folder: Path) -> ExportedConfig:

@@ -24,6 +24,7 @@ from ..core.config_checks import SINGLE_LABEL
 from ..core.electrodes import channel_positions
 from ..core.export_record import DEPLOY_FILE, MODEL_FILES, weights_digest
 from ..core.fetch import fetch
+from ..core.model_facts import label_samples
 from ..data.description import alignment_info
 from ..data.model_contract import check_label_names, label_names, montage_arguments
 from ..evaluation.predict import load_trained
@@ -382,7 +383,7 @@ def _deployment(
     shape = [kind.batch, len(config.ch_names), config.n_times]
     places, seconds = [], {}
     if isinstance(student, MiCForEEGTokenClassification):
-        size = config.patch_size * config.patches_per_label
+        size = label_samples(config)
         places, seconds = [config.n_times // size], {"seconds_per_label": size / config.sfreq}
     positions = {}
     if any_montage:

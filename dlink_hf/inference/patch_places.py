@@ -7,25 +7,26 @@ from typing import Any
 
 import numpy as np
 
+from ..core.model_facts import label_samples
 from ..preprocessing.preparation import EEGPreparation
 from .recording_classifier import RecordingClassification, RecordingClassifier
 
 
-def check_whole_labels(extractor: EEGPreparation, samples_per_label: int) -> None:
+def check_whole_labels(extractor: EEGPreparation, n_samples: int) -> None:
     """Refuse an extractor whose stretches do not hold whole labels.
 
     Args:
         extractor: cuts the stretches.
-        samples_per_label: length of a label in samples.
+        n_samples: length of a label in samples.
 
     Raises:
         ValueError: naming both lengths.
     """
-    if extractor.n_times % samples_per_label:
+    if extractor.n_times % n_samples:
         raise ValueError(
             f"The feature extractor cuts stretches of {extractor.n_times} samples, which do not hold whole labels of "
-            f"{samples_per_label} samples ({samples_per_label / extractor.sfreq:g} s). Give one with n_times a "
-            f"multiple of {samples_per_label}."
+            f"{n_samples} samples ({n_samples / extractor.sfreq:g} s). Give one with n_times a "
+            f"multiple of {n_samples}."
         )
 
 
@@ -37,11 +38,11 @@ class PatchPlaces(RecordingClassification):
     @property
     def samples_per_label(self) -> int:
         """Length of a label in samples."""
-        return self.model.config.patch_size * self.model.config.patches_per_label
+        return label_samples(self.model.config)
 
     def _check_parts(self, model: Any, feature_extractor: Any) -> None:
         super()._check_parts(model, feature_extractor)
-        check_whole_labels(feature_extractor, model.config.patch_size * model.config.patches_per_label)
+        check_whole_labels(feature_extractor, label_samples(model.config))
 
     def _extractor(self, stride_seconds: float | None) -> EEGPreparation:
         """The feature extractor; stretches lie side by side, or a place would have several labels."""

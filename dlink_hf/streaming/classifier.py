@@ -16,7 +16,7 @@ import numpy as np
 from ..core.checks import one_of
 from ..core.config_checks import REGRESSION, TOKENS
 from ..core.electrodes import channel_positions
-from ..core.model_facts import check_delivered, label_names, predictions_of, required_channels, task_of
+from ..core.model_facts import check_delivered, label_names, label_samples, predictions_of, required_channels, task_of
 from ..export.exported_student import ExportedStudent
 from ..inference.patch_places import check_whole_labels
 from ..preprocessing.alignment import Alignment, alignment_from_dict
@@ -193,7 +193,7 @@ class StreamClassifier:
         # samples of what is told at once: the window, or a place
         self._told_size, step = extractor.n_times, self.hop
         if task_of(model) == TOKENS:
-            self._told_size = step = model.config.patch_size * model.config.patches_per_label
+            self._told_size = step = label_samples(model.config)
             self._check_hop(hop_seconds)
         self._memory = float(np.exp(-step / extractor.sfreq / smoothing_seconds)) if smoothing_seconds else 0.0
         self._reject_below = reject_below
