@@ -332,9 +332,10 @@ def write_card(path: Path, run: Run, results: Mapping[str, Any], plots: Mapping[
         steps=results["steps"],
     )
     known["teacher"]["description"] = results["teacher"]
-    if results["experts"]:
+    if run.experts is not None:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in results["experts"].items())
-        known["teacher"]["experts (cross-fitted, share of the soft targets)"] = shares
+        fitted = "cross-fitted" if any(run.experts.folds) else "fitted on all labelled subjects"
+        known["teacher"][f"experts ({fitted}, share of the soft targets)"] = shares
     if results["verdict"] is not None:
         known["training"]["did distillation help?"] = results["verdict"]["text"]
     if results["teacher_verdict"] is not None:

@@ -219,6 +219,9 @@ def test_windows_of_which_nobody_knows_more_are_left_out(folder, capsys):
         results = json.loads((folder / name / "results.json").read_text())
         assert results["unlabelled_windows"] > 40
         assert (results["experts"] is None) == (name == "taught")
+    card = (folder / "named" / "student" / "README.md").read_text("utf-8")
+    assert "| experts (fitted on all labelled subjects, share of the soft targets) | student 100% |" in card
+    assert "| experts (cross-fitted, share" in (folder / "plain" / "student" / "README.md").read_text("utf-8")
 
 
 def test_experts_are_not_asked_about_the_one_subject_they_know(folder, capsys):
